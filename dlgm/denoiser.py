@@ -1,0 +1,112 @@
+"""Floor 3: a denoiser is anything with a ``schedule`` that answers ``denoiser(x_t, t, **cond)`` with a Prediction.
+
+Trained networks, exact oracles, guidance and students all have this shape, so a sampler needs to know only one.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from . import parameterization as P
+
+TARGETS = ("eps", "x0", "v", "score", "mean")
+
+
+class Prediction:
+    """What a denoiser says about x_t, in whichever form is asked for: .x0 .eps .score .v, each of x_t's shape.
+
+    Built from exactly one of them; the others are derived when first used. ``mean``, the mean of q(x_s | x_t, x_0),
+    needs the earlier time ``s`` too.
+
+    Args:
+        schedule, x_t, t: where the prediction was made.
+        x0, eps, score, v, mean: exactly one, (B, ...).
+        s: the earlier time that ``mean`` speaks of.
+        logvar: log-variance of the reverse step, where the network predicts one.
+    Raises:
+        ValueError: not exactly one was given, or its shape is not x_t's.
+    Source: ledger PAR-1, PAR-2, PAR-4.
+    """
+
+    def __init__(self, schedule, x_t, t, *, s=None, logvar=None, **given):
+        if len(given) != 1 or not set(given) <= set(TARGETS):
+            raise ValueError(f"give exactly one of {', '.join(TARGETS)}; got {', '.join(given) or 'none'}")
+        ((self.kind, value),) = given.items()
+        if value.shape != x_t.shape:
+            raise ValueError(f"{self.kind} has shape {tuple(value.shape)}, x_t has {tuple(x_t.shape)}; they must agree")
+        self.schedule, self.x_t, self.t, self.logvar = schedule, x_t, t, logvar
+        if self.kind == "mean":
+            if s is None:
+                raise ValueError("a predicted mean belongs to a pair s < t; s is missing")
+            self.kind, value = "x0", P.x0_from_mean(schedule, x_t, value, s, t)
+        self.__dict__[self.kind] = value
+
+    def _derive(self, target):
+        convert = getattr(P, f"{target}_from_{self.kind}")
+        return convert(self.schedule, self.x_t, self.__dict__[self.kind], self.t)
+
+    @cached_property
+    def x0(self):
+        return self._derive("x0")
+
+    @cached_property
+    def eps(self):
+        return self._derive("eps")
+
+    @cached_property
+    def score(self):
+        return self._derive("score")
+
+    @cached_property
+    def v(self):
+        return self._derive("v")
+
+    def clip(self, low=-1.0, high=1.0):
+        """The Prediction whose x0 is this one's, clipped to [low, high]; eps, score and v follow from it."""
+        return Prediction(self.schedule, self.x_t, self.t, x0=self.x0.clamp(low, high), logvar=self.logvar)
+
+
+class Denoiser(torch.nn.Module):
+    """A network, the schedule it was trained on, and what its output means.
+
+    Args:
+        net: called as net(x_t, t, **cond), t a tensor (B,) on x_t's device: integers for a discrete schedule,
+            x_t's dtype for a continuous one. Returns x_t's shape.
+        schedule: kept outside the module's buffers, in float64, so ``.to(bfloat16)`` does not touch it.
+        predicts: "eps", "x0", "v", "score" or "mean" (of q(x_{t−1} | x_t, x_0); discrete schedules only).
+    Raises:
+        ValueError: unknown ``predicts``; or, when called, a network output of another shape than x_t.
+    Source: ledger PAR-2, PAR-3, PAR-4.
+    """
+
+    def __init__(self, net, schedule, predicts="eps"):
+        super().__init__()
+        if predicts not in TARGETS:
+            raise ValueError(f"unknown prediction {predicts!r}; known: {', '.join(TARGETS)}")
+        if predicts == "mean" and not hasattr(schedule, "T"):
+            raise ValueError('predicts="mean" speaks of the step from t to t - 1 and needs a discrete schedule')
+        self.net, self.schedule, self.predicts = net, schedule, predicts
+
+    def forward(self, x_t, t, **cond):
+        """x_t: (B, ...); t: a number, () or (B,). Returns a Prediction."""
+        dtype = torch.int64 if hasattr(self.schedule, "T") else x_t.dtype
+        t_batch = torch.as_tensor(t, dtype=dtype, device=x_t.device).expand(len(x_t))
+        s = t - 1 if self.predicts == "mean" else None
+        return Prediction(self.schedule, x_t, t, s=s, **{self.predicts: self.net(x_t, t_batch, **cond)})
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """A denoiser whose predicted x0 is kept in [low, high], the range of the data."""
+
+    denoiser: object
+    low: float = -1.0
+    high: float = 1.0
+
+    @property
+    def schedule(self):
+        return self.denoiser.schedule
+
+    def __call__(self, x_t, t, **cond):
+        return self.denoiser(x_t, t, **cond).clip(self.low, self.high)

@@ -1,0 +1,138 @@
+"""Floor 0: Gaussians with independent coordinates, and the algebra that the course needs of them.
+
+Three facts carry the course. Independent Gaussians add: N(m1, v1) + N(m2, v2) = N(m1 + m2, v1 + v2). Products of
+Gaussian densities are Gaussian again, with precisions (1 / var) that add. The KL divergence has a closed form.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from .tensors import expand, randn_like, same_shape, sum_non_batch
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """The law N(mean, var) of independent coordinates, one for each example of a batch.
+
+    Args:
+        mean: (B, ...).
+        var: variance, not standard deviation: a number, (), (B,) or the shape of mean; zero means a point mass.
+    Raises:
+        ValueError: var has another shape, or is negative somewhere.
+    """
+
+    mean: torch.Tensor
+    var: torch.Tensor | float
+
+    def __post_init__(self):
+        if isinstance(self.var, torch.Tensor) and self.var.shape == self.mean.shape:
+            var = self.var.to(self.mean)
+        else:
+            var = torch.as_tensor(expand(self.var, self.mean), dtype=self.mean.dtype, device=self.mean.device)
+        if (var < 0).any():
+            raise ValueError(f"a variance cannot be negative, got {var.min().item():.6g}")
+        object.__setattr__(self, "var", var)
+
+    def sample(self, generator=None):
+        """One draw for each example, mean + √var ε with ε ~ N(0, I): (B, ...)."""
+        return self.mean + self.var.sqrt() * randn_like(self.mean, generator)
+
+    def log_prob(self, x):
+        """log N(x; mean, var) = −½ Σ [(x − mean)² / var + log var + log 2π], in nats: (B, ...) -> (B,).
+
+        Raises:
+            ValueError: x has another shape than mean, or a variance is zero (a point mass has no density).
+        """
+        same_shape(x=x, mean=self.mean)
+        self._require_density()
+        return -0.5 * sum_non_batch((x - self.mean) ** 2 / self.var + self.var.log() + math.log(2 * math.pi))
+
+    def kl(self, other):
+        """KL(self ‖ other) = ½ Σ [r − 1 − log r + (m₁ − m₂)² / v₂], r = v₁/v₂, in nats: (B,).
+
+        Written in r − 1 − log r, which stays exact when the two variances are nearly equal.
+
+        Raises:
+            ValueError: shapes differ, or a variance is zero.
+        Source: Kingma & Welling 2014, appendix B; ledger KL-1.
+        """
+        same_shape(self=self.mean, other=other.mean)
+        self._require_density()
+        other._require_density()
+        excess = (self.var - other.var) / other.var
+        return 0.5 * sum_non_batch(excess - torch.log1p(excess) + (self.mean - other.mean) ** 2 / other.var)
+
+    def _require_density(self):
+        if (self.var == 0).any():
+            raise ValueError("a Gaussian with variance 0 is a point mass: it has no density and no finite KL")
+
+
+def add(p, q):
+    """The law of X + Y for independent X ~ p and Y ~ q: means add and variances add (never standard deviations).
+
+    Source: ledger GAUSS-1, FWD-5.
+    """
+    same_shape(p=p.mean, q=q.mean)
+    return Gaussian(p.mean + q.mean, p.var + q.var)
+
+
+def product(p, q):
+    """N(x; m₁, v₁) N(x; m₂, v₂) = Z N(x; m, v) with 1/v = 1/v₁ + 1/v₂ and Z = N(m₁; m₂, v₁ + v₂).
+
+    Returns:
+        The Gaussian N(m, v), and log Z in nats, (B,).
+    Source: ledger POST-3.
+    """
+    same_shape(p=p.mean, q=q.mean)
+    total = p.var + q.var
+    mean = (p.mean * q.var + q.mean * p.var) / total
+    return Gaussian(mean, p.var * q.var / total), Gaussian(q.mean, total).log_prob(p.mean)
+
+
+def condition(prior, y, a, noise_var):
+    """Bayes for a linear observation: x ~ prior and y | x ~ N(a x, noise_var) give the posterior of x.
+
+    gain = a v / (a² v + noise_var);  mean = m + gain (y − a m);  var = v noise_var / (a² v + noise_var).
+
+    Args:
+        prior: Gaussian of shape (B, ...).
+        y: (B, ...), what was observed.
+        a, noise_var: numbers, () or (B,).
+    Source: ledger GAUSS-2, POST-3.
+    """
+    same_shape(prior=prior.mean, y=y)
+    a, noise_var = expand(a, y), expand(noise_var, y)
+    evidence = a**2 * prior.var + noise_var
+    return Gaussian(prior.mean + a * prior.var / evidence * (y - a * prior.mean), prior.var * noise_var / evidence)
+
+
+def discretized_log_prob(gaussian, x, bins=256):
+    """log P(bin of x), N(mean, var) integrated over the pixel bin around x; the two edge bins reach to infinity.
+
+    Pixels are spaced 2/(bins − 1) apart in [-1, 1]. Differences of Φ are taken in the tail where they do not cancel
+    (Φ(b) − Φ(a) = Φ(−a) − Φ(−b)), with log Φ throughout, so the value is exact however far x lies from the mean.
+
+    Args:
+        gaussian: of shape (B, ...), with var > 0.
+        x: (B, ...), values −1 + 2k/(bins − 1).
+    Returns:
+        Nats, summed over non-batch dimensions, float64: (B,).
+    Raises:
+        ValueError: x is not on the grid of pixel values.
+    Source: Ho et al. 2020, equation 13; ledger VLB-6.
+    """
+    same_shape(x=x, mean=gaussian.mean)
+    gaussian._require_density()
+    x, half = x.double(), 1 / (bins - 1)
+    level = (x + 1) / (2 * half)
+    if (x.abs() > 1 + 1e-6).any() or ((level - level.round()).abs() > 1e-3).any():
+        raise ValueError(f"x must hold pixel values -1 + 2k/{bins - 1}, k = 0..{bins - 1}; got {x.min()} to {x.max()}")
+    std = gaussian.var.double().sqrt()
+    low = torch.where(level < 0.5, -math.inf, (x - half - gaussian.mean) / std)
+    high = torch.where(level > bins - 1.5, math.inf, (x + half - gaussian.mean) / std)
+    flip = low + high > 0  # the bin lies in the upper tail: mirror it
+    low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
+    log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
+    return sum_non_batch(log_high + torch.log(-torch.expm1(log_low - log_high)))

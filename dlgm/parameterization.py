@@ -1,0 +1,125 @@
+"""Floor 2: what a network may predict, and one function for each arrow between the choices.
+
+    eps     ε, the noise in x_t = α x_0 + σ ε                       (α = signal(t), σ = noise(t))
+    x0      the clean data
+    v       α ε − σ x_0
+    score   ∇ log q(x_t | x_0) = −ε/σ
+    mean    the mean of q(x_s | x_t, x_0)
+
+Given x_t, all are linear in each other. Nothing here assumes α² + σ² = 1, so the variance-exploding family works too.
+
+Shapes: x_t and the predicted quantity (B, ...), t (and s) a number, () or (B,). Every function returns x_t's shape and
+dtype. Going from ε to x_0 divides by α(t): at t = T of the linear schedule an error in ε counts 157-fold.
+Source: Ho et al. 2020, section 3.2; Salimans & Ho 2022 (v); ledger PAR-1, PAR-2, PAR-4, SCORE-4, POST-5.
+"""
+
+from .process import posterior_coefficients, tau
+from .tensors import expand, same_shape
+
+
+def _scales(schedule, x_t, t, given):
+    same_shape(x_t=x_t, prediction=given)
+    return expand(schedule.signal(t), x_t), expand(schedule.noise(t), x_t)
+
+
+def _nonzero(divisor, name, t):
+    if isinstance(divisor, float) and divisor == 0:
+        raise ValueError(f"{name}(t) is 0 at t={t}, so it cannot be divided by; take another t or another prediction")
+    return divisor
+
+
+def x0_from_eps(schedule, x_t, eps, t):
+    """x_0 = (x_t − σ ε) / α. Ledger PAR-1."""
+    signal, noise = _scales(schedule, x_t, t, eps)
+    return (x_t - noise * eps) / _nonzero(signal, "signal", t)
+
+
+def x0_from_v(schedule, x_t, v, t):
+    """x_0 = (α x_t − σ v) / (α² + σ²)."""
+    signal, noise = _scales(schedule, x_t, t, v)
+    return (signal * x_t - noise * v) / (signal**2 + noise**2)
+
+
+def x0_from_score(schedule, x_t, score, t):
+    """x_0 = (x_t + σ² score) / α; with the marginal score, Tweedie's formula for E[x_0 | x_t]. Ledger SCORE-6."""
+    signal, noise = _scales(schedule, x_t, t, score)
+    return (x_t + noise**2 * score) / _nonzero(signal, "signal", t)
+
+
+def x0_from_mean(schedule, x_t, mean, s, t):
+    """x_0 = (mean − c_t x_t) / c_0, from the mean of q(x_s | x_t, x_0). Ledger PAR-2."""
+    same_shape(x_t=x_t, prediction=mean)
+    c_0, c_t, _ = posterior_coefficients(schedule, s, t)
+    return (mean - expand(c_t, x_t) * x_t) / expand(c_0, x_t)
+
+
+def eps_from_x0(schedule, x_t, x0, t):
+    """ε = (x_t − α x_0) / σ. Ledger PAR-1."""
+    signal, noise = _scales(schedule, x_t, t, x0)
+    return (x_t - signal * x0) / _nonzero(noise, "noise", t)
+
+
+def eps_from_v(schedule, x_t, v, t):
+    """ε = (σ x_t + α v) / (α² + σ²)."""
+    signal, noise = _scales(schedule, x_t, t, v)
+    return (noise * x_t + signal * v) / (signal**2 + noise**2)
+
+
+def eps_from_score(schedule, x_t, score, t):
+    """ε = −σ score. Ledger PAR-4."""
+    return -_scales(schedule, x_t, t, score)[1] * score
+
+
+def eps_from_mean(schedule, x_t, mean, s, t):
+    """ε by way of x_0."""
+    return eps_from_x0(schedule, x_t, x0_from_mean(schedule, x_t, mean, s, t), t)
+
+
+def v_from_x0(schedule, x_t, x0, t):
+    """v = α ε − σ x_0 = (α x_t − (α² + σ²) x_0) / σ."""
+    signal, noise = _scales(schedule, x_t, t, x0)
+    return (signal * x_t - (signal**2 + noise**2) * x0) / _nonzero(noise, "noise", t)
+
+
+def v_from_eps(schedule, x_t, eps, t):
+    """v = ((α² + σ²) ε − σ x_t) / α."""
+    signal, noise = _scales(schedule, x_t, t, eps)
+    return ((signal**2 + noise**2) * eps - noise * x_t) / _nonzero(signal, "signal", t)
+
+
+def v_from_score(schedule, x_t, score, t):
+    """v by way of ε = −σ score."""
+    return v_from_eps(schedule, x_t, eps_from_score(schedule, x_t, score, t), t)
+
+
+def score_from_eps(schedule, x_t, eps, t):
+    """score = −ε/σ. Ledger SCORE-4, PAR-4."""
+    return -eps / _nonzero(_scales(schedule, x_t, t, eps)[1], "noise", t)
+
+
+def score_from_x0(schedule, x_t, x0, t):
+    """score = −(x_t − α x_0) / σ². Ledger SCORE-4."""
+    signal, noise = _scales(schedule, x_t, t, x0)
+    return (signal * x0 - x_t) / _nonzero(noise, "noise", t) ** 2
+
+
+def score_from_v(schedule, x_t, v, t):
+    """score by way of ε."""
+    return score_from_eps(schedule, x_t, eps_from_v(schedule, x_t, v, t), t)
+
+
+def mean_from_x0(schedule, x_t, x0, s, t):
+    """mean of q(x_s | x_t, x_0) = c_0 x_0 + c_t x_t. Ledger PAR-2, POST-1."""
+    same_shape(x_t=x_t, prediction=x0)
+    c_0, c_t, _ = posterior_coefficients(schedule, s, t)
+    return expand(c_0, x_t) * x0 + expand(c_t, x_t) * x_t
+
+
+def mean_from_eps(schedule, x_t, eps, s, t):
+    """mean = (x_t − noise_t τ ε) · signal_s/signal_t; at s = t − 1, (x_t − β_t/√(1−ᾱ_t) ε) / √α_t.
+
+    Ledger POST-5, PAR-2.
+    """
+    signal, noise = _scales(schedule, x_t, t, eps)
+    share = tau(schedule, s, t)
+    return (x_t - noise * expand(share, x_t) * eps) * expand(schedule.signal(s), x_t) / _nonzero(signal, "signal", t)

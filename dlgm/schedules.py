@@ -1,0 +1,269 @@
+"""Floor 1: noise schedules. A schedule says how much signal and how much noise x_t holds:
+
+    x_t = signal(t) x_0 + noise(t) ε,      logsnr(t) = log signal(t)² / noise(t)².
+
+Every schedule answers ``signal(t)``, ``noise(t)`` and ``logsnr(t)``. A number t gives a float; a tensor t of shape ()
+or (B,) gives a float64 tensor of that shape on the CPU, which is cast to the sample's dtype and device where it is
+used. ``logsnr`` is +inf where nothing has been added and −inf where nothing is left.
+
+Discrete time runs over the integers 0..T, continuous time over [0, 1]; the data stand at t = 0 in both.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+
+def _log(x):
+    """Natural logarithm of a number or a tensor, −inf at 0."""
+    if isinstance(x, torch.Tensor):
+        return x.log()
+    return math.log(x) if x > 0 else -math.inf
+
+
+class DiscreteSchedule:
+    """The chain x_t = √α_t x_{t−1} + √β_t ε, t = 1..T, with α_t = 1 − β_t and ᾱ_t = Π_{s≤t} α_s.
+
+    The tables have length T + 1 and index 0 is the clean state, so that code indexes as the formulas do:
+    ``beta[0] == 0``, ``alpha[0] == alpha_bar[0] == 1``, and ``alpha_bar[t - 1]`` is right at t = 1 too.
+
+    ᾱ is kept as log ᾱ_t = Σ log(1 − β_s); signal, noise and log-SNR are read off it without subtracting nearly
+    equal numbers (1 − ᾱ_t = −expm1(log ᾱ_t)).
+
+    Args:
+        betas: β_1..β_T, a sequence or tensor of T numbers strictly between 0 and 1.
+    Attributes:
+        T: number of steps.
+        beta, alpha, alpha_bar, posterior_variance: float64 tensors of length T + 1. posterior_variance is
+            β̃_t = (1 − ᾱ_{t−1}) β_t / (1 − ᾱ_t), the variance of q(x_{t−1} | x_t, x_0); β̃_1 = 0.
+    Raises:
+        ValueError: betas is empty, not one-dimensional, or not inside (0, 1).
+    Source: Ho et al. 2020, section 2; ledger FWD-3, POST-2.
+    """
+
+    def __init__(self, betas):
+        betas = torch.as_tensor(betas, dtype=torch.float64).detach().cpu()
+        if betas.ndim != 1 or len(betas) == 0:
+            raise ValueError(f"betas must be a list of T numbers β_1..β_T, got shape {tuple(betas.shape)}")
+        bad = ~((betas > 0) & (betas < 1))
+        if bad.any():
+            i = int(bad.nonzero()[0])
+            raise ValueError(f"each β must lie strictly between 0 and 1; β_{i + 1} is {betas[i].item():.6g}")
+        zero = torch.zeros(1, dtype=torch.float64)
+        log_alpha_bar = torch.cat([zero, torch.log1p(-betas).cumsum(0)])
+        one_minus = torch.expm1(log_alpha_bar).abs()
+        self.T = len(betas)
+        self.beta = torch.cat([zero, betas])
+        self.alpha = 1 - self.beta
+        self.alpha_bar = log_alpha_bar.exp()
+        self.posterior_variance = torch.cat([zero, one_minus[:-1] * betas / one_minus[1:]])
+        tables = (log_alpha_bar / 2).exp(), one_minus.sqrt(), log_alpha_bar - one_minus.log()
+        self._signal, self._noise, self._logsnr = ((v, v.tolist()) for v in tables)  # the list serves t a number
+
+    def signal(self, t):
+        """√ᾱ_t, the factor of x_0 in x_t. t: an integer 0..T, or an integer tensor () or (B,)."""
+        return self._at(self._signal, t)
+
+    def noise(self, t):
+        """√(1 − ᾱ_t), the standard deviation of x_t given x_0."""
+        return self._at(self._noise, t)
+
+    def logsnr(self, t):
+        """log ᾱ_t / (1 − ᾱ_t); +inf at t = 0."""
+        return self._at(self._logsnr, t)
+
+    def _at(self, table, t):
+        values, numbers = table
+        if isinstance(t, torch.Tensor):
+            if t.dtype.is_floating_point or t.dtype.is_complex or t.dtype == torch.bool:
+                raise ValueError(f"discrete time must be an integer tensor, got {t.dtype}; for example t.long()")
+            t = t.cpu().long()
+            if t.numel() and not 0 <= t.min() <= t.max() <= self.T:
+                raise ValueError(f"t must lie in 0..{self.T}, got values from {t.min()} to {t.max()}")
+            return values[t]
+        if not 0 <= t <= self.T or t != int(t):
+            raise ValueError(f"t must be an integer in 0..{self.T}, got {t}")
+        return numbers[int(t)]
+
+    def __repr__(self):
+        return f"DiscreteSchedule(T={self.T}, alpha_bar[T]={self.alpha_bar[-1].item():.4g})"
+
+
+def _positive_int(name, value):
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def linear_beta(T=1000, beta_start=1e-4, beta_end=0.02):
+    """β_t on a line from beta_start·1000/T to beta_end·1000/T.
+
+    The end points are given for T = 1000 and scaled, so that ᾱ ends near the same value for every T.
+
+    Raises:
+        ValueError: not 0 < beta_start ≤ beta_end, or T so small that a scaled β reaches 1.
+    Source: Ho et al. 2020, section 4; ledger SCHED-1.
+    """
+    _positive_int("T", T)
+    if not 0 < beta_start <= beta_end:
+        raise ValueError(f"expected 0 < beta_start <= beta_end, got {beta_start} and {beta_end}")
+    scale = 1000 / T
+    if scale * beta_end >= 1:
+        raise ValueError(
+            f"T = {T} scales beta_end to {scale * beta_end:.4g}, not below 1; "
+            f"take T > {1000 * beta_end:.0f} or a smaller beta_end"
+        )
+    return DiscreteSchedule(torch.linspace(scale * beta_start, scale * beta_end, T, dtype=torch.float64))
+
+
+def cosine_beta(T=1000, s=0.008, max_beta=0.999):
+    """ᾱ_t = f(t)/f(0), f(t) = cos²(π/2 · (t/T + s)/(1 + s)), as β_t = min(1 − ᾱ_t/ᾱ_{t−1}, max_beta).
+
+    With a = the angle at t − 1 and d = one step of it, 1 − ᾱ_t/ᾱ_{t−1} = sin(d) sin(2a + d) / cos²(a): the same
+    number without the cancellation.
+
+    Raises:
+        ValueError: s < 0 or max_beta outside (0, 1).
+    Source: Nichol & Dhariwal 2021, equation 17; ledger SCHED-1, M-41.
+    """
+    _positive_int("T", T)
+    if s < 0 or not 0 < max_beta < 1:
+        raise ValueError(f"expected s >= 0 and 0 < max_beta < 1, got s={s}, max_beta={max_beta}")
+    d = math.pi / 2 / (T * (1 + s))
+    a = math.pi / 2 * (torch.arange(T, dtype=torch.float64) / T + s) / (1 + s)
+    return DiscreteSchedule((math.sin(d) * torch.sin(2 * a + d) / a.cos() ** 2).clamp(max=max_beta))
+
+
+class _Continuous:
+    """What the continuous schedules share: logsnr from signal and noise, and the check of t."""
+
+    def logsnr(self, t):
+        """log signal(t)² / noise(t)²."""
+        return 2 * (_log(self.signal(t)) - _log(self.noise(t)))
+
+    @staticmethod
+    def _time(t):
+        """(math or torch, t), t checked to lie in [0, 1]: both modules name their functions alike."""
+        if isinstance(t, torch.Tensor):
+            t = t.cpu().double()
+            if t.numel() and not 0 <= t.min() <= t.max() <= 1:
+                raise ValueError(f"t must lie in [0, 1], got values from {t.min():.6g} to {t.max():.6g}")
+            return torch, t
+        if not 0 <= t <= 1:
+            raise ValueError(f"t must lie in [0, 1], got {t}")
+        return math, float(t)
+
+
+@dataclass(frozen=True)
+class VPLinear(_Continuous):
+    """Variance preserving, β(t) = beta_min + t (beta_max − beta_min): signal(t)² = exp(−∫₀ᵗ β), noise² = 1 − signal².
+
+    The limit of ``linear_beta(T)`` for T → ∞ at t = step/T, up to terms of order 1/T.
+
+    Raises:
+        ValueError: not 0 ≤ beta_min ≤ beta_max, or both 0.
+    Source: Song et al. 2021 (SDE), equation 33; ledger SDE-2.
+    """
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+
+    def __post_init__(self):
+        if not 0 <= self.beta_min <= self.beta_max or self.beta_max == 0:
+            raise ValueError(f"expected 0 <= beta_min <= beta_max, got {self.beta_min} and {self.beta_max}")
+
+    def _log_signal(self, t):
+        return -t * (self.beta_min + t * (self.beta_max - self.beta_min) / 2) / 2
+
+    def signal(self, t):
+        """exp(−½ ∫₀ᵗ β)."""
+        m, t = self._time(t)
+        return m.exp(self._log_signal(t))
+
+    def noise(self, t):
+        """√(1 − exp(−∫₀ᵗ β))."""
+        m, t = self._time(t)
+        return m.sqrt(-m.expm1(2 * self._log_signal(t)))
+
+    def sde(self, t):
+        """(f, g²) of dx = f x dt + g dw: f = −½ β(t), g² = β(t)."""
+        beta = self.beta_min + self._time(t)[1] * (self.beta_max - self.beta_min)
+        return -beta / 2, beta
+
+
+@dataclass(frozen=True)
+class VPCosine(_Continuous):
+    """Variance preserving, signal(t) = cos(πt/2), noise(t) = sin(πt/2); logsnr = −2 log tan(πt/2).
+
+    At t = 1 no signal is left at all (logsnr = −inf): sample from a t slightly below 1, or predict x0 or v.
+
+    Source: Nichol & Dhariwal 2021, section 3.2 with s = 0; Salimans & Ho 2022; ledger M-41.
+    """
+
+    def signal(self, t):
+        """cos(πt/2), written as sin(π(1−t)/2) to be exact near t = 1."""
+        m, t = self._time(t)
+        return m.sin(math.pi / 2 * (1 - t))
+
+    def noise(self, t):
+        """sin(πt/2)."""
+        m, t = self._time(t)
+        return m.sin(math.pi / 2 * t)
+
+    def sde(self, t):
+        """(f, g²) of dx = f x dt + g dw: f = −(π/2) tan(πt/2), g² = π tan(πt/2); both diverge as t → 1."""
+        m, t = self._time(t)
+        tan = m.tan(math.pi / 2 * t)
+        return -math.pi / 2 * tan, math.pi * tan
+
+
+@dataclass(frozen=True)
+class VE(_Continuous):
+    """Variance exploding: signal(t) = 1, noise(t) = sigma_min (sigma_max/sigma_min)^t.
+
+    A geometric ladder of noise levels. noise(0) is sigma_min, small but not zero.
+
+    Raises:
+        ValueError: not 0 < sigma_min < sigma_max.
+    Source: Song & Ermon 2019; Song et al. 2021 (SDE), equation 30; ledger SCORE-1.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 50.0
+
+    def __post_init__(self):
+        if not 0 < self.sigma_min < self.sigma_max:
+            raise ValueError(f"expected 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}")
+
+    def signal(self, t):
+        """1: the data are never shrunk."""
+        return 0 * self._time(t)[1] + 1
+
+    def noise(self, t):
+        """sigma_min (sigma_max/sigma_min)^t."""
+        m, t = self._time(t)
+        return self.sigma_min * m.exp(t * math.log(self.sigma_max / self.sigma_min))
+
+    def sde(self, t):
+        """(f, g²) of dx = f x dt + g dw: f = 0, g² = d noise²/dt = 2 noise² log(sigma_max/sigma_min)."""
+        return 0 * self._time(t)[1], 2 * self.noise(t) ** 2 * math.log(self.sigma_max / self.sigma_min)
+
+
+def time_grid(schedule, steps, start=None, end=0):
+    """steps + 1 decreasing times from start to end, evenly spaced; what a sampler walks along.
+
+    Args:
+        schedule: a DiscreteSchedule gives integers (start = T unless said), any other schedule float64 times
+            (start = 1 unless said).
+    Raises:
+        ValueError: steps < 1, or more steps than there are integers between start and end.
+    """
+    _positive_int("steps", steps)
+    discrete = isinstance(schedule, DiscreteSchedule)
+    start = (schedule.T if discrete else 1) if start is None else start
+    if not end < start:
+        raise ValueError(f"times must decrease: expected end < start, got start={start}, end={end}")
+    if discrete and steps > start - end:
+        raise ValueError(f"{steps} steps do not fit between t={start} and t={end}; at most {start - end}")
+    times = torch.linspace(start, end, steps + 1, dtype=torch.float64)
+    return times.round().long() if discrete else times

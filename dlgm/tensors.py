@@ -1,0 +1,47 @@
+"""Floor 0: the two things every other module does to tensors, broadcast a coefficient and draw noise."""
+
+import torch
+
+
+def expand(coefficient, x):
+    """A coefficient, ready to be multiplied with x: one number for all of x, or one for each example.
+
+    Args:
+        coefficient: a number, or a tensor () or (B,).
+        x: (B, ...), of any data shape, (B,) included.
+    Returns:
+        A number as it came, a tensor of shape () or (B, 1, ..., 1) in x's dtype and on x's device.
+    Raises:
+        ValueError: the coefficient is neither () nor (B,). Nothing is guessed from matching sizes of other axes.
+    """
+    if isinstance(coefficient, (int, float)):
+        return coefficient
+    if coefficient.ndim == 0 or (x.ndim > 0 and coefficient.shape == x.shape[:1]):
+        shape = (*coefficient.shape, *[1] * (x.ndim - coefficient.ndim)) if coefficient.ndim else ()
+        return coefficient.to(device=x.device, dtype=x.dtype).reshape(shape)
+    expected = f"() or ({x.shape[0]},)" if x.ndim else "()"
+    raise ValueError(
+        f"coefficient of shape {tuple(coefficient.shape)} cannot be broadcast to x of shape {tuple(x.shape)}; "
+        f"expected {expected}"
+    )
+
+
+def sum_non_batch(x):
+    """Sum over every dimension but the first: (B, ...) -> (B,)."""
+    return x.flatten(1).sum(1) if x.ndim > 1 else x
+
+
+def randn_like(x, generator=None):
+    """Standard normal noise of x's shape, dtype and device.
+
+    The draw happens on the generator's own device, so one CPU generator gives the same noise for a CPU and a GPU run.
+    """
+    device = x.device if generator is None else generator.device
+    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
+
+
+def same_shape(**tensors):
+    """Raise ValueError unless all named tensors have one shape; nothing is broadcast by accident."""
+    shapes = {name: tuple(v.shape) for name, v in tensors.items()}
+    if len(set(shapes.values())) > 1:
+        raise ValueError("expected one shape for all, got " + ", ".join(f"{n} {s}" for n, s in shapes.items()))

@@ -1,0 +1,30 @@
+"""Shared by all tests: a seeded generator, and closed forms in 50-digit arithmetic to hold the package against."""
+
+import mpmath as mp
+import pytest
+import torch
+
+mp.mp.dps = 50
+torch.set_num_threads(1)  # two threads that spin on busy cores are slower than one
+
+
+@pytest.fixture
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def exact_alpha_bar(betas):
+    """ᾱ_0..ᾱ_T in 50 digits from the float64 values of β_1..β_T."""
+    out = [mp.mpf(1)]
+    for b in betas:
+        out.append(out[-1] * (1 - mp.mpf(float(b))))
+    return out
+
+
+def relative_error(got, exact):
+    """Largest |got − exact| / |exact| over two equally long lists; 0/0 counts as 0."""
+    worst = mp.mpf(0)
+    for g, e in zip(got, exact, strict=True):
+        g, e = mp.mpf(float(g)), mp.mpf(e)
+        worst = max(worst, abs(g) if e == 0 else abs(g - e) / abs(e))
+    return float(worst)

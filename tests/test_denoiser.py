@@ -1,0 +1,197 @@
+"""Conversions between what a network may predict, Prediction and Denoiser. Ledger PAR-1..4, SCORE-4, POST-5."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from dlgm import parameterization as P
+from dlgm.denoiser import Clipped, Denoiser, Prediction
+from dlgm.process import q_posterior, q_sample
+from dlgm.schedules import VE, DiscreteSchedule, VPCosine, VPLinear, cosine_beta, linear_beta
+
+KINDS = ("x0", "eps", "v", "score")
+SHAPES = [(1000,), (1000, 2), (1000, 1, 3, 4)]
+
+
+def truth(schedule, x0, eps, t):
+    """All quantities from their definitions, with x_t."""
+    signal, noise = (c.reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype) for c in (schedule.signal(t), schedule.noise(t)))
+    values = {"x0": x0, "eps": eps, "v": signal * eps - noise * x0, "score": -eps / noise}
+    return q_sample(schedule, x0, t, eps), values
+
+
+def condition_number(schedule, target, t):
+    """By how much the target's formula amplifies a rounding of x_t: 1/σ² for the score, 1/σ or 1/α for ε, x0, v."""
+    a, n = schedule.signal(t), schedule.noise(t)
+    return {"x0": 1 / a, "eps": 1 / n, "v": 1 / (a * n), "score": 1 / n**2}[target]
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+@pytest.mark.parametrize("pair", list(itertools.permutations(KINDS, 2)), ids="->".join)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_par_1_every_arrow_there_and_back_at_every_t(name, pair, shape, generator):
+    """PAR-1, PAR-4, SCORE-4: the definition, and the way back, at each t = 1..1000."""
+    schedule = {"linear": linear_beta(), "cosine": cosine_beta()}[name]
+    source, target = pair
+    if not hasattr(P, f"{target}_from_{source}"):
+        pytest.fail(f"no arrow {source} -> {target}")
+    t = torch.arange(1, 1001)
+    x0, eps = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    x_t, values = truth(schedule, x0, eps, t)
+    there = getattr(P, f"{target}_from_{source}")(schedule, x_t, values[source], t)
+    back = getattr(P, f"{source}_from_{target}")(schedule, x_t, there, t)
+    for got, kind in ((there, target), (back, source)):
+        error = (got - values[kind]).abs().reshape(1000, -1).max(1).values
+        # five float64 roundings of numbers up to 5, times what the arrows themselves amplify
+        allowed = 5e-15 * condition_number(schedule, source, t) * condition_number(schedule, target, t)
+        assert (error <= allowed.clamp(min=1e-14)).all()
+        if name == "linear" and "score" not in pair and "v" not in pair:
+            assert error.max() < 1e-12  # the issue's figure, at every t including 1 and T
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_float32_arrows_stay_within_1e_6_of_the_size_of_their_terms(name, generator):
+    """Each arrow in float32 against float64 on the same input; the error is measured against the terms it adds."""
+    schedule = {"linear": linear_beta(), "cosine": cosine_beta()}[name]
+    t = torch.arange(1, 1001)
+    signal, noise = schedule.signal(t), schedule.noise(t)
+    x_t, value = (torch.randn(1000, generator=generator) for _ in range(2))
+    x, y = x_t.double().abs(), value.double().abs()
+    size = {
+        "x0_from_eps": (x + noise * y) / signal,
+        "x0_from_score": (x + noise**2 * y) / signal,
+        "x0_from_v": signal * x + noise * y,
+        "eps_from_x0": (x + signal * y) / noise,
+        "eps_from_v": noise * x + signal * y,
+        "eps_from_score": noise * y,
+        "v_from_x0": (signal * x + y) / noise,
+        "v_from_eps": (noise * x + y) / signal,
+        "v_from_score": (noise * x + noise * y) / signal,
+        "score_from_x0": (x + signal * y) / noise**2,
+        "score_from_eps": y / noise,
+        "score_from_v": (noise * x + signal * y) / noise,
+    }
+    for arrow, terms in size.items():
+        low, high = (getattr(P, arrow)(schedule, a, b, t) for a, b in ((x_t, value), (x_t.double(), value.double())))
+        assert low.dtype == torch.float32
+        assert ((low.double() - high).abs() / terms).max() < 1e-6, arrow  # a few roundings of 6e-8
+
+
+@pytest.mark.parametrize("schedule", [VPLinear(), VPCosine(), VE(), linear_beta(40)], ids=repr)
+def test_all_schedules_and_all_kinds_of_t(schedule, generator):
+    """Continuous families too, VE included, where α² + σ² is not 1; numbers equal tensors."""
+    discrete = isinstance(schedule, DiscreteSchedule)
+    t = torch.tensor([2, 11, 20]) if discrete else torch.tensor([0.01, 0.5, 0.95], dtype=torch.float64)
+    for shape in ((3,), (3, 2), (3, 1, 4, 4)):
+        x0, eps = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+        x_t, values = truth(schedule, x0, eps, t)
+        for source in KINDS:
+            p = Prediction(schedule, x_t, t, **{source: values[source]})
+            for target in KINDS:
+                # amplification below 1e6 in this set of times
+                torch.testing.assert_close(getattr(p, target), values[target], rtol=1e-9, atol=1e-9)
+            one = Prediction(schedule, x_t[1:2], t[1].item(), **{source: values[source][1:2]})
+            torch.testing.assert_close(one.x0, p.x0[1:2], rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_par_2_and_post_5_the_mean_in_three_forms(name, generator):
+    """PAR-2, POST-5: from x0, from ε, and μ̃ = (x_t − β_t/√(1−ᾱ_t) ε)/√α_t as the papers print it, at every t."""
+    schedule = {"linear": linear_beta(), "cosine": cosine_beta()}[name]
+    t = torch.arange(1, 1001)
+    x0, eps = (torch.randn(1000, generator=generator, dtype=torch.float64) for _ in range(2))
+    x_t = q_sample(schedule, x0, t, eps)
+    mean = q_posterior(schedule, x_t, x0, t - 1, t).mean
+    printed = (x_t - schedule.beta[t] / schedule.noise(t) * eps) / schedule.alpha[t].sqrt()
+    amplification = 1 / schedule.alpha[t].sqrt()
+    for other in (P.mean_from_x0(schedule, x_t, x0, t - 1, t), P.mean_from_eps(schedule, x_t, eps, t - 1, t), printed):
+        assert ((other - mean).abs() / amplification).max() < 2e-14  # a few roundings, divided by √α_t
+    back = P.x0_from_mean(schedule, x_t, mean, t - 1, t)
+    c_0 = P.posterior_coefficients(schedule, t - 1, t)[0]
+    assert ((back - x0).abs() * c_0).max() < 1e-14  # dividing by c_0 amplifies, by up to 1e4 at t = T
+    torch.testing.assert_close(P.eps_from_mean(schedule, x_t, mean, t - 1, t) * schedule.noise(t) / schedule.signal(t),
+                               (x_t - schedule.signal(t) * back) / schedule.signal(t))  # fmt: skip
+
+
+def test_par_3_an_error_in_eps_counts_157_fold_at_the_end():
+    s, x = linear_beta(), torch.zeros(1, dtype=torch.float64)
+    gap = P.x0_from_eps(s, x, x + 1, 1000) - P.x0_from_eps(s, x, x, 1000)
+    assert abs(gap.item()) == pytest.approx(157.4, abs=0.1)
+
+
+def test_score_6_tweedie_for_gaussian_data(generator):
+    """SCORE-6: for x_0 ~ N(m, v), x0_from_score of the marginal score is E[x_0 | x_t] by Gaussian conditioning."""
+    s, m, v, t = linear_beta(), 0.5, 0.3, 400
+    x_t = torch.randn(5, generator=generator, dtype=torch.float64)
+    a, n = s.signal(t), s.noise(t)
+    score = -(x_t - a * m) / (a**2 * v + n**2)
+    expected = m + a * v / (a**2 * v + n**2) * (x_t - a * m)
+    torch.testing.assert_close(P.x0_from_score(s, x_t, score, t), expected, rtol=1e-12, atol=1e-13)  # float64
+
+
+def test_prediction_derives_each_once_and_clip_rederives_the_rest(generator):
+    s, x_t = linear_beta(), torch.randn(4, 3, generator=generator)
+    p = Prediction(s, x_t, 300, eps=torch.randn(4, 3, generator=generator))
+    assert p.x0 is p.x0
+    c = p.clip(-0.5, 0.5)
+    assert c.x0.abs().max() <= 0.5 and torch.equal(c.x0, p.x0.clamp(-0.5, 0.5))
+    for kind in ("eps", "v", "score"):
+        torch.testing.assert_close(getattr(c, kind), getattr(P, f"{kind}_from_x0")(s, x_t, c.x0, 300))
+    inside = p.clip(-100, 100)
+    torch.testing.assert_close(inside.eps, p.eps, rtol=1e-5, atol=1e-5)  # float32, there and back
+
+
+class Net(torch.nn.Module):
+    """Records the time it was given and answers with the truth it was built with."""
+
+    def __init__(self, answer):
+        super().__init__()
+        self.answer, self.weight = answer, torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x_t, t, scale=1.0):
+        self.t = t
+        return scale * self.answer
+
+
+@pytest.mark.parametrize("predicts", ["eps", "x0", "v", "score", "mean"])
+def test_par_3_heads_are_interchangeable(predicts, generator):
+    s = linear_beta()
+    x0, eps = (torch.randn(3, 2, generator=generator, dtype=torch.float64) for _ in range(2))
+    for t in (torch.tensor([1, 500, 1000]), torch.tensor(500), 500):
+        x_t, values = truth(s, x0, eps, torch.as_tensor(t).expand(3))
+        values["mean"] = q_posterior(s, x_t, x0, t - 1, t).mean
+        d = Denoiser(Net(values[predicts]), s, predicts)
+        # c_0 at t = 1000 is 1.3e-4: a predicted mean determines x0 to about 1e-11
+        torch.testing.assert_close(d(x_t, t).x0, x0, rtol=1e-10, atol=1e-10)
+        assert d.net.t.dtype == torch.int64 and d.net.t.tolist() == torch.as_tensor(t).expand(3).tolist()
+    assert len(list(d.parameters())) == 1  # the schedule holds no parameters and no buffers
+    assert not list(d.buffers()) and d.to(torch.bfloat16).schedule.alpha_bar.dtype == torch.float64
+
+
+def test_conditioning_reaches_the_network_and_clipping_wraps():
+    s, x = VPCosine(), torch.ones(2, 3)
+    d = Denoiser(Net(torch.ones(2, 3)), s, "x0")
+    assert d(x, 0.5, scale=3.0).x0.max() == 3 and d.net.t.dtype == torch.float32
+    c = Clipped(d, -1, 1)
+    assert c.schedule is s and c(x, 0.5, scale=3.0).x0.max() == 1
+
+
+def test_errors():
+    s, x = linear_beta(), torch.zeros(2, 3)
+    with pytest.raises(ValueError, match="known: eps, x0, v, score, mean"):
+        Denoiser(Net(x), s, "noise")
+    with pytest.raises(ValueError, match="needs a discrete schedule"):
+        Denoiser(Net(x), VPLinear(), "mean")
+    with pytest.raises(ValueError, match=r"eps has shape \(2, 1\), x_t has \(2, 3\)"):
+        Denoiser(Net(torch.zeros(2, 1)), s)(x, 5)
+    with pytest.raises(ValueError, match="exactly one of"):
+        Prediction(s, x, 5, eps=x, x0=x)
+    with pytest.raises(ValueError, match="s is missing"):
+        Prediction(s, x, 5, mean=x)
+    with pytest.raises(ValueError, match="signal.t. is 0 at t=1.0"):
+        P.x0_from_eps(VPCosine(), x, x, 1.0)
+    with pytest.raises(ValueError, match="noise.t. is 0 at t=0"):
+        P.eps_from_x0(s, x, x, 0)
+    assert math.isfinite(P.x0_from_v(VPCosine(), x, x, 1.0).sum())  # v and x0 have no such point

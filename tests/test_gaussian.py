@@ -1,0 +1,132 @@
+import math
+
+import mpmath as mp
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dlgm.gaussian import Gaussian, add, condition, discretized_log_prob, product
+from dlgm.tensors import expand, randn_like
+
+SHAPES = [(3,), (3, 2), (3, 1, 4, 5)]
+
+
+def random_gaussian(shape, generator, var_shape=None):
+    mean = torch.randn(shape, generator=generator, dtype=torch.float64)
+    var = torch.rand(var_shape or shape, generator=generator, dtype=torch.float64) + 0.1
+    return Gaussian(mean, var)
+
+
+def as_torch(g):
+    return torch.distributions.Normal(g.mean, g.var.expand(g.mean.shape).sqrt())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("var_shape", [None, "batch", "scalar"])
+def test_log_prob_and_kl_match_an_independent_implementation(shape, var_shape, generator):
+    var_shape = {"batch": shape[:1], "scalar": ()}.get(var_shape)
+    p, q = (random_gaussian(shape, generator, var_shape) for _ in range(2))
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    log_prob = as_torch(p).log_prob(x).reshape(3, -1).sum(1)
+    kl = torch.distributions.kl_divergence(as_torch(p), as_torch(q)).reshape(3, -1).sum(1)
+    # float64 sums of at most 20 terms of order 1
+    torch.testing.assert_close(p.log_prob(x), log_prob, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(p.kl(q), kl, rtol=1e-12, atol=1e-13)
+
+
+def test_kl_1_keeps_its_digits_when_the_laws_are_nearly_equal():
+    """KL-1: for v = 1 + 1e-7 the KL is 2.5e-15; the textbook form ½(v − 1 − log v) would return rounding noise."""
+    v = 1 + 1e-7
+    p, q = Gaussian(torch.zeros(1, dtype=torch.float64), v), Gaussian(torch.zeros(1, dtype=torch.float64), 1.0)
+    exact = (mp.mpf(v) - 1 - mp.log(mp.mpf(v))) / 2
+    # u − log1p(u) loses half the digits of u² / 2 at worst: 1e-16 / 1e-7
+    assert p.kl(q).item() == pytest.approx(float(exact), rel=2e-2)
+    assert p.kl(p).item() == 0
+
+
+def test_sample_has_the_law_and_the_generator_decides_it(generator):
+    g = Gaussian(torch.full((200_000,), 2.0, dtype=torch.float64), 0.25)
+    x = g.sample(generator)
+    assert abs(x.mean() - 2) < 5 * 0.5 / math.sqrt(len(x))  # 5 standard errors of the mean
+    assert abs(x.var() - 0.25) < 5 * 0.25 * math.sqrt(2 / len(x))  # 5 standard errors of a variance
+    assert torch.equal(x, g.sample(torch.Generator().manual_seed(0)))
+
+
+def test_gauss_1_sum_against_convolution_by_quadrature():
+    p, q = Gaussian(torch.tensor([0.5]).double(), 0.3), Gaussian(torch.tensor([-1.0]).double(), 0.7)
+    u = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
+    for z in (-2.0, 0.1, 1.5):
+        density = torch.trapezoid(
+            torch.exp(Gaussian(p.mean.expand(len(u)), 0.3).log_prob(u))
+            * torch.exp(Gaussian(q.mean.expand(len(u)), 0.7).log_prob(z - u)),
+            u,
+        )
+        # the trapezoid rule is spectrally accurate for a Gaussian integrand
+        assert add(p, q).log_prob(torch.tensor([z], dtype=torch.float64)).exp().item() == pytest.approx(
+            density.item(), rel=1e-10
+        )
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.05, 5), st.floats(0.05, 5), st.floats(-3, 3))
+def test_product_holds_at_every_point(m1, m2, v1, v2, x):
+    m1, m2, x = (torch.tensor([v], dtype=torch.float64) for v in (m1, m2, x))
+    p, q = Gaussian(m1, v1), Gaussian(m2, v2)
+    r, log_z = product(p, q)
+    left, right = p.log_prob(x) + q.log_prob(x), log_z + r.log_prob(x)
+    assert left.item() == pytest.approx(right.item(), rel=1e-11, abs=1e-11)  # float64, terms up to about 400
+
+
+@given(st.floats(-3, 3), st.floats(0.05, 5), st.floats(-2, 2), st.floats(0.05, 5), st.floats(-3, 3), st.floats(-3, 3))
+def test_gauss_2_condition_is_bayes_rule(m, v, a, r, y, x):
+    m, x, y = (torch.tensor([u], dtype=torch.float64) for u in (m, x, y))
+    prior = Gaussian(m, v)
+    joint = prior.log_prob(x) + Gaussian(a * x, r).log_prob(y)
+    evidence = Gaussian(a * m, a**2 * v + r).log_prob(y)
+    posterior = condition(prior, y, a, r)
+    assert posterior.log_prob(x).item() == pytest.approx((joint - evidence).item(), rel=1e-10, abs=1e-10)  # as above
+
+
+def test_discretized_bins_sum_to_one_and_are_exact_in_the_tails():
+    x = torch.linspace(-1, 1, 256, dtype=torch.float64)
+    for mean, std in ((0.3, 0.01), (-1.2, 0.5), (0.0, 3.0)):
+        log_p = discretized_log_prob(Gaussian(torch.full_like(x, mean), std**2), x)
+        assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-12)  # 256 float64 terms
+    # 60 standard deviations away: compared with 50-digit arithmetic
+    g = Gaussian(torch.tensor([-0.6], dtype=torch.float64), 0.01**2)
+    value = discretized_log_prob(g, x[128:129]).item()
+    a, b = ((mp.mpf(float(x[128])) + d * mp.mpf(1) / 255 - mp.mpf("-0.6")) / mp.mpf("0.01") for d in (-1, 1))
+    exact = mp.log((mp.erfc(a / mp.sqrt(2)) - mp.erfc(b / mp.sqrt(2))) / 2)
+    assert value == pytest.approx(float(exact), rel=1e-9)  # mean −0.6 is rounded to float64, amplified by 60²
+    with pytest.raises(ValueError, match="pixel values"):
+        discretized_log_prob(g, torch.tensor([0.001], dtype=torch.float64))
+
+
+def test_errors_say_what_came_and_what_was_expected():
+    with pytest.raises(ValueError, match=r"\(4,\).*\(8, 1, 28, 28\); expected \(\) or \(8,\)"):
+        expand(torch.ones(4), torch.ones(8, 1, 28, 28))
+    with pytest.raises(ValueError, match="negative, got -0.5"):
+        Gaussian(torch.zeros(2), -0.5)
+    with pytest.raises(ValueError, match="point mass"):
+        Gaussian(torch.zeros(2), 0.0).log_prob(torch.zeros(2))
+    with pytest.raises(ValueError, match=r"x \(3, 1\), mean \(3,\)"):
+        Gaussian(torch.zeros(3), 1.0).log_prob(torch.zeros(3, 1))
+    with pytest.raises(ValueError):
+        expand(torch.ones(5), torch.ones(3, 5))  # equal to the last axis is not enough
+
+
+def test_expand_casts_at_the_end_and_accepts_every_data_shape():
+    c = torch.tensor([1 / 3, 2 / 3], dtype=torch.float64)
+    for shape in ((2,), (2, 5), (2, 1, 4, 4)):
+        x = torch.ones(shape)
+        out = expand(c, x) * x
+        assert out.dtype == torch.float32 and torch.equal(out.flatten(1).T[0] if x.ndim > 1 else out, c.float())
+
+
+def test_noise_does_not_depend_on_the_global_generator(generator):
+    x = torch.zeros(5)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    a = randn_like(x, generator)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(a, torch.randn(5, generator=torch.Generator().manual_seed(0)))

@@ -1,0 +1,172 @@
+"""Exact worlds against quadrature and autograd. Ledger GEN-1, FWD-7, SCORE-6."""
+
+import math
+
+import pytest
+import torch
+
+from dlgm.oracles import EmpiricalData, GaussianMixture
+from dlgm.schedules import VE, VPLinear, linear_beta
+
+FULL = GaussianMixture(
+    [0.2, 0.5, 0.3],
+    [[-2.0, 0.5], [1.0, 1.0], [0.0, -1.5]],
+    [[[0.3, 0.1], [0.1, 0.2]], [[0.1, 0.0], [0.0, 0.6]], [[0.5, -0.3], [-0.3, 0.4]]],
+)
+DIAGONAL = GaussianMixture([1, 3], [[-1.0, 0.0, 2.0], [1.0, 0.5, 0.0]], [[0.1, 0.2, 0.3], [0.5, 0.1, 0.2]])
+IMAGES = GaussianMixture([1, 1], torch.stack([torch.zeros(1, 2, 3), torch.ones(1, 2, 3)]), [0.2, 0.05])
+SCALAR = GaussianMixture([0.4, 0.6], [-1.0, 1.0], [0.04, 0.09])
+WORLDS = {"full": FULL, "diagonal": DIAGONAL, "images": IMAGES, "scalar": SCALAR}
+
+
+def density_by_hand(mixture, x):
+    """p(x) with torch.distributions, an implementation that shares nothing with ours."""
+    flat = torch.distributions.MultivariateNormal(mixture.means, mixture.covs)
+    mix = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(mixture.weights), flat)
+    return mix.log_prob(x.reshape(len(x), -1))
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("t", [None, 1, 300, 1000])
+def test_density_and_score_against_autograd(world, t, generator):
+    g = WORLDS[world] if t is None else WORLDS[world].diffuse(linear_beta(), t)
+    x = torch.randn(20, *g.shape, generator=generator, dtype=torch.float64).requires_grad_()
+    log_p = density_by_hand(g, x)
+    torch.testing.assert_close(g.log_prob(x), log_p, rtol=1e-11, atol=1e-11)  # float64, eigen- against Cholesky factors
+    torch.testing.assert_close(g.score(x), torch.autograd.grad(log_p.sum(), x)[0], rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("distance", [50, 1000])
+def test_score_6_exact_50_standard_deviations_from_every_mode(world, distance, generator):
+    """The largest standard deviation times 50 from all means; no density is representable there."""
+    g = WORLDS[world]
+    direction = torch.randn(8, *g.shape, generator=generator, dtype=torch.float64)
+    flat = direction.reshape(8, -1)
+    flat /= flat.norm(dim=1, keepdim=True)
+    far = g.means.norm(dim=1).max() + distance * torch.linalg.eigvalsh(g.covs).max().sqrt()
+    x = (flat * far).reshape(direction.shape).requires_grad_()
+    log_p = density_by_hand(g, x)
+    assert (log_p.exp() == 0).all()
+    torch.testing.assert_close(g.log_prob(x), log_p, rtol=1e-11, atol=0)
+    torch.testing.assert_close(g.score(x), torch.autograd.grad(log_p.sum(), x)[0], rtol=1e-9, atol=0)
+    for t in (1, 400):  # the posterior mean out there, against Tweedie with the exact score
+        s, x_t = linear_beta(), x.detach()
+        score = g.diffuse(s, t).score(x_t)
+        tweedie = (x_t + s.noise(t) ** 2 * score) / s.signal(t)
+        torch.testing.assert_close(g.posterior_mean(s, x_t, t), tweedie, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("x_t", [-46.0, -3.0, -0.2, 0.0, 1.0, 46.0])
+@pytest.mark.parametrize("t", [1, 100, 600])
+def test_posterior_mean_by_quadrature(x_t, t):
+    """E[x_0|x_t] = ∫ x_0 q(x_t|x_0) p(x_0) dx_0 / q(x_t), 50 standard deviations out included, in log space."""
+    s, x_t = linear_beta(), torch.tensor([x_t], dtype=torch.float64)
+    exact = SCALAR.posterior_mean(s, x_t, t)
+    width = 12 * math.sqrt(0.09 * s.noise(t) ** 2 / (0.04 * s.signal(t) ** 2 + s.noise(t) ** 2))
+    u = torch.linspace(exact.item() - width, exact.item() + width, 100_001, dtype=torch.float64)
+    if abs(x_t) < 10:
+        u = torch.linspace(-6, 6, 100_001, dtype=torch.float64)
+    log_w = SCALAR.log_prob(u) - 0.5 * ((x_t - s.signal(t) * u) / s.noise(t)) ** 2
+    # trapezoid rule on a smooth integrand that vanishes at both ends
+    assert ((log_w.softmax(0) * u).sum()).item() == pytest.approx(exact.item(), rel=1e-9, abs=1e-9)
+
+
+def test_fwd_7_the_marginal_is_the_integral_over_the_data():
+    """FWD-7, CK-FWD-7: q(x_t) = ∫ p(x_0) q(x_t|x_0) dx_0 by quadrature equals the diffused mixture."""
+    s = linear_beta()
+    u = torch.linspace(-4, 4, 80_001, dtype=torch.float64)
+    x = torch.tensor([-1.5, 0.0, 0.3, 2.0], dtype=torch.float64)
+    for t in (50, 250, 1000):
+        kernel = (
+            torch.exp(-0.5 * ((x[:, None] - s.signal(t) * u) / s.noise(t)) ** 2) / s.noise(t) / math.sqrt(2 * math.pi)
+        )
+        integral = torch.trapezoid(kernel * SCALAR.log_prob(u).exp(), u)
+        torch.testing.assert_close(SCALAR.diffuse(s, t).log_prob(x).exp(), integral, rtol=1e-10, atol=0)
+
+
+def test_gen_1_density_integrates_to_one():
+    u = torch.linspace(-8, 8, 801, dtype=torch.float64)
+    grid = torch.stack(torch.meshgrid(u, u, indexing="ij"), -1).reshape(-1, 2)
+    # midpoint sums of Gaussians are spectrally accurate once the spacing, 0.02, is below the smallest deviation
+    assert FULL.log_prob(grid).exp().sum().item() * 0.02**2 == pytest.approx(1, abs=1e-10)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+def test_samples_follow_the_mixture(world, generator):
+    g, n = WORLDS[world], 100_000
+    x = g.sample(n, generator).double().reshape(n, -1)
+    mean = g.weights @ g.means
+    centred = g.means - mean
+    cov = torch.einsum("k,kij->ij", g.weights, g.covs + centred[:, :, None] * centred[:, None, :])
+    se = (cov.diagonal() / n).sqrt()
+    assert ((x.mean(0) - mean).abs() < 5 * se).all()  # 5 standard errors
+    products = torch.einsum("ni,nj->nij", x - mean, x - mean)
+    assert ((products.mean(0) - cov).abs() < 5 * products.std(0) / math.sqrt(n) + 1e-12).all()
+    log_p = g.log_prob(g.sample(20_000, generator).double())
+    assert torch.isfinite(log_p).all()
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("schedule", [linear_beta(), VPLinear(), VE()], ids=repr)
+def test_denoiser_for_every_kind_of_t(world, schedule, generator):
+    """The exact denoiser's ε and score agree with the marginal's, and a batch of times equals a loop."""
+    g = WORLDS[world]
+    t = torch.tensor([5, 300, 900]) if hasattr(schedule, "T") else torch.tensor([0.05, 0.4, 0.8], dtype=torch.float64)
+    x = torch.randn(3, *g.shape, generator=generator, dtype=torch.float64)
+    d = g.denoiser(schedule)
+    together = d(x, t)
+    for i in range(3):
+        for time in (t[i], t[i].item()):
+            one = d(x[i : i + 1], time)
+            torch.testing.assert_close(one.x0, together.x0[i : i + 1], rtol=1e-12, atol=1e-12)
+        marginal = g.diffuse(schedule, t[i].item())
+        # score from x0 divides by σ²: 1e-16 / 2e-3 at the smallest t here
+        torch.testing.assert_close(together.score[i : i + 1], marginal.score(x[i : i + 1]), rtol=1e-8, atol=1e-8)
+    assert d(x.float(), t).x0.dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (1, 3, 3)])
+def test_empirical_data_is_the_mixture_with_vanishing_covariances(shape, generator):
+    points = torch.randn(6, *shape, generator=generator, dtype=torch.float64)
+    data, s = EmpiricalData(points), linear_beta()
+    narrow = GaussianMixture(torch.ones(6), points, torch.full((6,), 1e-14))
+    x = torch.randn(4, *shape, generator=generator, dtype=torch.float64)
+    t = torch.tensor([40, 200, 600, 1000])
+    torch.testing.assert_close(
+        data.posterior_mean(s, x, t), narrow.posterior_mean(s, x, t), rtol=1e-8, atol=1e-8
+    )  # the widths of 1e-7 are felt at 1e-14 / σ²
+    marginal = data.diffuse(s, 200)
+    x = x.requires_grad_()
+    score = torch.autograd.grad(marginal.log_prob(x).sum(), x)[0]
+    torch.testing.assert_close(data.denoiser(s)(x.detach(), 200).score, score, rtol=1e-9, atol=1e-9)
+
+
+def test_empirical_weights_find_the_nearest_point_when_noise_is_small():
+    points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    w = EmpiricalData(points).posterior_weights(linear_beta(), torch.tensor([[0.99, 0.02]]), 1)
+    assert w[0, 1] > 1 - 1e-12
+    w = EmpiricalData(points).posterior_weights(linear_beta(), torch.tensor([[0.99, 0.02]]), 1000)
+    assert (w - 1 / 3).abs().max() < 0.01  # ᾱ_T = 4e-5 leaves √ᾱ = 0.006 of signal
+
+
+def test_errors():
+    ok = [[0.0, 0.0], [1.0, 1.0]]
+    for args, words in (
+        (([1, -1], ok, [1.0, 1.0]), "positive weights"),
+        (([1, 1, 1], ok, [1.0, 1.0]), "positive weights"),
+        (([1, 1], ok, [[1.0], [1.0]]), r"expected \(2, 2, 2\), \(2, 2\) or \(2,\)"),
+        (([1, 1], ok, [1.0, 0.0]), "positive definite"),
+        (([1, 1], ok, [[[1.0, 2.0], [2.0, 1.0]]] * 2), "positive definite"),
+        (([1, 1], ok, [[[1.0, 0.5], [0.0, 1.0]]] * 2), "not symmetric"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            GaussianMixture(*args)
+    with pytest.raises(ValueError, match=r"shape \(3, 5\); expected \(B, 2\)"):
+        FULL.score(torch.zeros(3, 5))
+    with pytest.raises(ValueError, match=r"expected \(\) or \(3,\)"):
+        FULL.posterior_mean(linear_beta(), torch.zeros(3, 2), torch.tensor([1, 2]))
+    with pytest.raises(ValueError, match="nothing to infer"):
+        EmpiricalData(torch.zeros(1, 2)).posterior_mean(linear_beta(), torch.zeros(1, 2), 0)
+    with pytest.raises(ValueError, match="at least one"):
+        EmpiricalData(torch.zeros(0, 2))

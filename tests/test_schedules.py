@@ -1,0 +1,171 @@
+"""Schedules against 50-digit arithmetic. Ledger SCHED-1, FWD-3, POST-2, SDE-2."""
+
+import math
+
+import mpmath as mp
+import pytest
+import torch
+from conftest import exact_alpha_bar, relative_error
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dlgm.schedules import VE, DiscreteSchedule, VPCosine, VPLinear, cosine_beta, linear_beta, time_grid
+
+DISCRETE = {"linear": linear_beta(), "cosine": cosine_beta(), "T4": DiscreteSchedule([0.1, 0.25, 0.4, 0.6])}
+CONTINUOUS = [VPLinear(), VPCosine(), VE(), VE(0.002, 80.0)]
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_tables_match_exact_arithmetic_at_every_t(name):
+    """≤ 1e-12 relative for ᾱ, √ᾱ, √(1−ᾱ), λ and β̃ at every t, t = 1 and t = T included (FWD-3, POST-2)."""
+    schedule = DISCRETE[name]
+    a, T = exact_alpha_bar(schedule.beta[1:]), schedule.T
+    t = torch.arange(T + 1)
+    assert relative_error(schedule.alpha_bar, a) < 1e-12
+    assert relative_error(schedule.signal(t), [mp.sqrt(v) for v in a]) < 1e-12
+    assert relative_error(schedule.noise(t), [mp.sqrt(1 - v) for v in a]) < 1e-12
+    snr = [v / (1 - v) for v in a[1:]]
+    # λ crosses 0, where a relative error has no meaning; e^λ is what enters the formulas
+    assert relative_error(schedule.logsnr(t[1:]).exp(), snr) < 1e-12
+    tilde = [0] + [(1 - a[i - 1]) * mp.mpf(float(schedule.beta[i])) / (1 - a[i]) for i in range(1, T + 1)]
+    assert relative_error(schedule.posterior_variance, tilde) < 1e-12
+
+
+@pytest.mark.parametrize("name", DISCRETE)
+def test_float32_use_of_the_tables_is_within_one_rounding(name):
+    schedule = DISCRETE[name]
+    t = torch.arange(1, schedule.T + 1)
+    for f in (schedule.signal, schedule.noise):
+        assert ((f(t).float().double() - f(t)).abs() / f(t)).max() < 1e-7  # half a float32 rounding is 6e-8
+
+
+def test_index_0_is_the_clean_state_and_a_number_gives_what_a_tensor_gives():
+    for s in DISCRETE.values():
+        assert (s.alpha_bar[0], s.alpha[0], s.beta[0], s.posterior_variance[1]) == (1, 1, 0, 0)
+        assert (s.signal(0), s.noise(0), s.logsnr(0)) == (1, 0, math.inf)
+        for f in (s.signal, s.noise, s.logsnr):
+            table = f(torch.arange(s.T + 1))
+            assert [f(t) for t in range(s.T + 1)] == table.tolist()
+            assert f(torch.tensor(2)).shape == () and f(torch.tensor(2)) == table[2]
+
+
+def test_sched_1_linear_end_points():
+    """SCHED-1: β runs from 1e-4 to 0.02 and ᾱ_1000 = 4.036e-5; other T keep the end within their discretisation."""
+    s = linear_beta()
+    assert s.beta[1].item() == pytest.approx(1e-4, rel=1e-15) and s.beta[-1].item() == pytest.approx(0.02, rel=1e-15)
+    assert s.alpha_bar[-1].item() == pytest.approx(4.036e-5, rel=2e-4)  # four printed digits
+    assert (linear_beta(100).alpha_bar[-1].log() / s.alpha_bar[-1].log()).item() == pytest.approx(1, abs=0.1)
+
+
+def test_cosine_betas_match_the_definition_in_exact_arithmetic():
+    def f(t):
+        return mp.cos((mp.mpf(t) / 1000 + mp.mpf(0.008)) / (1 + mp.mpf(0.008)) * mp.pi / 2) ** 2
+
+    exact = [min(1 - f(t) / f(t - 1), mp.mpf(0.999)) for t in range(1, 1001)]
+    # cos(a) near π/2 has relative error 1e-16 / 1.5e-3 in float64
+    assert relative_error(cosine_beta().beta[1:], exact) < 1e-12
+
+
+def test_beta_and_signal_agree_between_continuous_and_discrete_time():
+    """VPLinear is the limit of linear_beta: log ᾱ differs by O(1/T), halving as T doubles (SDE-1)."""
+    gaps = []
+    for T in (1000, 2000, 4000):
+        t = torch.tensor([T // 4, T // 2, T])
+        gaps.append((2 * linear_beta(T).signal(t).log() - 2 * VPLinear().signal(t / T).log()).abs().max().item())
+    assert gaps[0] < 0.2
+    # the gap is c/T + O(1/T²): ratio 2 to within a few per cent
+    assert gaps[0] / gaps[1] == pytest.approx(2, rel=0.05) and gaps[1] / gaps[2] == pytest.approx(2, rel=0.05)
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS, ids=repr)
+def test_continuous_schedules_in_exact_arithmetic(schedule):
+    forms = {
+        VPLinear: lambda t: mp.exp(-(t * mp.mpf(0.1) + t**2 * mp.mpf(19.9) / 2) / 2),
+        VPCosine: lambda t: mp.cos(mp.pi * t / 2),
+        VE: lambda t: mp.mpf(1),
+    }
+    signal = forms[type(schedule)]
+    for t in (1e-5, 0.1, 0.5, 0.9, 0.99999):
+        s = signal(mp.mpf(t))
+        if isinstance(schedule, VE):
+            n = mp.mpf(schedule.sigma_min) * (mp.mpf(schedule.sigma_max) / mp.mpf(schedule.sigma_min)) ** mp.mpf(t)
+        else:
+            n = mp.sqrt(1 - s**2)
+        tensor = torch.tensor(t, dtype=torch.float64)
+        for value in (schedule.signal(t), schedule.signal(tensor)):
+            assert relative_error([value], [s]) < 1e-12
+        for value in (schedule.noise(t), schedule.noise(tensor)):
+            assert relative_error([value], [n]) < 1e-12
+        for value in (schedule.logsnr(t), schedule.logsnr(tensor)):
+            assert float(value) == pytest.approx(float(2 * mp.log(s / n)), abs=1e-11)  # the log of a 1e-12 error
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS, ids=repr)
+def test_sde_coefficients_are_the_derivatives_of_the_kernel(schedule):
+    """f = d log signal/dt and g² = d noise²/dt − 2 f noise², both by autograd (SDE-1, SDE-2)."""
+    t = torch.tensor([0.05, 0.3, 0.8], dtype=torch.float64, requires_grad=True)
+    f, g2 = schedule.sde(t)
+    log_signal = schedule.signal(t).log().sum()
+    df = torch.autograd.grad(log_signal, t)[0] if log_signal.requires_grad else torch.zeros(3, dtype=torch.float64)
+    dn = torch.autograd.grad((schedule.noise(t) ** 2).sum(), t)[0]
+    torch.testing.assert_close(f.detach(), df, rtol=1e-12, atol=1e-12)  # float64 autograd of smooth functions
+    torch.testing.assert_close(g2.detach(), dn - 2 * df * schedule.noise(t).detach() ** 2, rtol=1e-10, atol=1e-12)
+    assert schedule.sde(0.3) == pytest.approx((f[1].item(), g2[1].item()), rel=1e-14)
+
+
+def test_ends_of_continuous_time():
+    assert VPCosine().signal(1.0) == 0 and VPCosine().logsnr(1.0) == -math.inf
+    assert VPLinear().noise(0.0) == 0 and VPLinear().logsnr(0.0) == math.inf
+    assert VE(0.01, 50).noise(0.0) == 0.01 and VE(0.01, 50).noise(1.0) == pytest.approx(50)
+    assert VPCosine().logsnr(torch.tensor([0.0, 1.0])).tolist() == [math.inf, -math.inf]
+
+
+@settings(max_examples=50)
+@given(st.lists(st.floats(1e-6, 0.999), min_size=1, max_size=40))
+def test_any_valid_betas_make_a_schedule_that_only_loses_signal(betas):
+    s = DiscreteSchedule(betas)
+    t = torch.arange(s.T + 1)
+    assert (s.signal(t).diff() < 0).all() and (s.noise(t).diff() >= 0).all() and (s.logsnr(t[1:]).diff() < 0).all()
+    assert (s.signal(t) ** 2 + s.noise(t) ** 2 - 1).abs().max() < 1e-14  # two roundings
+    assert (s.posterior_variance <= s.beta + 1e-18).all()
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda: DiscreteSchedule([0.1, 1.0]), "β_2 is 1"),
+        (lambda: DiscreteSchedule([0.1, float("nan")]), "β_2 is nan"),
+        (lambda: DiscreteSchedule([]), r"shape \(0,\)"),
+        (lambda: DiscreteSchedule([[0.1]]), r"shape \(1, 1\)"),
+        (lambda: linear_beta(10), "T > 20"),
+        (lambda: linear_beta(0), "whole number"),
+        (lambda: linear_beta(beta_start=0.1, beta_end=0.01), "beta_start <= beta_end"),
+        (lambda: cosine_beta(max_beta=1.0), "max_beta"),
+        (lambda: cosine_beta(10.0), "whole number"),
+        (lambda: VPLinear(2.0, 1.0), "beta_min"),
+        (lambda: VE(1.0, 0.1), "sigma_min"),
+        (lambda: linear_beta().signal(1001), "0..1000, got 1001"),
+        (lambda: linear_beta().signal(0.5), "integer"),
+        (lambda: linear_beta().signal(torch.tensor([-1, 3])), "from -1 to 3"),
+        (lambda: linear_beta().signal(torch.tensor([1.0])), "integer tensor"),
+        (lambda: VPLinear().signal(1.5), r"\[0, 1\], got 1.5"),
+        (lambda: VPCosine().noise(torch.tensor([-0.1])), r"\[0, 1\]"),
+        (lambda: time_grid(linear_beta(50), 51), "51 steps do not fit"),
+        (lambda: time_grid(VPLinear(), 5, start=0, end=1), "decrease"),
+    ],
+)
+def test_bad_input_is_named(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
+
+
+@given(st.integers(1, 300), st.data())
+def test_time_grids_decrease_strictly_and_end_where_asked(T, data):
+    steps = data.draw(st.integers(1, T))
+    s = DiscreteSchedule([0.01] * T)
+    times = time_grid(s, steps)
+    assert times[0] == T and times[-1] == 0 and len(times) == steps + 1 and (times.diff() < 0).all()
+    if steps == T:
+        assert times.tolist() == list(range(T, -1, -1))
+    times = time_grid(VPCosine(), steps, start=0.9, end=0.1)
+    assert (times[0], times[-1]) == (0.9, 0.1) and (times.diff() < 0).all()
