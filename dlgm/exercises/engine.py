@@ -1,0 +1,263 @@
+"""Floor 6: the engine that checks an exercise and says what is wrong; it knows no exercise by name.
+
+An ``Exercise`` is a reference, the cases on which an answer is compared with it (smallest first), properties that
+must hold besides, the mistakes that people make (each one a function), and hints. ``run`` gives a ``Report`` in one of
+three states: not attempted, not yet, right.
+"""
+
+import html
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call of the learner's function: how to describe it, and its arguments."""
+
+    label: str
+    args: tuple
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A known mistake: wrong code, and the sentence that explains it.
+
+    A learner's function that behaves like ``function`` on fresh inputs, where the reference behaves differently, has
+    made this mistake.
+    """
+
+    name: str
+    says: str
+    function: Callable
+
+
+@dataclass(frozen=True)
+class Property:
+    """Something that must hold besides the values: ``test(function)`` returns (holds, what was seen)."""
+
+    label: str
+    test: Callable
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """See the module; ``returns`` names what the function gives back, one name or several."""
+
+    name: str
+    equation: str
+    reference: Callable
+    returns: tuple[str, ...]
+    cases: Callable[[torch.Generator], list[Case]]
+    mistakes: tuple[Mistake, ...]
+    start: str
+    hint: str
+    see: str
+    properties: tuple[Property, ...] = ()
+    rtol: float = 1e-9
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """All that one call showed: values or the error, whether inputs changed, whether the global generator was used."""
+
+    values: tuple | None = None
+    error: BaseException | None = None
+    changed: bool = False
+    drew: bool = False
+
+
+def observe(function, args):
+    """Call function on copies of args and return its Behaviour; the caller's global random state is left alone."""
+    mine = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in args)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(20_231)
+        before = torch.get_rng_state()
+        try:
+            out = function(*mine)
+        except Exception as error:
+            return Behaviour(error=error)
+        drew = not torch.equal(before, torch.get_rng_state())
+    changed = any(isinstance(a, torch.Tensor) and not _same_bits(a, b) for a, b in zip(args, mine, strict=True))
+    return Behaviour(out if isinstance(out, tuple) else (out,), None, changed, drew)
+
+
+def _same_bits(a, b):
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
+
+
+def _close(a, b, rtol, any_dtype=False):
+    """Equal shapes and dtypes, and equal to rtol of the size of b (float32 values: to a few of their roundings)."""
+    if not isinstance(a, torch.Tensor) or a.shape != b.shape or (a.dtype != b.dtype and not any_dtype):
+        return False
+    rtol = max(rtol, 1e-5) if torch.float32 in (a.dtype, b.dtype) else rtol
+    a, b = a.double(), b.double()
+    return torch.allclose(a, b, rtol=rtol, atol=rtol * 1e-3 * b.abs().max().item() if b.numel() else 0, equal_nan=True)
+
+
+def agree(a, b, rtol, values_only=False):
+    """Whether two Behaviours cannot be told apart; values_only looks past dtypes, changed inputs and hidden draws."""
+    if a.error is not None or b.error is not None:
+        return type(a.error) is type(b.error)
+    if len(a.values) != len(b.values) or (not values_only and (a.changed, a.drew) != (b.changed, b.drew)):
+        return False
+    return all(_close(x, y, rtol, values_only) for x, y in zip(a.values, b.values, strict=True))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What ``check`` found. ``function`` is the learner's own if it is right, otherwise the course's reference.
+
+    Attributes:
+        state: "not attempted", "not yet" or "right".
+        fails, observed, required: which property, on which input; what came, what was expected ("not yet").
+        mistake: the known mistake it is, or None.
+        verified: what was verified, in the order of checking.
+    """
+
+    exercise: Exercise
+    state: str
+    function: Callable
+    fails: str = ""
+    observed: str = ""
+    required: str = ""
+    mistake: Mistake | None = None
+    verified: tuple[str, ...] = field(default=())
+
+    def _lines(self):
+        if self.state == "not attempted":
+            yield f"Nothing is wrong; the lesson goes on with dlgm's own {self.exercise.name} until you write yours."
+        elif self.state == "not yet":
+            yield f"This fails: {self.fails}."
+            if self.required:
+                yield f"Observed: {self.observed}"
+                yield f"Required: {self.required}"
+            if self.mistake:
+                yield f"The mistake: {self.mistake.says}"
+            if self.verified:
+                yield "Already right: " + "; ".join(self.verified) + "."
+        else:
+            yield "Verified: " + "; ".join(self.verified) + "."
+
+    def __repr__(self):
+        return "\n".join([f"{self.exercise.name}: {self.state}", *(f"  {line}" for line in self._lines())])
+
+    def _repr_html_(self):
+        colour = {"not attempted": "#7f7f7f", "not yet": "#d55e00", "right": "#009e73"}[self.state]
+        body = "".join(f"<div>{html.escape(line)}</div>" for line in self._lines())
+        e = self.exercise
+        folds = [("Where to start", e.start), ("A hint", e.hint), ("What you should see", e.see)]
+        folded = "".join(f"<details><summary>{a}</summary>{html.escape(b)}</details>" for a, b in folds)
+        source = html.escape(inspect.getsource(e.reference))
+        folded += f"<details><summary>A solution</summary><pre>{source}</pre></details>"
+        return (
+            f'<div style="border-left:4px solid {colour};padding:2px 12px;color:var(--jp-ui-font-color1,inherit)">'
+            f'<div><b><code style="background:none;color:inherit">{html.escape(e.name)}</code>: {self.state}</b></div>'
+            f'{body}<div style="margin-top:6px">{folded}</div></div>'
+        )
+
+
+def run(exercise, function):
+    """Check a learner's function: contract, values, properties, in this order; stop at the first that fails.
+
+    Raises:
+        ValueError: function cannot be called.
+    """
+    if not callable(function):
+        raise ValueError(f"check needs the function itself, got {function!r}; for example check('{exercise.name}', f)")
+    cases = exercise.cases(torch.Generator().manual_seed(0))
+    verified = []
+
+    def not_yet(fails, observed="", required=""):
+        return Report(
+            exercise, "not yet", exercise.reference, fails, observed, required, name_mistake(exercise, function),
+            tuple(verified),
+        )  # fmt: skip
+
+    seen = [observe(function, case.args) for case in cases]
+    if isinstance(seen[0].error, NotImplementedError):
+        return Report(exercise, "not attempted", exercise.reference)
+    expected = [observe(exercise.reference, case.args) for case in cases]
+    for case, got, want in zip(cases, seen, expected, strict=True):
+        problem = _contract(exercise, case, got, want)
+        if problem:
+            return not_yet(*problem)
+    verified.append("shape, dtype, inputs left alone, no hidden randomness")
+    for case, got, want in zip(cases, seen, expected, strict=True):
+        for name, a, b in zip(exercise.returns, got.values, want.values, strict=True):
+            if not _close(a, b, exercise.rtol):
+                return not_yet(f"the value of {name} for {case.label}", *_first_difference(a, b, exercise.rtol))
+    verified.append(f"values on {len(cases)} inputs ({cases[0].label}, ..., {cases[-1].label})")
+    for item in exercise.properties:
+        try:
+            holds, saw = item.test(function)
+        except Exception as error:
+            holds, saw = False, f"{type(error).__name__}: {error}"
+        if not holds:
+            return not_yet(item.label, saw, item.label)
+        verified.append(f"{item.label} ({saw})")
+    return Report(exercise, "right", function, verified=tuple(verified))
+
+
+def _shapes(behaviour):
+    return [getattr(v, "shape", None) for v in behaviour.values] if behaviour.error is None else None
+
+
+def name_mistake(exercise, function):
+    """The known mistake that function behaves like on fresh inputs, or None.
+
+    First in everything a call shows; then in the values alone, over the inputs that function can take at all, so that
+    a mistake is still named where the code is also tied to one data shape.
+    """
+    cases = exercise.cases(torch.Generator().manual_seed(1))
+    seen = [observe(function, case.args) for case in cases]
+    right = [observe(exercise.reference, case.args) for case in cases]
+    wrong = {m.name: [observe(m.function, case.args) for case in cases] for m in exercise.mistakes}
+    runs = [i for i, (a, b) in enumerate(zip(seen, right, strict=True)) if _shapes(a) == _shapes(b)]
+    for values_only, where in ((False, range(len(cases))), (True, runs if len(runs) > 1 else [])):
+        for mistake in exercise.mistakes:
+            theirs = wrong[mistake.name]
+            same = all(agree(seen[i], theirs[i], 1e-6, values_only) for i in where)
+            if same and any(not agree(right[i], theirs[i], exercise.rtol, values_only) for i in where):
+                return mistake
+    return None
+
+
+def _contract(exercise, case, got, want):
+    """(what fails, observed, required) for the first broken rule, or None."""
+    if got.error is not None:
+        return f"the call for {case.label} raises", f"{type(got.error).__name__}: {got.error}", "a value"
+    if got.values == (None,):
+        return f"the call for {case.label} returns nothing", "None (is a return missing?)", ", ".join(exercise.returns)
+    if len(got.values) != len(want.values):
+        return "the number of values returned", str(len(got.values)), f"{len(want.values)}: {exercise.returns}"
+    for name, a, b in zip(exercise.returns, got.values, want.values, strict=True):
+        if not isinstance(a, torch.Tensor):
+            return f"{name} for {case.label} is not a tensor", type(a).__name__, "torch.Tensor"
+        if a.shape != b.shape:
+            return f"the shape of {name} for {case.label}", str(tuple(a.shape)), str(tuple(b.shape))
+        if a.dtype != b.dtype:
+            return f"the dtype of {name} for {case.label}", str(a.dtype), str(b.dtype)
+        if a.device != b.device:
+            return f"the device of {name} for {case.label}", str(a.device), str(b.device)
+    if got.changed:
+        return f"an input was modified in place for {case.label}", "the caller's tensor changed", "inputs left alone"
+    if got.drew:
+        return f"the global random generator was used for {case.label}", "a draw", "only what is passed in"
+    return None
+
+
+def _first_difference(a, b, rtol):
+    """The first entry that differs, observed and required, with its index."""
+    wrong = ~torch.isclose(a, b, rtol=max(rtol, 1e-5) if b.dtype == torch.float32 else rtol, atol=0, equal_nan=True)
+    index = tuple(wrong.nonzero()[0].tolist()) if wrong.any() else ()
+    where = f" at [{', '.join(map(str, index))}]" if index else ""
+    values = [v[index].item() for v in (a, b)]
+    digits = 6
+    if math.isfinite(values[0]) and values[0] != values[1]:
+        gap = abs(values[0] - values[1]) / max(abs(values[0]), abs(values[1]))
+        digits = min(17, max(6, 2 - math.floor(math.log10(gap))))
+    return tuple(f"{v:.{digits}g}{where}" for v in values)

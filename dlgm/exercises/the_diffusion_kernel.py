@@ -1,0 +1,454 @@
+"""Exercises of lesson 05: ᾱ, q_sample, q_transition for s < t, and the cosine schedule.
+
+Ledger FWD-3, FWD-4, FWD-5, FWD-6, SCHED-1.
+"""
+
+import math
+
+import torch
+
+from ..tensors import expand
+from .engine import Case, Exercise, Mistake, Property
+
+T4 = torch.tensor([0.1, 0.25, 0.4, 0.6], dtype=torch.float64)
+
+
+def _betas(n, generator):
+    return 0.02 + 0.5 * torch.rand(n, generator=generator, dtype=torch.float64)
+
+
+def _table(betas):
+    return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+
+
+def _normal(shape, generator, dtype=torch.float64):
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+# ---- alpha_bar ------------------------------------------------------------------------------------------------------
+def alpha_bar(betas):
+    alpha = 1 - betas
+    return torch.cat([torch.ones(1, dtype=betas.dtype), torch.cumprod(alpha, dim=0)])
+
+
+def _alpha_bar_cases(generator):
+    return [
+        Case("T = 1, β = (0.3)", (torch.tensor([0.3], dtype=torch.float64),)),
+        Case("T = 4, β = (0.1, 0.25, 0.4, 0.6)", (T4,)),
+        Case("T = 30, random β", (_betas(30, generator),)),
+        Case("T = 1000, the linear schedule", (torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64),)),
+    ]
+
+
+def _starts_clean(function):
+    first = function(T4)[0].item()
+    return first == 1, f"alpha_bar[0] = {first:g}"
+
+
+ALPHA_BAR = Exercise(
+    name="alpha_bar",
+    equation="ᾱ_t = Π_{s≤t} (1 − β_s), ᾱ_0 = 1 (FWD-3)",
+    reference=alpha_bar,
+    returns=("alpha_bar",),
+    cases=_alpha_bar_cases,
+    properties=(Property("the clean state comes first: alpha_bar[0] is exactly 1", _starts_clean),),
+    mistakes=(
+        Mistake(
+            "without the product",
+            "these are the α_t = 1 − β_t of single steps; ᾱ_t is the product of all of them up to t.",
+            lambda b: torch.cat([b.new_ones(1), 1 - b]),
+        ),
+        Mistake(
+            "index shifted: the clean state is missing",
+            "entry i holds ᾱ_{i+1}: put ᾱ_0 = 1 in front, so that alpha_bar[t] is ᾱ_t and the length is T + 1.",
+            lambda b: (1 - b).cumprod(0),
+        ),
+        Mistake(
+            "index shifted: one step too late",
+            "entry t holds ᾱ_{t−1}: the 1 was put in front twice (or the last factor was dropped).",
+            lambda b: torch.cat([b.new_ones(2), (1 - b).cumprod(0)[:-1]]),
+        ),
+        Mistake(
+            "product of β",
+            "this multiplies the β_s; what survives a step is 1 − β_s, and that is what has to be multiplied.",
+            lambda b: torch.cat([b.new_ones(1), b.cumprod(0)]),
+        ),
+        Mistake(
+            "sum for product",
+            "this is 1 − Σ β_s, the first-order approximation of the product; it even turns negative.",
+            lambda b: torch.cat([b.new_ones(1), 1 - b.cumsum(0)]),
+        ),
+        Mistake(
+            "square root taken",
+            "this is √ᾱ_t, the factor of x_0; the table holds ᾱ_t itself, the share of the variance that is left.",
+            lambda b: alpha_bar(b).sqrt(),
+        ),
+        Mistake(
+            "input modified in place",
+            "the values are right, but betas itself was changed; use 1 - betas instead of an operation ending in _.",
+            lambda b: torch.cat([b.new_ones(1), b.neg_().add_(1).cumprod(0)]),
+        ),
+    ),
+    start="What fraction of the variance is left after one step? After two?",
+    hint="torch.cumprod multiplies up; torch.cat puts a 1 in front.",
+    see="For β = (0.1, 0.25, 0.4, 0.6): 1, 0.9, 0.675, 0.405, 0.162.",
+)
+
+
+# ---- q_sample -------------------------------------------------------------------------------------------------------
+def q_sample(alpha_bar, x0, t, eps):
+    signal = alpha_bar[t].sqrt()
+    noise = (1 - alpha_bar[t]).sqrt()
+    return expand(signal, x0) * x0 + expand(noise, x0) * eps
+
+
+def _q_sample_cases(generator):
+    def case(label, t, *shape, table=None, dtype=torch.float64):
+        shape = (len(t), *shape)
+        x0, eps = (_normal(shape, generator, dtype) for _ in range(2))
+        return Case(label, (_table(T4) if table is None else table, x0, torch.tensor(t), eps))
+
+    long = _table(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    return [
+        case("one number, T = 4, t = 1", [1]),
+        case("one number, T = 4, t = 0 (nothing may change)", [0]),
+        case("one number, T = 4, t = 4 (the last)", [4]),
+        case("x0 of shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
+        case("x0 of shape (3, 2), random β", [5, 1, 9], 2, table=_table(_betas(9, generator))),
+        case("images of shape (3, 1, 3, 3), T = 1000", [1, 500, 1000], 1, 3, 3, table=long),
+        case("x0 of shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
+    ]
+
+
+def _keeps_the_variance(function):
+    generator, n = torch.Generator().manual_seed(2), 40_000
+    x0, eps = (_normal((n,), generator) for _ in range(2))
+    z = (function(_table(T4), x0, torch.full((n,), 2), eps).var().item() - 1) / math.sqrt(2 / n)
+    return abs(z) < 5, f"z = {z:.1f}, a false alarm once in two million"
+
+
+def _signal(table, t, x):
+    return expand(table[t].sqrt(), x)
+
+
+def _noise(table, t, x):
+    return expand((1 - table[t]).sqrt(), x)
+
+
+def _in_place(table, x0, t, eps):
+    return x0.mul_(_signal(table, t, x0)).add_(_noise(table, t, x0) * eps)
+
+
+def _not_cast(table, x0, t, eps):
+    shape = (-1, *[1] * (x0.ndim - 1))
+    return table[t].sqrt().reshape(shape) * x0 + (1 - table[t]).sqrt().reshape(shape) * eps
+
+
+Q_SAMPLE = Exercise(
+    name="q_sample",
+    equation="x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε (FWD-6)",
+    reference=q_sample,
+    returns=("x_t",),
+    cases=_q_sample_cases,
+    properties=(Property("data of variance 1 keep variance 1", _keeps_the_variance),),
+    mistakes=(
+        Mistake(
+            "square root missing on the signal",
+            "x_0 is multiplied by ᾱ_t where the formula has √ᾱ_t.",
+            lambda a, x, t, e: expand(a[t], x) * x + _noise(a, t, x) * e,
+        ),
+        Mistake(
+            "square root missing on the noise",
+            "ε is multiplied by its variance 1 − ᾱ_t; a sample is scaled by the standard deviation √(1−ᾱ_t).",
+            lambda a, x, t, e: _signal(a, t, x) * x + expand(1 - a[t], x) * e,
+        ),
+        Mistake(
+            "square root missing on both",
+            "both square roots are missing: the two squared factors, not the factors, must sum to 1.",
+            lambda a, x, t, e: expand(a[t], x) * x + expand(1 - a[t], x) * e,
+        ),
+        Mistake(
+            "signal and noise swapped",
+            "√(1−ᾱ_t) stands at x_0 and √ᾱ_t at ε: at t = 0 this is pure noise.",
+            lambda a, x, t, e: _noise(a, t, x) * x + _signal(a, t, x) * e,
+        ),
+        Mistake(
+            "ᾱ without the product",
+            "these are the coefficients √α_t and √β_t of the single step from t − 1 to t; from x_0 it takes ᾱ_t.",
+            lambda a, x, t, e: q_sample(torch.cat([a[:1], a[1:] / a[:-1]]), x, t, e),
+        ),
+        Mistake(
+            "index shifted: t − 1",
+            "this is ᾱ_{t−1}: the table starts with the clean state, so ᾱ_t is alpha_bar[t], without a shift.",
+            lambda a, x, t, e: q_sample(a, x, t - 1, e),
+        ),
+        Mistake(
+            "index shifted: t + 1",
+            "this is ᾱ_{t+1}, one step too noisy, and it runs past the table at t = T.",
+            lambda a, x, t, e: q_sample(a, x, t + 1, e),
+        ),
+        Mistake(
+            "noise not scaled",
+            "ε is added at full size at every t; its factor is √(1−ᾱ_t), which is 0 at t = 0.",
+            lambda a, x, t, e: _signal(a, t, x) * x + e,
+        ),
+        Mistake(
+            "signal not scaled",
+            "x_0 is not shrunk: without the factor √ᾱ_t the variance grows past 1.",
+            lambda a, x, t, e: x + _noise(a, t, x) * e,
+        ),
+        Mistake(
+            "broadcast over the wrong axis",
+            "a coefficient of shape (B,) was lined up with the last axis of x0 instead of the batch; "
+            "expand(coefficient, x0) lines it up.",
+            lambda a, x, t, e: a[t].sqrt().to(x.dtype) * x + (1 - a[t]).sqrt().to(x.dtype) * e,
+        ),
+        Mistake(
+            "one t for the whole batch",
+            "t[0] was used for every example; each example has a time of its own.",
+            lambda a, x, t, e: q_sample(a, x, t[:1].expand(len(t)), e),
+        ),
+        Mistake(
+            "input modified in place",
+            "the values are right, but x0 itself was overwritten; the caller still needs it.",
+            _in_place,
+        ),
+        Mistake(
+            "noise of its own instead of the given one",
+            "eps was ignored and new noise drawn from the global generator: the result cannot be reproduced, and in "
+            "training the target would not be the noise that was added.",
+            lambda a, x, t, e: q_sample(a, x, t, torch.randn_like(x)),
+        ),
+        Mistake(
+            "coefficients not cast to x0's dtype",
+            "the float64 table turned a float32 image into float64; expand casts, or use .to(x0.dtype).",
+            _not_cast,
+        ),
+    ),
+    start="Which two numbers multiply x_0 and ε? They depend on t only, so there is one of each per example.",
+    hint="alpha_bar[t] has shape (B,). expand(c, x0) from dlgm.tensors lines it up with x0 and casts it.",
+    see="At t = 0 you get x0 back; for large t hardly anything of it.",
+)
+
+
+# ---- q_transition ---------------------------------------------------------------------------------------------------
+def q_transition(alpha_bar, x_s, s, t):
+    ratio = alpha_bar[t] / alpha_bar[s]
+    mean = expand(ratio.sqrt(), x_s) * x_s
+    return mean, 1 - ratio
+
+
+def _transition_cases(generator):
+    def case(label, s, t, *shape, table=None):
+        x = _normal((len(s), *shape), generator)
+        return Case(label, (_table(T4) if table is None else table, x, torch.tensor(s), torch.tensor(t)))
+
+    long = _table(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    return [
+        case("one number, T = 4, s = 1, t = 2 (a single step)", [1], [2]),
+        case("one number, T = 4, s = 0, t = 3 (from the clean state)", [0], [3]),
+        case("one number, T = 4, s = 1, t = 4 (skipping)", [1], [4]),
+        case("x_s of shape (4, 4), different s and t", [0, 1, 2, 3], [2, 4, 3, 4], 4),
+        case("x_s of shape (3, 2), random β", [0, 2, 7], [9, 5, 8], 2, table=_table(_betas(9, generator))),
+        case("images of shape (3, 1, 3, 3), T = 1000", [0, 250, 999], [500, 750, 1000], 1, 3, 3, table=long),
+    ]
+
+
+def _composes(function):
+    table, x = _table(T4), torch.tensor([1.3], dtype=torch.float64)
+    r, s, t = (torch.tensor([k]) for k in (0, 2, 4))
+    m1, v1 = function(table, x, r, s)
+    m2, v2 = function(table, m1, s, t)
+    mean, var = function(table, x, r, t)
+    shrink = (table[t] / table[s]).item()
+    gap = max((m2 - mean).abs().item(), (v2 + shrink * v1 - var).abs().item())
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+def _transition_from(ratio):
+    """A transition with another ratio in the place of ᾱ_t/ᾱ_s; ratio(alpha_bar, s, t)."""
+
+    def function(a, x, s, t):
+        r = ratio(a, s, t)
+        return expand(r.sqrt(), x) * x, 1 - r
+
+    return function
+
+
+def _mean_in_place(a, x, s, t):
+    r = a[t] / a[s]
+    return x.mul_(expand(r.sqrt(), x)), 1 - r
+
+
+Q_TRANSITION = Exercise(
+    name="q_transition",
+    equation="q(x_t | x_s) = N(√(ᾱ_t/ᾱ_s) x_s, (1 − ᾱ_t/ᾱ_s) I), s < t (FWD-5)",
+    reference=q_transition,
+    returns=("mean", "var"),
+    cases=_transition_cases,
+    properties=(Property("two jumps, 0 → 2 and 2 → 4, make the jump 0 → 4", _composes),),
+    mistakes=(
+        Mistake(
+            "square root missing on the signal",
+            "the mean is multiplied by ᾱ_t/ᾱ_s; its factor is the square root of that.",
+            lambda a, x, s, t: (expand(a[t] / a[s], x) * x, 1 - a[t] / a[s]),
+        ),
+        Mistake(
+            "standard deviation for variance",
+            "var holds √(1 − ᾱ_t/ᾱ_s), the standard deviation; the variance is its square.",
+            lambda a, x, s, t: (expand((a[t] / a[s]).sqrt(), x) * x, (1 - a[t] / a[s]).sqrt()),
+        ),
+        Mistake(
+            "square root inside the variance",
+            "the variance is 1 − ᾱ_t/ᾱ_s, without a root: the squared factor of the mean and the variance sum to 1.",
+            lambda a, x, s, t: (expand((a[t] / a[s]).sqrt(), x) * x, 1 - (a[t] / a[s]).sqrt()),
+        ),
+        Mistake(
+            "ratio upside down",
+            "the ratio is ᾱ_s/ᾱ_t, above 1: the mean grows and the variance is negative.",
+            _transition_from(lambda a, s, t: a[s] / a[t]),
+        ),
+        Mistake(
+            "the kernel from x_0",
+            "this is q(x_t | x_0), right only for s = 0: x_s has been shrunk and noised already.",
+            _transition_from(lambda a, s, t: a[t]),
+        ),
+        Mistake(
+            "a single step",
+            "this is the step from t − 1 to t whatever s is; it agrees only for s = t − 1.",
+            _transition_from(lambda a, s, t: a[t] / a[t - 1]),
+        ),
+        Mistake(
+            "difference of the variances",
+            "var is (1−ᾱ_t) − (1−ᾱ_s): the noise that x_s already has is shrunk on the way to t as well, "
+            "by ᾱ_t/ᾱ_s, before the variances add.",
+            lambda a, x, s, t: (expand((a[t] / a[s]).sqrt(), x) * x, a[s] - a[t]),
+        ),
+        Mistake(
+            "index shifted: step s counted too",
+            "this is the product of α from s to t, ᾱ_t/ᾱ_{s−1}; the steps that lead from s to t are s + 1, ..., t.",
+            _transition_from(lambda a, s, t: a[t] / a[s - 1]),
+        ),
+        Mistake(
+            "index shifted: the last step left out",
+            "this is ᾱ_{t−1}/ᾱ_s: the step to t itself is missing.",
+            _transition_from(lambda a, s, t: a[t - 1] / a[s]),
+        ),
+        Mistake(
+            "broadcast over the wrong axis",
+            "a coefficient of shape (B,) was lined up with the last axis of x_s instead of the batch.",
+            lambda a, x, s, t: ((a[t] / a[s]).sqrt() * x, 1 - a[t] / a[s]),
+        ),
+        Mistake(
+            "input modified in place",
+            "the values are right, but x_s itself was overwritten.",
+            _mean_in_place,
+        ),
+    ),
+    start="The steps from s to t multiply the signal by √α_{s+1} ··· √α_t. Write that product with ᾱ.",
+    hint="ᾱ_t/ᾱ_s plays the part that ᾱ_t plays in the kernel from x_0.",
+    see="For s = t − 1 the variance is β_t; for s = 0 it is 1 − ᾱ_t.",
+)
+
+
+# ---- cosine_betas ---------------------------------------------------------------------------------------------------
+def cosine_betas(T, s, max_beta):
+    t = torch.arange(T + 1, dtype=torch.float64)
+    f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
+    alpha_bar = f / f[0]
+    return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta)
+
+
+def _cosine_cases(generator):
+    return [
+        Case("T = 2, s = 0.1, max_beta = 0.9", (2, 0.1, 0.9)),
+        Case("T = 4, s = 0.05, max_beta = 0.5", (4, 0.05, 0.5)),
+        Case("T = 25, random s, max_beta = 0.99", (25, 0.2 * torch.rand((), generator=generator).item(), 0.99)),
+        Case("T = 1000, s = 0.008, max_beta = 0.999", (1000, 0.008, 0.999)),
+    ]
+
+
+def _cosine_variant(power=2, normalise=True, shift=0, use_s=True, rescale=True, angle=math.pi / 2, dtype=torch.float64):
+    """cosine_betas with one thing changed."""
+
+    def function(T, s, max_beta):
+        t = torch.arange(T + 1, dtype=dtype) + shift
+        offset = s if use_s else 0.0
+        f = torch.cos((t / T + offset) / (1 + offset if rescale else 1) * angle) ** power
+        table = f / f[0] if normalise else torch.cat([f.new_ones(1), f[1:]])
+        return (1 - table[1:] / table[:-1]).clamp(max=max_beta)
+
+    return function
+
+
+def _ends_in_noise(function):
+    last = (1 - function(1000, 0.008, 0.999)).prod().item()
+    return 0 < last < 1e-6, f"ᾱ_T = {last:.1e} for T = 1000"
+
+
+COSINE_BETAS = Exercise(
+    name="cosine_betas",
+    equation="ᾱ_t = f(t)/f(0), f(t) = cos²(π/2 · (t/T + s)/(1 + s)), β_t = min(1 − ᾱ_t/ᾱ_{t−1}, max_beta) (SCHED-1)",
+    reference=cosine_betas,
+    returns=("betas",),
+    cases=_cosine_cases,
+    properties=(Property("the chain ends in noise", _ends_in_noise),),
+    mistakes=(
+        Mistake("cosine not squared", "ᾱ is a squared cosine; √ᾱ is the cosine.", _cosine_variant(power=1)),
+        Mistake(
+            "not divided by f(0)",
+            "f(0) is a little below 1: without dividing by it the first step removes the difference on top.",
+            _cosine_variant(normalise=False),
+        ),
+        Mistake("offset s left out", "s is ignored: the first β is then far too small.", _cosine_variant(use_s=False)),
+        Mistake(
+            "not divided by 1 + s",
+            "t/T + s is not divided by 1 + s: the angle passes π/2 before the end and β turns negative.",
+            _cosine_variant(rescale=False),
+        ),
+        Mistake(
+            "index shifted: one step early",
+            "entry t holds β_{t+1}: f was taken at 1..T+1 instead of 0..T.",
+            _cosine_variant(shift=1),
+        ),
+        Mistake(
+            "index shifted: one step late",
+            "entry t holds β_{t−1}: f was taken at −1..T−1 instead of 0..T.",
+            _cosine_variant(shift=-1),
+        ),
+        Mistake(
+            "π for π/2", "the angle runs to π instead of π/2: the signal comes back.", _cosine_variant(angle=math.pi)
+        ),
+        Mistake(
+            "β not clipped",
+            "the last β is 1 (no signal left at all); min(β, max_beta) keeps the chain invertible.",
+            lambda T, s, max_beta: cosine_betas(T, s, 1.0),
+        ),
+        Mistake(
+            "max_beta ignored",
+            "β is clipped at 0.999 whatever max_beta says.",
+            lambda T, s, max_beta: cosine_betas(T, s, 0.999),
+        ),
+        Mistake(
+            "ᾱ returned instead of β",
+            "these are ᾱ_1..ᾱ_T; the function returns the β_t they belong to.",
+            lambda T, s, max_beta: (1 - cosine_betas(T, s, 1.0)).cumprod(0),
+        ),
+        Mistake(
+            "ratio upside down",
+            "this is 1 − ᾱ_{t−1}/ᾱ_t, negative at every t.",
+            lambda T, s, max_beta: (1 - 1 / (1 - cosine_betas(T, s, 1.0))).clamp(max=max_beta),
+        ),
+        Mistake(
+            "computed in float32",
+            "schedules are computed in float64: 1 − ᾱ_t/ᾱ_{t−1} in float32 leaves three digits of β_1. "
+            "Start from torch.arange(T + 1, dtype=torch.float64).",
+            _cosine_variant(dtype=torch.float32),
+        ),
+    ),
+    start="Compute f at t = 0, 1, ..., T in one go, T + 1 numbers.",
+    hint="alpha_bar[1:] / alpha_bar[:-1] holds α_1..α_T.",
+    see="Small β at first, growing without bound towards the end, where max_beta cuts it off.",
+)
+
+EXERCISES = (ALPHA_BAR, Q_SAMPLE, Q_TRANSITION, COSINE_BETAS)

@@ -1,0 +1,183 @@
+"""The checks are themselves checked: every known mistake is rejected and named, every right answer passes."""
+
+import math
+from html.parser import HTMLParser
+
+import pytest
+import torch
+
+from dlgm.exercises import LESSONS, check
+from dlgm.exercises.engine import run
+
+EXERCISES = {e.name: e for exercises in LESSONS.values() for e in exercises}
+MISTAKES = [(e, m) for e in EXERCISES.values() for m in e.mistakes]
+
+
+# ---- right answers, written differently from the reference and from each other --------------------------------------
+def alpha_bar_loop(betas):
+    out = [torch.tensor(1.0, dtype=betas.dtype)]
+    for b in betas:
+        out.append(out[-1] * (1 - b))
+    return torch.stack(out)
+
+
+def alpha_bar_logs(betas):
+    table = torch.zeros(len(betas) + 1, dtype=betas.dtype)
+    table[1:] = torch.log1p(-betas).cumsum(0)
+    return table.exp()
+
+
+def q_sample_views(alpha_bar, x0, t, eps):
+    a = alpha_bar[t].view(-1, *([1] * (x0.dim() - 1))).to(x0.dtype)
+    return torch.sqrt(a) * x0 + torch.sqrt(1 - a) * eps
+
+
+def q_sample_loop(alpha_bar, x0, t, eps):
+    rows = []
+    for i in range(len(x0)):
+        a = alpha_bar[int(t[i])].item()
+        rows.append(math.sqrt(a) * x0[i] + math.sqrt(1 - a) * eps[i])
+    return torch.stack(rows)
+
+
+def q_transition_product(alpha_bar, x_s, s, t):
+    alpha = alpha_bar[1:] / alpha_bar[:-1]
+    keep = torch.stack([alpha[int(a) : int(b)].prod() for a, b in zip(s, t, strict=True)])
+    return (keep.sqrt() * x_s.movedim(0, -1)).movedim(-1, 0), 1 - keep
+
+
+def q_transition_variances(alpha_bar, x_s, s, t):
+    ratio = alpha_bar[t] / alpha_bar[s]
+    shape = [len(x_s)] + [1] * (x_s.ndim - 1)
+    return x_s * ratio.pow(0.5).reshape(shape), (1 - alpha_bar[t]) - ratio * (1 - alpha_bar[s])
+
+
+def cosine_loop(T, s, max_beta):
+    def f(t):
+        return math.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
+
+    return torch.tensor([min(1 - f(t) / f(t - 1), max_beta) for t in range(1, T + 1)], dtype=torch.float64)
+
+
+def cosine_linspace(T, s, max_beta):
+    angle = torch.linspace(s / (1 + s), 1, T + 1, dtype=torch.float64) * math.pi / 2
+    f = (1 + torch.cos(2 * angle)) / 2
+    return torch.minimum(1 - f[1:] / f[:-1], torch.tensor(max_beta, dtype=torch.float64))
+
+
+RIGHT = {
+    "alpha_bar": [alpha_bar_loop, alpha_bar_logs],
+    "q_sample": [q_sample_views, q_sample_loop],
+    "q_transition": [q_transition_product, q_transition_variances],
+    "cosine_betas": [cosine_loop, cosine_linspace],
+}
+
+
+@pytest.mark.parametrize("exercise, mistake", MISTAKES, ids=[f"{e.name}-{m.name}" for e, m in MISTAKES])
+def test_each_known_mistake_is_rejected_and_named_as_itself(exercise, mistake):
+    report = check(exercise.name, mistake.function)
+    assert report.state == "not yet"
+    assert report.mistake is mistake
+    assert report.function is exercise.reference
+    assert mistake.says in repr(report) and report.fails in repr(report)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_the_reference_and_at_least_two_other_right_answers_pass(name):
+    assert len(RIGHT[name]) >= 2
+    for solution in (EXERCISES[name].reference, *RIGHT[name]):
+        report = check(name, solution)
+        assert report.state == "right", repr(report)
+        assert report.function is solution
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+def test_an_untouched_stub_is_not_attempted(name):
+    def stub(*args):
+        raise NotImplementedError
+
+    report = check(name, stub)
+    assert report.state == "not attempted" and report.function is EXERCISES[name].reference
+    assert "not attempted" in repr(report) and "Nothing is wrong" in repr(report)
+
+
+@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("null", [lambda *a: a[0] * 0, lambda *a: a[0], lambda *a: None, lambda *a: 1.0])
+def test_null_answers_are_wrong(name, null):
+    assert check(name, null).state == "not yet"
+
+
+def test_a_mistake_tied_to_one_data_shape_is_still_named():
+    """Code that takes only (B, D) in float64 and lacks a root: the failing call is reported and the root named."""
+
+    def tied(alpha_bar, x0, t, eps):
+        return alpha_bar[t][:, None] * x0 + (1 - alpha_bar[t]).sqrt()[:, None] * eps
+
+    report = check("q_sample", tied)
+    assert report.state == "not yet" and report.mistake.name == "square root missing on the signal"
+
+
+def test_the_report_says_what_was_observed_on_the_smallest_input():
+    wrong = {m.name: m.function for m in EXERCISES["alpha_bar"].mistakes}["without the product"]
+    report = check("alpha_bar", wrong)
+    assert report.fails == "the value of alpha_bar for T = 4, β = (0.1, 0.25, 0.4, 0.6)"
+    assert (report.observed, report.required) == ("0.75 at [2]", "0.675 at [2]")
+
+
+def test_errors_and_missing_returns_are_told_apart():
+    def crashes(alpha_bar, x0, t, eps):
+        return x0 @ torch.ones(7)
+
+    assert "RuntimeError" in check("q_sample", crashes).observed
+    assert "return" in check("q_sample", lambda *a: None).observed
+    assert check("q_transition", lambda a, x, s, t: x).fails == "the number of values returned"
+
+
+def test_checking_leaves_the_learners_world_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    mistake = {m.name: m for m in EXERCISES["q_sample"].mistakes}["noise of its own instead of the given one"]
+    check("q_sample", mistake.function)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_report_is_the_same_every_time():
+    for exercise, mistake in MISTAKES[::5]:
+        assert repr(run(exercise, mistake.function)) == repr(run(exercise, mistake.function))
+
+
+class Tags(HTMLParser):
+    """Counts opened and closed tags and collects the text."""
+
+    def __init__(self):
+        super().__init__()
+        self.depth, self.text, self.seen = 0, "", set()
+
+    def handle_starttag(self, tag, attrs):
+        self.depth += 1
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag):
+        self.depth -= 1
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def test_html_is_balanced_escaped_and_holds_hints_and_solution():
+    def hostile(betas):
+        raise RuntimeError("<script>alert(1)</script>")
+
+    for function in (hostile, EXERCISES["alpha_bar"].reference):
+        page = Tags()
+        page.feed(check("alpha_bar", function)._repr_html_())
+        assert page.depth == 0 and "script" not in page.seen
+        for part in ("Where to start", "A hint", "What you should see", "A solution", "torch.cumprod(alpha, dim=0)"):
+            assert part in page.text
+
+
+def test_bad_calls_are_named():
+    with pytest.raises(ValueError, match="there are alpha_bar, q_sample"):
+        check("q_sampel", lambda: 0)
+    with pytest.raises(ValueError, match="needs the function itself"):
+        check("q_sample", torch.zeros(3))
