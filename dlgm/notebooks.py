@@ -1,0 +1,128 @@
+"""Run notebooks, bring them into the form in which they are committed, and say what is wrong with them.
+
+    python -m dlgm.notebooks notebooks/05_the_diffusion_kernel.ipynb     run, normalise, write back
+    python -m dlgm.notebooks --check notebooks/*.ipynb                   only say what is not fit to ship
+
+This is the only way a committed notebook gets its outputs. A notebook that fails is left as it was.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+MAX_BYTES = 1_500_000
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def execute(path, timeout=300):
+    """Run a notebook from a clean kernel in its own folder; returns it with its outputs.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+
+    nb = nbformat.read(path, as_version=4)
+    folder = {"metadata": {"path": str(Path(path).parent)}}
+    return NotebookClient(nb, timeout=timeout, kernel_name="python3", resources=folder, record_timing=False).execute()
+
+
+def normalise(nb):
+    """Drop what changes from run to run or machine to machine; live widgets become a sentence."""
+    nb.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in nb.cells:
+        cell.metadata.pop("execution", None)
+        for out in cell.get("outputs", []):
+            if WIDGET_VIEW in out.get("data", {}):
+                out["data"] = {"text/plain": "(Run this cell to get the controls.)"}
+                out["metadata"] = {}
+    return nb
+
+
+def faults(path):
+    """What makes a notebook unfit to ship, a list of sentences; empty where all is well."""
+    found, last = [], 0
+    text = Path(path).read_text(encoding="utf-8")
+    nb = json.loads(text)
+    for i, cell in enumerate(nb["cells"]):
+        source = "".join(cell["source"])
+        if cell["cell_type"] != "code":
+            continue
+        count = cell.get("execution_count")
+        if count != last + 1:
+            found.append(f"cell {i} has execution count {count}, expected {last + 1}")
+        last = count or last
+        if re.search(
+            r"\binteract(ive)?(_output)?\(|\bwidgets\.Output\(|\bimport matplotlib\.pyplot|pip install", source
+        ):
+            found.append(f"cell {i} uses pyplot, interact, Output or an install; see dlgm.widgets")
+        for out in cell.get("outputs", []):
+            dump = json.dumps(out)
+            if out["output_type"] == "error" and "raises-exception" not in cell["metadata"].get("tags", []):
+                found.append(f"cell {i} stores an error, {out['ename']}")
+            if out.get("name") == "stderr":
+                found.append(f"cell {i} stores a warning: {dump[:120]}")
+            if re.search(r"/(home|root|tmp|usr|Users|work|opt)/", dump):
+                found.append(f"cell {i} stores a path of a machine")
+            if "image/png" in out.get("data", {}) and not out["metadata"].get("image/png", {}).get("alt"):
+                found.append(f"cell {i} stores a picture without alternative text")
+            if WIDGET_VIEW in out.get("data", {}):
+                found.append(f"cell {i} stores a live widget")
+    if "widgets" in nb["metadata"]:
+        found.append("widget state is stored")
+    if len(text.encode()) > MAX_BYTES:
+        found.append(f"{len(text.encode()) // 1000} kB is more than {MAX_BYTES // 1000}")
+    return found
+
+
+def words(nb):
+    """Number of words of prose: Markdown cells without formulas, links' targets and HTML tags."""
+    prose = " ".join("".join(c["source"]) for c in nb["cells"] if c["cell_type"] == "markdown")
+    prose = re.sub(r"\$\$.*?\$\$|\$.*?\$|<[^>]*>|\]\([^)]*\)", " ", prose, flags=re.S)
+    return len(re.findall(r"[A-Za-z]+", prose))
+
+
+def main(argv=None):
+    """The command; returns the number of notebooks that are not fit to ship."""
+    import nbformat
+    from nbclient.exceptions import CellExecutionError
+
+    parser = argparse.ArgumentParser(prog="python -m dlgm.notebooks", description=__doc__.split("\n")[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--check", action="store_true", help="do not run, only check")
+    args, bad = parser.parse_args(argv), 0
+    for path in args.files:
+        if not path.is_file():
+            print(f"{path}: there is no such file")
+            bad += 1
+            continue
+        start = time.perf_counter()
+        if not args.check:
+            try:
+                nb = normalise(execute(path))
+            except CellExecutionError as error:
+                plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+                print(f"{path}: a cell failed, the file is left as it was", *plain[:12], "...", plain[-1], sep="\n")
+                bad += 1
+                continue
+            draft = path.with_suffix(".ipynb.part")
+            draft.write_text(nbformat.writes(nb) + "\n", encoding="utf-8")
+            os.replace(draft, path)
+        seconds = "" if args.check else f", {time.perf_counter() - start:.0f} s"
+        nb, wrong = json.loads(path.read_text(encoding="utf-8")), faults(path)
+        print(f"{path}: {len(nb['cells'])} cells, {words(nb)} words, {path.stat().st_size // 1000} kB{seconds}")
+        print("".join(f"  {line}\n" for line in wrong), end="")
+        bad += bool(wrong)
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())

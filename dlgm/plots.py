@@ -1,0 +1,195 @@
+"""Floor 1': the house style of the figures, and the figures that lessons share.
+
+Figures are built with matplotlib's object-oriented interface, never with pyplot: they can be made on any thread, and
+none is shown twice or in another cell. They stand on a white ground of their own, readable in a light and a dark
+JupyterLab. Colours are told apart by colour-blind readers (Okabe & Ito).
+"""
+
+import io
+
+import torch
+from cycler import cycler
+from IPython.display import Image as IPythonImage
+from IPython.display import display
+from matplotlib import rcParams
+from matplotlib.figure import Figure
+from PIL import Image
+
+from .process import q_sample, spectral_snr
+
+BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f",
+)  # fmt: skip
+COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY)
+DPI = 120
+STYLE = {
+    "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white", "font.size": 10.5,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10.5, "axes.titlelocation": "left",
+    "axes.edgecolor": GREY, "axes.labelcolor": "#222222", "xtick.color": GREY, "ytick.color": GREY,
+    "lines.linewidth": 2, "legend.frameon": False, "legend.fontsize": 9.5, "image.cmap": "gray",
+    "axes.prop_cycle": cycler(color=COLOURS),
+}  # fmt: skip
+
+
+rcParams.update(STYLE)
+
+
+def figure(width, height, rows=1, columns=1, **options):
+    """A Figure of width x height inches in the house style, with its axes: one Axes, or an array of them."""
+    fig = Figure(figsize=(width, height), layout="constrained")
+    return fig, fig.subplots(rows, columns, **options)
+
+
+def to_png(fig, colours=256):
+    """The figure as the bytes of a PNG, the same bytes for the same figure.
+
+    With a palette of so many colours the file is two to four times smaller; None leaves it out, which is quicker.
+    """
+    out = io.BytesIO()
+    fig.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
+    if colours is None:
+        return out.getvalue()
+    picture, small = Image.open(out).convert("RGB"), io.BytesIO()
+    picture.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return small.getvalue()
+
+
+def show(fig, alt):
+    """Show a figure in a notebook, sharp on dense screens and with a text for readers who do not see it.
+
+    Raises:
+        ValueError: alt is empty.
+    """
+    if not alt.strip():
+        raise ValueError("a figure needs a text that says what it shows")
+    display(IPythonImage(to_png(fig), width=round(96 * fig.get_figwidth()), alt=alt))
+
+
+def to_gray(x):
+    """(C, H, W) in [-1, 1] -> an array for imshow, values clipped to [0, 1]; one channel or three."""
+    x = ((x.detach().cpu().float() + 1) / 2).clamp(0, 1)
+    return x[0].numpy() if len(x) == 1 else x.permute(1, 2, 0).numpy()
+
+
+def draw_image(ax, x, title=""):
+    """An image (C, H, W) in [-1, 1] without axes."""
+    ax.imshow(to_gray(x), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    ax.set_title(title, loc="center")
+    ax.set_axis_off()
+
+
+def image_rows(rows, titles, labels=()):
+    """Rows of images: each row (N, C, H, W) in [-1, 1]; N titles over the first row, a label beside each row."""
+    fig, axes = figure(8, 8 / len(titles) * len(rows) + 0.3, len(rows), len(titles), squeeze=False)
+    for i, row in enumerate(rows):
+        for j, x in enumerate(row):
+            draw_image(axes[i, j], x, titles[j] if i == 0 else "")
+        if labels:
+            axes[i, 0].set_axis_on()
+            axes[i, 0].set(xticks=[], yticks=[])
+            axes[i, 0].spines[:].set_visible(False)
+            axes[i, 0].set_ylabel(labels[i])
+    return fig
+
+
+def marginal_heatmap(mixture, schedule, paths):
+    """The density of x_t for every t of a one-dimensional mixture, exact, with sample paths (T + 1, N) over it."""
+    x = torch.linspace(-3, 3, 301, dtype=torch.float64)
+    times = torch.arange(0, schedule.T + 1, max(1, schedule.T // 250))
+    density = torch.stack([mixture.diffuse(schedule, int(t)).log_prob(x).exp() for t in times], 1)
+    fig, ax = figure(8, 3.4)
+    top = density[:, len(times) // 8 :].max().item()
+    mesh = ax.pcolormesh(times, x, density, cmap="Blues", vmin=0, vmax=1.4 * top, shading="gouraud", rasterized=True)
+    for path in paths.T:
+        ax.plot(path, color=ORANGE, lw=0.7, alpha=0.9)
+    ax.set(xlabel="step $t$", ylabel="$x_t$", ylim=(-3, 3), xlim=(0, schedule.T))
+    fig.colorbar(mesh, ax=ax, label="density of $x_t$", extend="max")
+    return fig
+
+
+def schedule_curves(schedules):
+    """ᾱ, β and log-SNR of several discrete schedules, a dict name -> schedule, against t/T."""
+    fig, axes = figure(8.4, 3.0, 1, 3)
+    for (name, s), style in zip(schedules.items(), ("-", "--", ":", "-."), strict=False):
+        t = torch.arange(1, s.T + 1)
+        for ax, y in zip(axes, (s.alpha_bar[1:], s.beta[1:], s.logsnr(t)), strict=True):
+            ax.plot(t / s.T, y, style, label=name)
+    axes[0].set(title="signal left, ᾱ", xlabel="$t/T$", ylim=(-0.02, 1.02))
+    axes[1].set(title="noise added per step, β", xlabel="$t/T$", yscale="log")
+    axes[2].set(title="log-SNR, log ᾱ/(1−ᾱ) (nats)", xlabel="$t/T$")
+    axes[0].legend()
+    return fig
+
+
+def histogram_against_density(samples, density, titles):
+    """Histograms of samples, a list of (n,), against exact densities on [-3.5, 3.5]; density: functions of x."""
+    fig, ((*axes,),) = figure(8.4, 2.6, 1, len(samples), sharey=True, squeeze=False)
+    x = torch.linspace(-3.5, 3.5, 400, dtype=torch.float64)
+    for ax, points, p, title in zip(axes, samples, density, titles, strict=True):
+        ax.hist(points.numpy(), bins=70, range=(-3.5, 3.5), density=True, color=SKY, label="samples")
+        ax.plot(x, p(x), color=ORANGE, label="exact density")
+        ax.set(title=title, xlabel="$x_t$")
+    axes[0].set_ylabel("density")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    return fig
+
+
+def spectra(power, schedules, times):
+    """What is lost first: power spectra against the noise floor, and the step at which each frequency drowns.
+
+    Args:
+        power: dict name -> (frequency (F,), power (F,)) of clean data, see ``metrics.radial_power_spectrum``.
+        schedules: dict name -> DiscreteSchedule; the first one gives the noise floors of the left panel.
+        times: the t at which the floor (1 − ᾱ_t)/ᾱ_t is drawn.
+    """
+    fig, (left, right) = figure(8.4, 3.2, 1, 2)
+    first = next(iter(schedules.values()))
+    for (name, (f, p)), style in zip(power.items(), ("-", "--"), strict=False):
+        left.plot(f, p, style, marker=".", label=name)
+        for (label, s), colour in zip(schedules.items(), (GREEN, PINK), strict=False):
+            drowned = (spectral_snr(s, p, torch.arange(1, s.T + 1)) < 1).double().argmax(0) + 1
+            right.plot(f, drowned, style, marker=".", color=colour, label=f"{name}, {label}")
+    for t in times:
+        floor = (1 / first.alpha_bar[t] - 1).item()
+        left.axhline(floor, color=GREY, lw=1, ls=":")
+        left.annotate(f"t = {t}", (1, floor), xycoords=("axes fraction", "data"), color=GREY, fontsize=9, ha="right",
+                      va="bottom")  # fmt: skip
+    left.set(
+        xscale="log", yscale="log", xlabel="frequency (cycles per image)", ylabel="power", title="data and noise floor"
+    )
+    right.set(xscale="log", xlabel="frequency (cycles per image)", ylabel="step $t$", title="first t with SNR below 1")
+    for ax in (left, right):
+        ax.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
+        ax.minorticks_off()
+        ax.legend()
+    return fig
+
+
+def kernel_panel(schedule, image, mixture, t, eps):
+    """A digit, a mixture and the schedule at one time: what the slider of lesson 05 shows.
+
+    Args:
+        schedule: DiscreteSchedule.
+        image: (1, H, W) in [-1, 1], and eps, noise of its shape, held fixed so that only t changes.
+        mixture: a one-dimensional GaussianMixture.
+        t: an integer 0..T.
+    Returns:
+        A Figure with three panels: x_t of the digit, the exact density of x_t of the mixture, ᾱ with t marked.
+    """
+    fig, axes = figure(8.4, 3.0, 1, 3, width_ratios=(1, 1.25, 1.25))
+    x_t = q_sample(schedule, image[None], t, eps[None])[0]
+    draw_image(axes[0], x_t, f"$x_t$ of a digit, t = {t}")
+    x = torch.linspace(-3.5, 3.5, 400, dtype=torch.float64)
+    axes[1].fill_between(x, mixture.log_prob(x).exp(), color="#d9d9d9", label="data, t = 0")
+    axes[1].plot(x, torch.exp(-(x**2) / 2) / (2 * torch.pi) ** 0.5, ":", color=GREY, label="N(0, 1)")
+    axes[1].plot(x, mixture.diffuse(schedule, t).log_prob(x).exp(), color=BLUE, label=f"$x_t$, t = {t}")
+    axes[1].set(title="density of $x_t$ of a mixture", xlabel="$x_t$", ylim=(0, 1.4))
+    axes[1].legend(loc="upper center", ncols=3, fontsize=8, columnspacing=0.8, handlelength=1.2)
+    steps = torch.arange(schedule.T + 1)
+    axes[2].plot(steps, schedule.alpha_bar, color=BLUE, label="ᾱ: signal²")
+    axes[2].plot(steps, 1 - schedule.alpha_bar, "--", color=ORANGE, label="1−ᾱ: noise²")
+    axes[2].axvline(t, color=GREY, lw=1)
+    snr = "∞" if t == 0 else f"{schedule.logsnr(t):.2f} nats".replace("-", "−")
+    axes[2].set(title=f"log-SNR at t: {snr}", xlabel="step $t$", ylim=(-0.03, 1.03))
+    axes[2].legend(loc="center right")
+    return fig

@@ -1,0 +1,73 @@
+"""Floor 1': sliders over a pure function that returns a figure.
+
+One pattern serves the course. It draws with no shared state and behind one lock, since recent JupyterLab may call
+back on another thread than the cells run on; it lets errors through, so that a broken widget fails a test.
+"""
+
+import threading
+
+import ipywidgets as w
+
+from .plots import kernel_panel, to_png
+
+_LOCK = threading.Lock()
+
+
+class Explorer(w.VBox):
+    """Controls above a picture that follows them.
+
+    Args:
+        render: called as render(**values) with the controls' values; returns a Figure. Pure and quick.
+        alt: what the picture shows, for readers who do not see it.
+        controls: ipywidgets with a ``value``, by the names of render's arguments.
+    Attributes:
+        image: the picture, an ``ipywidgets.Image``. controls: the dict of controls.
+    """
+
+    def __init__(self, render, alt, **controls):
+        self.controls, self._render = controls, render
+        first = self._png()
+        self.image = w.Image(value=first, format="png", layout=w.Layout(width="800px", max_width="100%"))
+        self.image.alt = alt  # some front ends show it; the text below is there for all
+        for control in controls.values():
+            control.observe(self._update, "value")
+        super().__init__(
+            [w.HBox(list(controls.values()), layout=w.Layout(flex_flow="row wrap")), self.image, w.HTML(alt)]
+        )
+
+    def _png(self):
+        with _LOCK:
+            return to_png(self._render(**{name: c.value for name, c in self.controls.items()}), colours=None)
+
+    def _update(self, _):
+        self.image.value = self._png()
+
+
+def slider(label, low, high, value, step=1):
+    """An integer slider in the house layout."""
+    return w.IntSlider(
+        value=value, min=low, max=high, step=step, description=label, continuous_update=True,
+        style={"description_width": "initial"}, layout=w.Layout(width="340px"),
+    )  # fmt: skip
+
+
+def choice(label, options):
+    """A drop-down list of names."""
+    return w.Dropdown(options=list(options), description=label, style={"description_width": "initial"})
+
+
+def kernel_explorer(schedules, images, mixture, eps):
+    """Lesson 05's widget: the time, the schedule and the digit; see ``plots.kernel_panel``.
+
+    Args:
+        schedules: dict name -> DiscreteSchedule, all with one T.
+        images: dict name -> (1, H, W); eps: fixed noise of that shape; mixture: one-dimensional.
+    """
+    T = next(iter(schedules.values())).T
+    return Explorer(
+        lambda t, schedule, digit: kernel_panel(schedules[schedule], images[digit], mixture, t, eps),
+        "Left: the digit after t steps. Middle: the exact density of x_t. Right: signal and noise variance, t marked.",
+        t=slider("step t", 0, T, T // 4),
+        schedule=choice("schedule", schedules),
+        digit=choice("digit", images),
+    )

@@ -1,0 +1,43 @@
+"""The radial power spectrum against signals whose spectrum is known. Ledger SCHED-3."""
+
+import math
+
+import pytest
+import torch
+
+from dlgm.metrics import radial_power_spectrum
+
+
+def test_white_noise_is_flat_at_its_variance(generator):
+    x = 0.5 * torch.randn(2000, 2, 16, 16, generator=generator, dtype=torch.float64)
+    f, p = radial_power_spectrum(x)
+    assert f.tolist() == list(range(1, 9))
+    # each ring averages at least 4000 squared normals in conjugate pairs: standard error below 0.25 √(4/4000)·√2
+    assert (p - 0.25).abs().max() < 5 * 0.25 * math.sqrt(2 * 4 / 4000)
+
+
+def test_a_wave_has_its_power_at_its_frequency(generator):
+    phase = 2 * math.pi * torch.rand(500, 1, 1, 1, generator=generator, dtype=torch.float64)
+    column = torch.arange(16, dtype=torch.float64)
+    x = torch.cos(2 * math.pi * 5 * column / 16 + phase).expand(500, 1, 16, 16)
+    _, p = radial_power_spectrum(x)
+    assert p[4] > 0 and (p[torch.arange(8) != 4] < 1e-20).all()  # rounding of the transform
+
+
+def test_powers_sum_to_the_variance_of_the_pixels(generator):
+    """Parseval: with 4x4 images rings 1 and 2 leave out only the mean and the corner; count them by hand."""
+    x = torch.randn(50, 1, 4, 4, generator=generator, dtype=torch.float64)
+    centred = x - x.mean(0)
+    full = torch.fft.fft2(centred, norm="ortho").abs().square().mean((0, 1)) * 50 / 49
+    assert full.sum().item() == pytest.approx(x.var(0).sum().item(), rel=1e-12)
+    _, p = radial_power_spectrum(x)
+    # radius 1 and √2 round to 1 (8 coefficients), 2 and √5 to 2 (6 coefficients); 2√2 rounds to 3
+    one = full[[0, 0, 1, 3, 1, 1, 3, 3], [1, 3, 0, 0, 1, 3, 1, 3]].mean()
+    two = full[[0, 2, 1, 3, 2, 2], [2, 0, 2, 2, 1, 3]].mean()
+    torch.testing.assert_close(p, torch.stack([one, two]), rtol=1e-12, atol=0)
+
+
+def test_errors():
+    for shape in ((1, 1, 4, 4), (3, 1, 4, 5), (3, 4, 4)):
+        with pytest.raises(ValueError, match="square images"):
+            radial_power_spectrum(torch.zeros(shape))
