@@ -15,7 +15,11 @@ from matplotlib import rcParams
 from matplotlib.figure import Figure
 from PIL import Image
 
+from .oracles import EmpiricalData
 from .process import q_sample, spectral_snr
+from .samplers import DDIM, sample_path
+from .schedules import time_grid
+from .tensors import randn_like
 
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY = (
     "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f",
@@ -190,6 +194,27 @@ def kernel_panel(schedule, image, mixture, t, eps):
     axes[2].plot(steps, 1 - schedule.alpha_bar, "--", color=ORANGE, label="1−ᾱ: noise²")
     axes[2].axvline(t, color=GREY, lw=1)
     snr = "∞" if t == 0 else f"{schedule.logsnr(t):.2f} nats".replace("-", "−")
-    axes[2].set(title=f"log-SNR at t: {snr}", xlabel="step $t$", ylim=(-0.03, 1.03))
-    axes[2].legend(loc="center right")
+    axes[2].set(title=f"log-SNR at t: {snr}", xlabel="step $t$", ylim=(-0.03, 1.25))
+    axes[2].legend(loc="upper center", ncols=2, fontsize=8, columnspacing=0.8, handlelength=1.8)
     return fig
+
+
+def there_and_back(points, schedule, generator):
+    """The picture of the course: a digit dissolves, and noise becomes a digit through the exact denoiser.
+
+    The reverse walk uses no network: it is DDIM with E[x_0 | x_t] of the given images as the denoiser, so it ends on
+    one of them (see ``oracles.EmpiricalData``).
+
+    Args:
+        points: (N, 1, H, W) images in [-1, 1]; the first one is dissolved.
+        schedule: DiscreteSchedule.
+        generator: source of the noise.
+    """
+    stops = [round(schedule.T * k / 8) for k in range(9)]
+    eps = randn_like(points[:1], generator)
+    forth = [q_sample(schedule, points[:1], t, eps)[0] for t in stops]
+    x_T = randn_like(points[:1], generator)
+    path = sample_path(EmpiricalData(points).denoiser(schedule), DDIM(), x_T, time_grid(schedule, 8 * 10))
+    back = [state.x[0] for i, state in enumerate(path) if i % 10 == 0]
+    rows, titles = [forth, back[::-1]], [f"t = {t}" for t in stops]
+    return image_rows(rows, titles, labels=("forward", "reverse"))

@@ -55,7 +55,9 @@ def sample(denoiser, sampler, x_T, times, generator=None, **cond):
 
 def _with_noise(mean, variance, generator):
     """mean + √variance z; nothing is drawn where the variance is 0."""
-    return mean + math.sqrt(variance) * randn_like(mean, generator) if variance > 0 else mean
+    if variance == 0:
+        return mean
+    return torch.add(mean, randn_like(mean, generator), alpha=math.sqrt(variance))
 
 
 @dataclass(frozen=True)

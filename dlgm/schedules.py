@@ -185,6 +185,12 @@ class VPLinear(_Continuous):
         m, t = self._time(t)
         return m.sqrt(-m.expm1(2 * self._log_signal(t)))
 
+    def logsnr(self, t):
+        """L − log(1 − e^L) with L = −∫₀ᵗ β."""
+        m, t = self._time(t)
+        log_signal2 = 2 * self._log_signal(t)
+        return log_signal2 - _log(-m.expm1(log_signal2))
+
     def sde(self, t):
         """(f, g²) of dx = f x dt + g dw: f = −½ β(t), g² = β(t)."""
         beta = self.beta_min + self._time(t)[1] * (self.beta_max - self.beta_min)

@@ -42,6 +42,6 @@ def randn_like(x, generator=None):
 
 def same_shape(**tensors):
     """Raise ValueError unless all named tensors have one shape; nothing is broadcast by accident."""
-    shapes = {name: tuple(v.shape) for name, v in tensors.items()}
-    if len(set(shapes.values())) > 1:
-        raise ValueError("expected one shape for all, got " + ", ".join(f"{n} {s}" for n, s in shapes.items()))
+    if len({v.shape for v in tensors.values()}) > 1:
+        got = ", ".join(f"{name} {tuple(v.shape)}" for name, v in tensors.items())
+        raise ValueError(f"expected one shape for all, got {got}")

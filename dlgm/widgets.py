@@ -53,7 +53,8 @@ def slider(label, low, high, value, step=1):
 
 def choice(label, options):
     """A drop-down list of names."""
-    return w.Dropdown(options=list(options), description=label, style={"description_width": "initial"})
+    layout = w.Layout(width="180px")
+    return w.Dropdown(options=list(options), description=label, style={"description_width": "initial"}, layout=layout)
 
 
 def kernel_explorer(schedules, images, mixture, eps):
