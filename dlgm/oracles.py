@@ -155,6 +155,8 @@ class EmpiricalData:
         if points.ndim == 0 or len(points) == 0:
             raise ValueError(f"expected at least one data point, got shape {tuple(points.shape)}")
         self.points = points
+        self._flat = points.double().reshape(len(points), -1)
+        self._half_norms = (self._flat**2).sum(1) / 2
 
     def posterior_weights(self, schedule, x_t, t):
         """P(x_0 = point i | x_t) ∝ exp(−‖x_t − α point_i‖² / 2σ²): (B, N), float64; t > 0."""
@@ -163,14 +165,13 @@ class EmpiricalData:
             raise ValueError(f"at t={t} nothing has been added: x_t is x_0 and there is nothing to infer")
         expand(signal, x_t)  # checks the shape of t
         signal, noise = signal.to(x_t.device).reshape(-1, 1), noise.to(x_t.device).reshape(-1, 1)
-        y = self.points.to(x_t.device).double().reshape(len(self.points), -1)
-        inner = x_t.double().reshape(len(x_t), -1) @ y.T
-        return ((signal * inner - signal**2 * (y**2).sum(1) / 2) / noise**2).softmax(-1)
+        inner = x_t.double().reshape(len(x_t), -1) @ self._flat.to(x_t.device).T
+        return ((signal * inner - signal**2 * self._half_norms.to(x_t.device)) / noise**2).softmax(-1)
 
     def posterior_mean(self, schedule, x_t, t):
         """E[x_0 | x_t], the average of the points under ``posterior_weights``: (B, ...)."""
-        y = self.points.to(x_t.device).double().reshape(len(self.points), -1)
-        return (self.posterior_weights(schedule, x_t, t) @ y).reshape(x_t.shape).to(x_t.dtype)
+        mean = self.posterior_weights(schedule, x_t, t) @ self._flat.to(x_t.device)
+        return mean.reshape(x_t.shape).to(x_t.dtype)
 
     def diffuse(self, schedule, t):
         """The marginal q(x_t) as a GaussianMixture, one component a point; t: one time > 0."""

@@ -103,7 +103,16 @@ def marginal_heatmap(mixture, schedule, paths):
     density = torch.stack([mixture.diffuse(schedule, int(t)).log_prob(x).exp() for t in times], 1)
     fig, ax = figure(8, 3.4)
     top = density[:, len(times) // 8 :].max().item()
-    mesh = ax.pcolormesh(times, x, density, cmap="Blues", vmin=0, vmax=1.4 * top, shading="gouraud", rasterized=True)
+    mesh = ax.pcolormesh(
+        times.numpy(),
+        x.numpy(),
+        density.numpy(),
+        cmap="Blues",
+        vmin=0,
+        vmax=1.4 * top,
+        shading="gouraud",
+        rasterized=True,
+    )
     for path in paths.T:
         ax.plot(path, color=ORANGE, lw=0.7, alpha=0.9)
     ax.set(xlabel="step $t$", ylabel="$x_t$", ylim=(-3, 3), xlim=(0, schedule.T))
@@ -214,7 +223,7 @@ def there_and_back(points, schedule, generator):
     eps = randn_like(points[:1], generator)
     forth = [q_sample(schedule, points[:1], t, eps)[0] for t in stops]
     x_T = randn_like(points[:1], generator)
-    path = sample_path(EmpiricalData(points).denoiser(schedule), DDIM(), x_T, time_grid(schedule, 8 * 10))
-    back = [state.x[0] for i, state in enumerate(path) if i % 10 == 0]
+    path = sample_path(EmpiricalData(points).denoiser(schedule), DDIM(), x_T, time_grid(schedule, 8 * 5))
+    back = [state.x[0] for i, state in enumerate(path) if i % 5 == 0]
     rows, titles = [forth, back[::-1]], [f"t = {t}" for t in stops]
     return image_rows(rows, titles, labels=("forward", "reverse"))

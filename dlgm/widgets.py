@@ -4,10 +4,12 @@ One pattern serves the course. It draws with no shared state and behind one lock
 back on another thread than the cells run on; it lets errors through, so that a broken widget fails a test.
 """
 
+import html
 import threading
 
 import ipywidgets as w
 
+from . import notation
 from .plots import kernel_panel, to_png
 
 _LOCK = threading.Lock()
@@ -51,10 +53,35 @@ def slider(label, low, high, value, step=1):
     )  # fmt: skip
 
 
-def choice(label, options):
+def choice(label, options, width="180px"):
     """A drop-down list of names."""
-    layout = w.Layout(width="180px")
+    layout = w.Layout(width=width)
     return w.Dropdown(options=list(options), description=label, style={"description_width": "initial"}, layout=layout)
+
+
+def notation_card(name, deck):
+    """A formula of ``notation.FORMULAS`` in the course's symbols and in a deck's: HTML with LaTeX in dollar signs."""
+    rows = [("course", notation.formula(name))]
+    if deck != "course" and notation.appears(name, deck):
+        rows.append((deck, notation.formula(name, deck)))
+    lines = [f"<p>{notation.deck_name(d)}:</p><p>$\\displaystyle {latex}$</p>" for d, latex in rows]
+    return f"<b>{notation.FORMULAS[name].ledger}</b>{''.join(lines)}<p>{html.escape(notation.note(name, deck))}</p>"
+
+
+def notation_explorer():
+    """Lesson 00's widget: choose a formula and a deck, and read it in both notations."""
+    formulas = {f"{f.title} ({f.ledger})": name for name, f in notation.FORMULAS.items()}
+    decks = {notation.deck_name(deck): deck for deck in notation.DECKS if deck != "course"}
+    which, whose = choice("formula", formulas, "420px"), choice("deck", decks, "280px")
+    card = w.HTMLMath()
+
+    def update(_=None):
+        card.value = notation_card(formulas[which.value], decks[whose.value])
+
+    for control in (which, whose):
+        control.observe(update, "value")
+    update()
+    return w.VBox([w.HBox([which, whose], layout=w.Layout(flex_flow="row wrap")), card])
 
 
 def kernel_explorer(schedules, images, mixture, eps):

@@ -1,14 +1,16 @@
 """Figures and widgets without a browser: what they draw, that they follow their controls, that errors come through."""
 
 import io
+import itertools
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dlgm import plots, widgets
+from dlgm import data, notation, plots, widgets
 from dlgm.oracles import GaussianMixture
 from dlgm.process import q_sample
 from dlgm.schedules import cosine_beta, linear_beta
@@ -142,3 +144,34 @@ def test_callbacks_on_several_threads_do_not_mix(digit, eps):
         thread.join()
     for w, x, t in ((first, digit, 100), (second, -digit, 900)):
         assert w.image.value == plots.to_png(plots.kernel_panel(BOTH["linear"], x, MIXTURE, t, eps), colours=None)
+
+
+def test_there_and_back_ends_on_a_data_point_and_is_the_picture_of_the_readme():
+    """The picture is made again from data and code; a few grey levels are left for another font or renderer."""
+    points, _ = data.load("mnist")
+    fig = plots.there_and_back(points, cosine_beta(), torch.Generator().manual_seed(1))
+    last = torch.as_tensor(fig.axes[9].get_images()[0].get_array())
+    assert ((points[:, 0] + 1) / 2 - last).abs().flatten(1).amax(1).min() < 1e-3  # DDIM's last step, in float32
+    stored = Image.open(Path(__file__).parent.parent / "notebooks" / "there_and_back.png").convert("RGB")
+    made = Image.open(io.BytesIO(plots.to_png(fig))).convert("RGB").resize(stored.size)
+    assert np.abs(np.asarray(made, float) - np.asarray(stored, float)).mean() < 3
+
+
+def test_notation_card_shows_both_notations_and_names_the_erratum():
+    card = widgets.notation_card("posterior_mean", "004")
+    assert notation.formula("posterior_mean") in card and notation.formula("posterior_mean", "004") in card
+    assert "POST-1" in card and "E-01" in card and "004 CMU" in card
+    missing = widgets.notation_card("log_snr", "003")
+    assert "does not appear" in missing and "003" not in missing
+
+
+def test_notation_explorer_follows_both_lists_for_every_pair():
+    w = widgets.notation_explorer()
+    (which, whose), card = w.children[0].children, w.children[1]
+    seen = set()
+    for name, deck in itertools.product(which.options, whose.options):
+        which.value, whose.value = name, deck
+        seen.add(card.value)
+    assert len(seen) > len(notation.FORMULAS) * 6  # some decks share a notation, few share all of it
+    which.value, whose.value = which.options[2], whose.options[3]
+    assert card.value == widgets.notation_card(list(notation.FORMULAS)[2], list(notation.DECKS)[4])

@@ -1,0 +1,94 @@
+"""The committed notebooks are fit to ship, and the command that makes them does not lose or hide anything."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from dlgm import notebooks
+from dlgm.exercises import LESSONS
+
+FOLDER = Path(__file__).parent.parent / "notebooks"
+LESSON_FILES = sorted(FOLDER.glob("[0-9]*.ipynb"))
+
+
+def write(path, *sources, tags=()):
+    cells = [nbformat.v4.new_code_cell(s, metadata={"tags": list(tags)}) for s in sources]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+@pytest.mark.parametrize("path", LESSON_FILES, ids=lambda p: p.name)
+def test_committed_notebooks_are_fit_to_ship(path):
+    assert notebooks.faults(path) == []
+
+
+@pytest.mark.parametrize("path", LESSON_FILES, ids=lambda p: p.name)
+def test_links_between_lessons_and_functions_named_in_them_exist(path):
+    import dlgm
+
+    text = "\n".join("".join(c["source"]) for c in json.loads(path.read_text())["cells"])
+    for link in re.findall(r"\]\(([\w./-]+\.(?:ipynb|md))\)", text):
+        assert (path.parent / link).exists(), link
+    for module, name in re.findall(r"`(process|schedules|samplers|gaussian|metrics|oracles|data)\.(\w+)", text):
+        assert hasattr(getattr(dlgm, module), name), f"{module}.{name}"
+
+
+def test_every_exercise_of_the_bank_is_in_its_lesson_and_untouched():
+    for lesson, exercises in LESSONS.items():
+        path = FOLDER / f"{lesson.replace(' ', '_')}.ipynb"
+        nb = json.loads(path.read_text())
+        code = ["".join(c["source"]) for c in nb["cells"] if c["cell_type"] == "code"]
+        for exercise in exercises:
+            (stub,) = [s for s in code if f"def {exercise.name}(" in s]
+            assert "raise NotImplementedError" in stub
+            call = f'check("{exercise.name}", {exercise.name})'
+            (cell,) = [c for c in nb["cells"] if "".join(c["source"]) == call]
+            assert "not attempted" in cell["outputs"][0]["data"]["text/plain"][0]
+
+
+def test_run_normalise_and_check(tmp_path):
+    path = write(tmp_path / "a.ipynb", "x = 1", "import ipywidgets; ipywidgets.IntSlider()", "print(x + 1)")
+    assert any("execution count None" in line for line in notebooks.faults(path))
+    assert notebooks.main([str(path)]) == 0
+    nb = json.loads(path.read_text())
+    assert nb["cells"][2]["outputs"][0]["text"] == ["2\n"] or nb["cells"][2]["outputs"][0]["text"] == "2\n"
+    assert notebooks.WIDGET_VIEW not in path.read_text() and "widgets" not in nb["metadata"]
+    assert not any("execution" in c["metadata"] for c in nb["cells"])
+    first = path.read_bytes()
+    assert notebooks.main([str(path)]) == 0 and path.read_bytes() == first  # running again changes nothing
+
+
+def test_a_failing_notebook_is_left_as_it_was(tmp_path, capsys):
+    path = write(tmp_path / "b.ipynb", "1 / 0")
+    before = path.read_bytes()
+    assert notebooks.main([str(path)]) == 1
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    assert "ZeroDivisionError" in capsys.readouterr().out
+    assert notebooks.main([str(tmp_path / "missing.ipynb")]) == 1
+
+
+@pytest.mark.parametrize(
+    "source, word",
+    [
+        ("import warnings; warnings.warn('careful')", "warning"),
+        ("print('/ho' 'me/somebody/file')", "path of a machine"),
+        ("import matplotlib.pyplot as plt", "pyplot"),
+        ("from IPython.display import Image, display\nimport io\nfrom PIL import Image as P\nb = io.BytesIO()\n"
+         "P.new('L', (2, 2)).save(b, 'PNG')\ndisplay(Image(b.getvalue()))", "alternative text"),
+        ("print('x' * 1_600_000)", "kB"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_seen(tmp_path, source, word):
+    path = write(tmp_path / "c.ipynb", source)
+    notebooks.main([str(path)])
+    assert any(word in line for line in notebooks.faults(path))
+
+
+def test_words_counts_prose_only(tmp_path):
+    nb = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_markdown_cell("Two words $x+y$ <b>and</b> [more](a/b.md) $$z$$")]
+    )
+    assert notebooks.words(nb) == 4
