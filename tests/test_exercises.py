@@ -66,6 +66,7 @@ def cosine_linspace(T, s, max_beta):
 
 
 RIGHT = {
+    "std_of_sum": [torch.hypot, lambda a, b: (a.square() + b.square()) ** 0.5],
     "alpha_bar": [alpha_bar_loop, alpha_bar_logs],
     "q_sample": [q_sample_views, q_sample_loop],
     "q_transition": [q_transition_product, q_transition_variances],
@@ -177,7 +178,7 @@ def test_html_is_balanced_escaped_and_holds_hints_and_solution():
 
 
 def test_bad_calls_are_named():
-    with pytest.raises(ValueError, match="there are alpha_bar, q_sample"):
+    with pytest.raises(ValueError, match="there are std_of_sum, alpha_bar, q_sample"):
         check("q_sampel", lambda: 0)
     with pytest.raises(ValueError, match="needs the function itself"):
         check("q_sample", torch.zeros(3))

@@ -1,9 +1,12 @@
 """Floor 6: the bank of exercises, one module per lesson, and ``check``, which a learner calls."""
 
-from . import the_diffusion_kernel
+from . import start_here, the_diffusion_kernel
 from .engine import run
 
-LESSONS = {"05 the_diffusion_kernel": the_diffusion_kernel.EXERCISES}
+LESSONS = {
+    "00 start_here": start_here.EXERCISES,
+    "05 the_diffusion_kernel": the_diffusion_kernel.EXERCISES,
+}
 
 
 def check(name, function):

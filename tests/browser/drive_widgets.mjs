@@ -1,10 +1,11 @@
-// Opens a lesson in JupyterLab in a real browser, runs it, moves the first slider and a drop-down list, and looks whether
-// the picture follows. Optional, before a release; needs Chromium and, in the folder that NODE_PATH names or the current
+// Opens a lesson in JupyterLab in a real browser, runs it, moves the first slider and the first drop-down list of its
+// widget, and looks whether the output follows. Optional, before a release; needs Chromium and, in the folder that NODE_PATH names or the current
 // one, `npm install playwright-core`.
 //
 //     node tests/browser/drive_widgets.mjs notebooks/05_the_diffusion_kernel.ipynb shots
 //
-// Writes screenshots of the widget in the light and the dark theme to the folder `shots`; exit status 1 on any failure.
+// Writes screenshots of the widget in the light and the dark theme, and of the cells whose numbers CELLS lists (0,13),
+// to the folder `shots`; exit status 1 on any failure.
 import { spawn } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -57,32 +58,34 @@ try {
     return true;
   });
   if (!found) throw new Error('no cell shows a widget');
-  const image = page.locator('.widget-image').first();
-  await image.waitFor({ timeout: 30000 });
-  await image.scrollIntoViewIfNeeded();
-  const source = () => image.evaluate((x) => x.src);
+  const shown = page.locator('.widget-image, .widget-htmlmath').first();
+  await shown.waitFor({ timeout: 30000 });
+  await shown.scrollIntoViewIfNeeded();
+  const source = () => shown.evaluate((x) => x.src ?? x.innerText);
   const changes = async (what, act) => {
     const before = await source();
     await act();
-    await until(`the picture to follow ${what}`, async () => (await source()) !== before, 15);
-    console.log(`${what}: the picture follows`);
+    await until(`the output to follow ${what}`, async () => (await source()) !== before, 15);
+    console.log(`${what}: the output follows`);
   };
   await page.waitForTimeout(800);
   await page.screenshot({ path: join(shots, 'widget_start.png') });
-  await changes('the slider', async () => {
-    await page.locator('.noUi-handle').first().focus();
-    for (let i = 0; i < 10; i++) await page.keyboard.press('PageUp');
-  });
-  await changes('the drop-down list', () => page.locator('.widget-dropdown select').first().selectOption({ index: 1 }));
+  if (await page.locator('.noUi-handle').count()) {
+    await changes('the slider', async () => {
+      await page.locator('.noUi-handle').first().focus();
+      for (let i = 0; i < 10; i++) await page.keyboard.press('PageUp');
+    });
+  }
+  await changes('the drop-down list', () => page.locator('.widget-dropdown select').first().selectOption({ index: Number(process.env.OPTION ?? 1) }));
   await page.waitForTimeout(1500);
   await page.screenshot({ path: join(shots, 'widget_light.png') });
   await page.evaluate(() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' }));
   await page.waitForTimeout(2500);
   await page.screenshot({ path: join(shots, 'widget_dark.png') });
-  for (const [name, index] of [['top', 0], ['exercise', Number(process.env.CELL ?? 13)]]) {
-    await page.evaluate((i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start'), index);
+  for (const cell of (process.env.CELLS ?? '0').split(',').map(Number)) {
+    await page.evaluate((i) => window.jupyterapp.shell.currentWidget.content.scrollToItem(i, 'start'), cell);
     await page.waitForTimeout(1500);
-    await page.screenshot({ path: join(shots, `${name}_dark.png`) });
+    await page.screenshot({ path: join(shots, `cell${cell}_dark.png`) });
   }
 } catch (error) {
   console.error(String(error));
