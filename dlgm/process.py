@@ -20,7 +20,7 @@ from .tensors import expand, randn_like, same_shape
 
 
 def q_sample(schedule, x0, t, eps):
-    """x_t = signal(t) x_0 + noise(t) ε, one draw of x_t without walking the chain.
+    """x_t = signal(t) x_0 + noise(t) ε, one draw of x_t without walking the chain; it has no parameters.
 
     Args:
         x0: (B, ...).
@@ -30,7 +30,7 @@ def q_sample(schedule, x0, t, eps):
         x_t, of x0's shape, dtype and device.
     Raises:
         ValueError: shapes differ, or t is out of range.
-    Source: Ho et al. 2020, equation 4; ledger FWD-6.
+    Source: Ho et al. 2020, equation 4; ledger FWD-6, FWD-9.
     """
     same_shape(x0=x0, eps=eps)
     return expand(schedule.signal(t), x0) * x0 + expand(schedule.noise(t), x0) * eps

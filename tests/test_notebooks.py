@@ -36,6 +36,16 @@ def test_links_between_lessons_and_functions_named_in_them_exist(path):
         assert hasattr(getattr(dlgm, module), name), f"{module}.{name}"
 
 
+@pytest.mark.parametrize("path", LESSON_FILES, ids=lambda p: p.name)
+def test_each_label_of_a_formula_sheet_leads_to_a_function_and_a_test(path):
+    text = "\n".join("".join(c["source"]) for c in json.loads(path.read_text())["cells"])
+    sheet = re.findall(r"^\| ([A-Z]+-\d+) \|", text.partition("## Formula sheet")[2], flags=re.M)
+    root = FOLDER.parent
+    for folder in ("dlgm", "tests"):
+        code = "\n".join(f.read_text() for f in (root / folder).rglob("*.py") if f.name != "notation.py")
+        assert [label for label in sheet if not re.search(rf"\b{label}\b", code)] == []
+
+
 def test_every_exercise_of_the_bank_is_in_its_lesson_and_untouched():
     for lesson, exercises in LESSONS.items():
         path = FOLDER / f"{lesson.replace(' ', '_')}.ipynb"

@@ -177,6 +177,14 @@ def test_fwd_6_one_shot_equals_sequential_in_law(generator):
     assert abs(m4[0] - m4[1]) < 5 * math.sqrt(2 / n) * (slow**4).std()  # 5 standard errors
 
 
+def test_fwd_9_any_sample_is_carried_to_the_same_end(generator):
+    """FWD-9: no parameters, same size; two very different x_0 with one noise end √ᾱ_T |x_0 − x_0'| apart, 0.64 here."""
+    s, eps = SCHEDULES["linear"], torch.randn(3, 1, 4, 4, generator=generator, dtype=torch.float64)
+    a, b = (q_sample(s, torch.full_like(eps, v), 1000, eps) for v in (-50.0, 50.0))
+    assert a.shape == eps.shape and not isinstance(s, torch.nn.Module)
+    torch.testing.assert_close(b - a, torch.full_like(eps, 100 * math.sqrt(4.03582e-5)), rtol=1e-5, atol=0)  # 6 digits
+
+
 def test_fwd_8_terminal_kl():
     """FWD-8, CK-FWD-4: 2.0e-5 nats per dimension at x_0 = 1 for the linear schedule, per dimension for any shape."""
     s = SCHEDULES["linear"]
