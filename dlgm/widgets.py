@@ -30,7 +30,6 @@ class Explorer(w.VBox):
         self.controls, self._render = controls, render
         first = self._png()
         self.image = w.Image(value=first, format="png", layout=w.Layout(width="800px", max_width="100%"))
-        self.image.alt = alt  # some front ends show it; the text below is there for all
         for control in controls.values():
             control.observe(self._update, "value")
         super().__init__(

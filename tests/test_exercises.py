@@ -182,3 +182,49 @@ def test_bad_calls_are_named():
         check("q_sampel", lambda: 0)
     with pytest.raises(ValueError, match="needs the function itself"):
         check("q_sample", torch.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "name, answer, word",
+    [
+        ("alpha_bar", lambda b: alpha_bar_loop(b).numpy(), "not a tensor"),
+        ("cosine_betas", lambda T, s, m: cosine_loop(T, s, m).tolist(), "not a tensor"),
+        ("q_sample", lambda a, x, t, e: (x, e), "number of values"),
+        ("q_sample", lambda a, x, t, e: {"x_t": x}, "not a tensor"),
+    ],
+)
+def test_unusual_return_values_get_a_sentence(name, answer, word):
+    report = check(name, answer)
+    assert report.state == "not yet" and word in report.fails
+
+
+def test_a_list_of_mean_and_variance_and_a_graph_are_fine():
+    def as_list(alpha_bar, x_s, s, t):
+        return list(q_transition_product(alpha_bar, x_s.requires_grad_(False), s, t))
+
+    assert check("q_transition", as_list).state == "right"
+    weight = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    assert check("alpha_bar", lambda b: weight * alpha_bar_loop(b)).state == "right"
+
+
+def test_float32_inside_is_told_from_a_wrong_formula():
+    report = check("alpha_bar", lambda b: alpha_bar_loop(b.float()).double())
+    assert report.state == "not yet" and "float32 precision only" in report.fails
+
+
+def test_small_inputs_are_shown_and_only_the_first_call_prints(capsys):
+    def chatty(alpha_bar, x0, t, eps):
+        print("called with", tuple(x0.shape))
+        return x0
+
+    report = check("q_sample", chatty)
+    assert report.given.startswith("alpha_bar = (1, 0.9, 0.675, 0.405, 0.162), x0 = (") and report.given in repr(report)
+    assert capsys.readouterr().out.count("called with") == 1
+
+
+def test_an_upside_down_ratio_is_not_taken_for_a_shift():
+    def upside_down(T, s, max_beta):
+        f = torch.cos((torch.arange(T + 1, dtype=torch.float64) / T + s) / (1 + s) * math.pi / 2) ** 2
+        return (1 - f[:-1] / f[1:]).clamp(max=max_beta)
+
+    assert check("cosine_betas", upside_down).mistake.name == "ratio upside down"

@@ -5,8 +5,10 @@ must hold besides, the mistakes that people make (each one a function), and hint
 three states: not attempted, not yet, right.
 """
 
+import contextlib
 import html
 import inspect
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -82,7 +84,9 @@ def observe(function, args):
             return Behaviour(error=error)
         drew = not torch.equal(before, torch.get_rng_state())
     changed = any(isinstance(a, torch.Tensor) and not _same_bits(a, b) for a, b in zip(args, mine, strict=True))
-    return Behaviour(out if isinstance(out, tuple) else (out,), None, changed, drew)
+    several = isinstance(out, tuple) or (isinstance(out, list) and all(isinstance(v, torch.Tensor) for v in out))
+    values = tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in (out if several else (out,)))
+    return Behaviour(values, None, changed, drew)
 
 
 def _same_bits(a, b):
@@ -90,12 +94,13 @@ def _same_bits(a, b):
 
 
 def _close(a, b, rtol, any_dtype=False):
-    """Equal shapes and dtypes, and equal to rtol of the size of b (float32 values: to a few of their roundings)."""
+    """Equal shapes and dtypes, and equal to rtol entry by entry (float32 values: to a few of their roundings)."""
     if not isinstance(a, torch.Tensor) or a.shape != b.shape or (a.dtype != b.dtype and not any_dtype):
         return False
-    rtol = max(rtol, 1e-5) if torch.float32 in (a.dtype, b.dtype) else rtol
-    a, b = a.double(), b.double()
-    return torch.allclose(a, b, rtol=rtol, atol=rtol * 1e-3 * b.abs().max().item() if b.numel() else 0, equal_nan=True)
+    atol = 1e-12
+    if torch.float32 in (a.dtype, b.dtype):
+        rtol, atol = max(rtol, 1e-5), 1e-6
+    return torch.allclose(a.double(), b.double(), rtol=rtol, atol=atol, equal_nan=True)
 
 
 def agree(a, b, rtol, values_only=False):
@@ -113,7 +118,7 @@ class Report:
 
     Attributes:
         state: "not attempted", "not yet" or "right".
-        fails, observed, required: which property, on which input; what came, what was expected ("not yet").
+        fails, given, observed, required: which property, on which input; what came, what was expected ("not yet").
         mistake: the known mistake it is, or None.
         verified: what was verified, in the order of checking.
     """
@@ -122,6 +127,7 @@ class Report:
     state: str
     function: Callable
     fails: str = ""
+    given: str = ""
     observed: str = ""
     required: str = ""
     mistake: Mistake | None = None
@@ -132,6 +138,8 @@ class Report:
             yield f"Nothing is wrong; the lesson goes on with dlgm's own {self.exercise.name} until you write yours."
         elif self.state == "not yet":
             yield f"This fails: {self.fails}."
+            if self.given:
+                yield f"Input: {self.given}"
             if self.required:
                 yield f"Observed: {self.observed}"
                 yield f"Required: {self.required}"
@@ -163,33 +171,44 @@ class Report:
 def run(exercise, function):
     """Check a learner's function: contract, values, properties, in this order; stop at the first that fails.
 
+    What the function prints is shown for its first call only.
+
     Raises:
         ValueError: function cannot be called.
     """
     if not callable(function):
         raise ValueError(f"check needs the function itself, got {function!r}; for example check('{exercise.name}', f)")
     cases = exercise.cases(torch.Generator().manual_seed(0))
+    first = observe(function, cases[0].args)
+    if isinstance(first.error, NotImplementedError):
+        return Report(exercise, "not attempted", exercise.reference)
+    with contextlib.redirect_stdout(io.StringIO()):
+        return _judge(exercise, function, cases, [first, *(observe(function, case.args) for case in cases[1:])])
+
+
+def _judge(exercise, function, cases, seen):
     verified = []
 
-    def not_yet(fails, observed="", required=""):
+    def not_yet(fails, case=None, observed="", required=""):
+        given = _describe(exercise, case) if case else ""
+        mistake = name_mistake(exercise, function)
         return Report(
-            exercise, "not yet", exercise.reference, fails, observed, required, name_mistake(exercise, function),
-            tuple(verified),
-        )  # fmt: skip
+            exercise, "not yet", exercise.reference, fails, given, observed, required, mistake, tuple(verified)
+        )
 
-    seen = [observe(function, case.args) for case in cases]
-    if isinstance(seen[0].error, NotImplementedError):
-        return Report(exercise, "not attempted", exercise.reference)
     expected = [observe(exercise.reference, case.args) for case in cases]
     for case, got, want in zip(cases, seen, expected, strict=True):
         problem = _contract(exercise, case, got, want)
         if problem:
-            return not_yet(*problem)
+            return not_yet(problem[0], case, *problem[1:])
     verified.append("shape, dtype, inputs left alone, no hidden randomness")
     for case, got, want in zip(cases, seen, expected, strict=True):
         for name, a, b in zip(exercise.returns, got.values, want.values, strict=True):
             if not _close(a, b, exercise.rtol):
-                return not_yet(f"the value of {name} for {case.label}", *_first_difference(a, b, exercise.rtol))
+                fails = f"the value of {name} for {case.label}"
+                if _close(a, b, 1e-5):
+                    fails += ", right to float32 precision only: an intermediate is float32; cast last"
+                return not_yet(fails, case, *_first_difference(a, b, exercise.rtol))
     verified.append(f"values on {len(cases)} inputs ({cases[0].label}, ..., {cases[-1].label})")
     for item in exercise.properties:
         try:
@@ -197,9 +216,18 @@ def run(exercise, function):
         except Exception as error:
             holds, saw = False, f"{type(error).__name__}: {error}"
         if not holds:
-            return not_yet(item.label, saw, item.label)
+            return not_yet(item.label, None, saw, item.label)
         verified.append(f"{item.label} ({saw})")
     return Report(exercise, "right", function, verified=tuple(verified))
+
+
+def _describe(exercise, case):
+    """The arguments of a case in full, where they are few enough to compute with by hand."""
+    if any(isinstance(v, torch.Tensor) and v.numel() > 5 for v in case.args):
+        return ""
+    names = inspect.signature(exercise.reference).parameters
+    shown = (f"({', '.join(f'{u:.6g}' for u in v.tolist())})" if isinstance(v, torch.Tensor) else v for v in case.args)
+    return ", ".join(f"{name} = {v}" for name, v in zip(names, shown, strict=True))
 
 
 def name_mistake(exercise, function):
@@ -226,7 +254,7 @@ def _contract(exercise, case, got, want):
     """(what fails, observed, required) for the first broken rule, or None."""
     if got.error is not None:
         return f"the call for {case.label} raises", f"{type(got.error).__name__}: {got.error}", "a value"
-    if got.values == (None,):
+    if len(got.values) == 1 and got.values[0] is None:
         return f"the call for {case.label} returns nothing", "None (is a return missing?)", ", ".join(exercise.returns)
     if len(got.values) != len(want.values):
         return "the number of values returned", str(len(got.values)), f"{len(want.values)}: {exercise.returns}"

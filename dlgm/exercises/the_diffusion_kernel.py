@@ -79,6 +79,16 @@ ALPHA_BAR = Exercise(
             lambda b: torch.cat([b.new_ones(1), 1 - b.cumsum(0)]),
         ),
         Mistake(
+            "the noise share",
+            "this is 1 − ᾱ_t, the share of the variance that is noise; ᾱ_t is what is left of the data.",
+            lambda b: 1 - alpha_bar(b),
+        ),
+        Mistake(
+            "the 1 at the end",
+            "ᾱ_0 = 1 stands at the end; the clean state comes first.",
+            lambda b: torch.cat([(1 - b).cumprod(0), b.new_ones(1)]),
+        ),
+        Mistake(
             "square root taken",
             "this is √ᾱ_t, the factor of x_0; the table holds ᾱ_t itself, the share of the variance that is left.",
             lambda b: alpha_bar(b).sqrt(),
@@ -124,7 +134,7 @@ def _keeps_the_variance(function):
     generator, n = torch.Generator().manual_seed(2), 40_000
     x0, eps = (_normal((n,), generator) for _ in range(2))
     z = (function(_table(T4), x0, torch.full((n,), 2), eps).var().item() - 1) / math.sqrt(2 / n)
-    return abs(z) < 5, f"z = {z:.1f}, a false alarm once in two million"
+    return abs(z) < 5, f"z = {z:.1f}; beyond 5 by chance once in two million"
 
 
 def _signal(table, t, x):
@@ -161,6 +171,22 @@ Q_SAMPLE = Exercise(
             "square root missing on the noise",
             "ε is multiplied by its variance 1 − ᾱ_t; a sample is scaled by the standard deviation √(1−ᾱ_t).",
             lambda a, x, t, e: _signal(a, t, x) * x + expand(1 - a[t], x) * e,
+        ),
+        Mistake(
+            "1 − √ᾱ for √(1−ᾱ)",
+            "ε is multiplied by 1 − √ᾱ_t; the factor is √(1−ᾱ_t): the squares of the two factors sum to 1, not they.",
+            lambda a, x, t, e: _signal(a, t, x) * x + expand(1 - a[t].sqrt(), x) * e,
+        ),
+        Mistake(
+            "noise subtracted",
+            "ε is subtracted. The law is the same, but eps is then not the noise that was added, and a network "
+            "trained to predict it would learn the wrong sign.",
+            lambda a, x, t, e: _signal(a, t, x) * x - _noise(a, t, x) * e,
+        ),
+        Mistake(
+            "one noise for the whole batch",
+            "the noise of the first example was used for all; each example has noise of its own.",
+            lambda a, x, t, e: q_sample(a, x, t, e[:1].expand_as(e)),
         ),
         Mistake(
             "square root missing on both",
@@ -314,6 +340,21 @@ Q_TRANSITION = Exercise(
             _transition_from(lambda a, s, t: a[t]),
         ),
         Mistake(
+            "the variance from x_0",
+            "var is 1 − ᾱ_t, the variance when x_0 is known; x_s is known here, so less noise has been added since.",
+            lambda a, x, s, t: (expand((a[t] / a[s]).sqrt(), x) * x, 1 - a[t]),
+        ),
+        Mistake(
+            "the mean from x_0",
+            "the mean is √ᾱ_t x_s; x_s has been shrunk by √ᾱ_s already.",
+            lambda a, x, s, t: (expand(a[t].sqrt(), x) * x, 1 - a[t] / a[s]),
+        ),
+        Mistake(
+            "the first t − s steps",
+            "this is ᾱ_{t−s}, the product of the first t − s steps; the steps from s to t are others.",
+            _transition_from(lambda a, s, t: a[t - s]),
+        ),
+        Mistake(
             "a single step",
             "this is the step from t − 1 to t whatever s is; it agrees only for s = t − 1.",
             _transition_from(lambda a, s, t: a[t] / a[t - 1]),
@@ -354,7 +395,7 @@ Q_TRANSITION = Exercise(
 # ---- cosine_betas ---------------------------------------------------------------------------------------------------
 def cosine_betas(T, s, max_beta):
     t = torch.arange(T + 1, dtype=torch.float64)
-    f = torch.cos((t / T + s) / (1 + s) * math.pi / 2) ** 2
+    f = torch.cos((t / T + s) / (1 + s) * torch.pi / 2) ** 2
     alpha_bar = f / f[0]
     return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=max_beta)
 
@@ -368,7 +409,16 @@ def _cosine_cases(generator):
     ]
 
 
-def _cosine_variant(power=2, normalise=True, shift=0, use_s=True, rescale=True, angle=math.pi / 2, dtype=torch.float64):
+def _cosine_variant(
+    power=2,
+    normalise=True,
+    shift=0,
+    use_s=True,
+    rescale=True,
+    angle=math.pi / 2,
+    dtype=torch.float64,
+    upside_down=False,
+):
     """cosine_betas with one thing changed."""
 
     def function(T, s, max_beta):
@@ -376,7 +426,8 @@ def _cosine_variant(power=2, normalise=True, shift=0, use_s=True, rescale=True, 
         offset = s if use_s else 0.0
         f = torch.cos((t / T + offset) / (1 + offset if rescale else 1) * angle) ** power
         table = f / f[0] if normalise else torch.cat([f.new_ones(1), f[1:]])
-        return (1 - table[1:] / table[:-1]).clamp(max=max_beta)
+        ratio = table[:-1] / table[1:] if upside_down else table[1:] / table[:-1]
+        return (1 - ratio).clamp(max=max_beta)
 
     return function
 
@@ -421,13 +472,29 @@ COSINE_BETAS = Exercise(
         ),
         Mistake(
             "β not clipped",
-            "the last β is 1 (no signal left at all); min(β, max_beta) keeps the chain invertible.",
+            "the last β is 1: no signal would be left at all. min(β, max_beta) keeps every α_t above 0, so that later "
+            "formulas may divide by it.",
             lambda T, s, max_beta: cosine_betas(T, s, 1.0),
         ),
         Mistake(
             "max_beta ignored",
             "β is clipped at 0.999 whatever max_beta says.",
             lambda T, s, max_beta: cosine_betas(T, s, 0.999),
+        ),
+        Mistake(
+            "s hard-coded",
+            "s is 0.008 here whatever was passed in.",
+            lambda T, s, max_beta: cosine_betas(T, 0.008, max_beta),
+        ),
+        Mistake(
+            "α returned instead of β",
+            "these are α_t = ᾱ_t/ᾱ_{t−1}; β_t = 1 − α_t.",
+            lambda T, s, max_beta: (1 - cosine_betas(T, s, 1.0)).clamp(max=max_beta),
+        ),
+        Mistake(
+            "the total noise",
+            "this is 1 − ᾱ_t, the noise of all steps up to t; β_t is that of one step.",
+            lambda T, s, max_beta: (1 - (1 - cosine_betas(T, s, 1.0)).cumprod(0)).clamp(max=max_beta),
         ),
         Mistake(
             "ᾱ returned instead of β",
@@ -437,7 +504,7 @@ COSINE_BETAS = Exercise(
         Mistake(
             "ratio upside down",
             "this is 1 − ᾱ_{t−1}/ᾱ_t, negative at every t.",
-            lambda T, s, max_beta: (1 - 1 / (1 - cosine_betas(T, s, 1.0))).clamp(max=max_beta),
+            _cosine_variant(upside_down=True),
         ),
         Mistake(
             "computed in float32",
@@ -448,7 +515,7 @@ COSINE_BETAS = Exercise(
     ),
     start="Compute f at t = 0, 1, ..., T in one go, T + 1 numbers.",
     hint="alpha_bar[1:] / alpha_bar[:-1] holds α_1..α_T.",
-    see="Small β at first, growing without bound towards the end, where max_beta cuts it off.",
+    see="Small β at first, rising to 1 at the last step, where max_beta cuts it off.",
 )
 
 EXERCISES = (ALPHA_BAR, Q_SAMPLE, Q_TRANSITION, COSINE_BETAS)
