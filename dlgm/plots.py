@@ -128,20 +128,20 @@ def schedule_curves(schedules):
         for ax, y in zip(axes, (s.alpha_bar[1:], s.beta[1:], s.logsnr(t)), strict=True):
             ax.plot(t / s.T, y, style, label=name)
     axes[0].set(title="signal left, ᾱ", xlabel="$t/T$", ylim=(-0.02, 1.02))
-    axes[1].set(title="noise added per step, β", xlabel="$t/T$", yscale="log")
+    axes[1].set(title="noise added per step, β (log scale)", xlabel="$t/T$", yscale="log")
     axes[2].set(title="log-SNR, log ᾱ/(1−ᾱ) (nats)", xlabel="$t/T$")
     axes[0].legend()
     return fig
 
 
-def histogram_against_density(samples, density, titles):
+def histogram_against_density(samples, density, titles, xlabel="$x_t$"):
     """Histograms of samples, a list of (n,), against exact densities on [-3.5, 3.5]; density: functions of x."""
     fig, ((*axes,),) = figure(8.4, 2.6, 1, len(samples), sharey=True, squeeze=False)
     x = torch.linspace(-3.5, 3.5, 400, dtype=torch.float64)
     for ax, points, p, title in zip(axes, samples, density, titles, strict=True):
         ax.hist(points.numpy(), bins=70, range=(-3.5, 3.5), density=True, color=SKY, label="samples")
         ax.plot(x, p(x), color=ORANGE, label="exact density")
-        ax.set(title=title, xlabel="$x_t$")
+        ax.set(title=title, xlabel=xlabel)
     axes[0].set_ylabel("density")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return fig
@@ -165,12 +165,18 @@ def spectra(power, schedules, times):
     for t in times:
         floor = (1 / first.alpha_bar[t] - 1).item()
         left.axhline(floor, color=GREY, lw=1, ls=":")
-        left.annotate(f"t = {t}", (1, floor), xycoords=("axes fraction", "data"), color=GREY, fontsize=9, ha="right",
+        left.annotate(f"floor at t = {t}", (1, floor), xycoords=("axes fraction", "data"), color=GREY, fontsize=9, ha="right",
                       va="bottom")  # fmt: skip
     left.set(
-        xscale="log", yscale="log", xlabel="frequency (cycles per image)", ylabel="power", title="data and noise floor"
+        xscale="log",
+        yscale="log",
+        xlabel="frequency (cycles per picture)",
+        ylabel="power per coefficient",
+        title="data and noise floor",
     )
-    right.set(xscale="log", xlabel="frequency (cycles per image)", ylabel="step $t$", title="first t with SNR below 1")
+    right.set(
+        xscale="log", xlabel="frequency (cycles per picture)", ylabel="step $t$", title="first t with SNR below 1"
+    )
     for ax in (left, right):
         ax.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
         ax.minorticks_off()
@@ -196,15 +202,16 @@ def kernel_panel(schedule, image, mixture, t, eps):
     axes[1].fill_between(x, mixture.log_prob(x).exp(), color="#d9d9d9", label="data, t = 0")
     axes[1].plot(x, torch.exp(-(x**2) / 2) / (2 * torch.pi) ** 0.5, ":", color=GREY, label="N(0, 1)")
     axes[1].plot(x, mixture.diffuse(schedule, t).log_prob(x).exp(), color=BLUE, label=f"$x_t$, t = {t}")
-    axes[1].set(title="density of $x_t$ of a mixture", xlabel="$x_t$", ylim=(0, 1.4))
+    axes[1].set(title="density of $x_t$ of a mixture", xlabel="$x_t$", ylabel="density", ylim=(0, 1.4))
     axes[1].legend(loc="upper center", ncols=3, fontsize=8, columnspacing=0.8, handlelength=1.2)
     steps = torch.arange(schedule.T + 1)
     axes[2].plot(steps, schedule.alpha_bar, color=BLUE, label="ᾱ: signal²")
     axes[2].plot(steps, 1 - schedule.alpha_bar, "--", color=ORANGE, label="1−ᾱ: noise²")
-    axes[2].axvline(t, color=GREY, lw=1)
+    axes[2].plot([t, t], [-0.03, 1.03], color=GREY, lw=1)
     snr = "∞" if t == 0 else f"{schedule.logsnr(t):.2f} nats".replace("-", "−")
-    axes[2].set(title=f"log-SNR at t: {snr}", xlabel="step $t$", ylim=(-0.03, 1.25))
-    axes[2].legend(loc="upper center", ncols=2, fontsize=8, columnspacing=0.8, handlelength=1.8)
+    axes[2].set(title=f"log-SNR at t: {snr}", xlabel="step $t$", ylabel="share of variance")
+    axes[2].set_ylim(-0.03, 1.25)
+    axes[2].legend(loc="upper right", ncols=2, fontsize=8, columnspacing=0.8, handlelength=1.8)
     return fig
 
 
