@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 
 from . import parameterization as P
+from .tensors import expand
 
 TARGETS = ("eps", "x0", "v", "score", "mean")
 
@@ -90,6 +91,7 @@ class Denoiser(torch.nn.Module):
 
     def forward(self, x_t, t, **cond):
         """x_t: (B, ...); t: a number, () or (B,). Returns a Prediction."""
+        expand(self.schedule.signal(t), x_t)  # checks the range and the shape of t before the network sees it
         dtype = torch.int64 if hasattr(self.schedule, "T") else x_t.dtype
         t_batch = torch.as_tensor(t, dtype=dtype, device=x_t.device).expand(len(x_t))
         s = t - 1 if self.predicts == "mean" else None

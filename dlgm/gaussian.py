@@ -12,7 +12,7 @@ import torch
 from .tensors import expand, randn_like, same_shape, sum_non_batch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gaussian:
     """The law N(mean, var) of independent coordinates, one for each example of a batch.
 
@@ -27,12 +27,13 @@ class Gaussian:
     var: torch.Tensor | float
 
     def __post_init__(self):
+        expand(1.0, self.mean)  # checks that mean holds floating-point numbers
         if isinstance(self.var, torch.Tensor) and self.var.shape == self.mean.shape:
             var = self.var.to(self.mean)
         else:
             var = torch.as_tensor(expand(self.var, self.mean), dtype=self.mean.dtype, device=self.mean.device)
-        if (var < 0).any():
-            raise ValueError(f"a variance cannot be negative, got {var.min().item():.6g}")
+        if not (var >= 0).all():
+            raise ValueError(f"a variance cannot be negative or NaN, got {var.min().item():.6g}")
         object.__setattr__(self, "var", var)
 
     def sample(self, generator=None):
@@ -52,7 +53,8 @@ class Gaussian:
     def kl(self, other):
         """KL(self ‖ other) = ½ Σ [r − 1 − log r + (m₁ − m₂)² / v₂], r = v₁/v₂, in nats: (B,).
 
-        Written in r − 1 − log r, which stays exact when the two variances are nearly equal.
+        r − 1 − log r is taken as u − log1p(u) with u = r − 1 where r is near 1, so that nearly equal variances do not
+        cancel, and with the two logarithms apart elsewhere.
 
         Raises:
             ValueError: shapes differ, or a variance is zero.
@@ -61,8 +63,11 @@ class Gaussian:
         same_shape(self=self.mean, other=other.mean)
         self._require_density()
         other._require_density()
-        excess = (self.var - other.var) / other.var
-        return 0.5 * sum_non_batch(excess - torch.log1p(excess) + (self.mean - other.mean) ** 2 / other.var)
+        u = (self.var - other.var) / other.var
+        near = u.abs() < 0.5
+        small = torch.where(near, u, 0.0)  # keeps log1p, and its gradient, away from −1
+        term = torch.where(near, small - torch.log1p(small), u - self.var.log() + other.var.log())
+        return 0.5 * sum_non_batch(term + (self.mean - other.mean) ** 2 / other.var)
 
     def _require_density(self):
         if (self.var == 0).any():
@@ -120,14 +125,16 @@ def discretized_log_prob(gaussian, x, bins=256):
     Returns:
         Nats, summed over non-batch dimensions, float64: (B,).
     Raises:
-        ValueError: x is not on the grid of pixel values.
+        ValueError: x is not on the grid of pixel values, or bins < 2.
     Source: Ho et al. 2020, equation 13; ledger VLB-6.
     """
     same_shape(x=x, mean=gaussian.mean)
     gaussian._require_density()
+    if not isinstance(bins, int) or bins < 2:
+        raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
     x, half = x.double(), 1 / (bins - 1)
     level = (x + 1) / (2 * half)
-    if (x.abs() > 1 + 1e-6).any() or ((level - level.round()).abs() > 1e-3).any():
+    if not ((x.abs() <= 1 + 1e-6) & ((level - level.round()).abs() <= 1e-3)).all():
         raise ValueError(f"x must hold pixel values -1 + 2k/{bins - 1}, k = 0..{bins - 1}; got {x.min()} to {x.max()}")
     std = gaussian.var.double().sqrt()
     low = torch.where(level < 0.5, -math.inf, (x - half - gaussian.mean) / std)

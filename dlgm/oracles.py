@@ -19,7 +19,8 @@ class _ExactDenoiser:
     def __init__(self, oracle, schedule):
         self.oracle, self.schedule = oracle, schedule
 
-    def __call__(self, x_t, t):
+    def __call__(self, x_t, t, **cond):
+        """The same for every condition: the oracle knows of none."""
         return Prediction(self.schedule, x_t, t, x0=self.oracle.posterior_mean(self.schedule, x_t, t))
 
 
@@ -75,11 +76,12 @@ class GaussianMixture:
         """
         if x.shape[1:] != self.shape or x.ndim == 0:
             raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, {', '.join(map(str, self.shape))})")
+        expand(1.0, x)  # checks that x holds floating-point numbers
         signal, noise = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1, 1) for v in (signal, noise))
         device = x.device
         means, axes = self.means.to(device), None if self._axes is None else self._axes.to(device)
         signal, noise = signal.to(device), noise.to(device)
-        offset = x.double().reshape(len(x), 1, -1) - signal * means
+        offset = x.double().reshape(len(x), 1, self.means.shape[1]) - signal * means
         if axes is not None:
             offset = torch.einsum("bkd,kde->bke", offset, axes)
         var = signal**2 * self._vars.to(device) + noise**2
@@ -163,9 +165,11 @@ class EmpiricalData:
         signal, noise = (torch.as_tensor(f(t), dtype=torch.float64) for f in (schedule.signal, schedule.noise))
         if (noise == 0).any():
             raise ValueError(f"at t={t} nothing has been added: x_t is x_0 and there is nothing to infer")
+        if x_t.shape[1:] != self.points.shape[1:]:
+            raise ValueError(f"x_t has shape {tuple(x_t.shape)}, data points have {tuple(self.points.shape[1:])}")
         expand(signal, x_t)  # checks the shape of t
         signal, noise = signal.to(x_t.device).reshape(-1, 1), noise.to(x_t.device).reshape(-1, 1)
-        inner = x_t.double().reshape(len(x_t), -1) @ self._flat.to(x_t.device).T
+        inner = x_t.double().reshape(len(x_t), self._flat.shape[1]) @ self._flat.to(x_t.device).T
         return ((signal * inner - signal**2 * self._half_norms.to(x_t.device)) / noise**2).softmax(-1)
 
     def posterior_mean(self, schedule, x_t, t):

@@ -13,6 +13,8 @@ dtype. Going from ε to x_0 divides by α(t): at t = T of the linear schedule an
 Source: Ho et al. 2020, section 3.2; Salimans & Ho 2022 (v); ledger PAR-1, PAR-2, PAR-4, SCORE-4, POST-5.
 """
 
+import torch
+
 from .process import posterior_coefficients, tau
 from .tensors import expand, same_shape
 
@@ -23,9 +25,14 @@ def _scales(schedule, x_t, t, given):
 
 
 def _nonzero(divisor, name, t):
-    if isinstance(divisor, float) and divisor == 0:
+    if (divisor == 0).any() if isinstance(divisor, torch.Tensor) else divisor == 0:
         raise ValueError(f"{name}(t) is 0 at t={t}, so it cannot be divided by; take another t or another prediction")
     return divisor
+
+
+def _norm(schedule, x_t, t):
+    """α² + σ², squared and added in float64: 1 for the variance-preserving schedules."""
+    return expand(schedule.signal(t) ** 2 + schedule.noise(t) ** 2, x_t)
 
 
 def x0_from_eps(schedule, x_t, eps, t):
@@ -37,13 +44,13 @@ def x0_from_eps(schedule, x_t, eps, t):
 def x0_from_v(schedule, x_t, v, t):
     """x_0 = (α x_t − σ v) / (α² + σ²)."""
     signal, noise = _scales(schedule, x_t, t, v)
-    return (signal * x_t - noise * v) / (signal**2 + noise**2)
+    return (signal * x_t - noise * v) / _norm(schedule, x_t, t)
 
 
 def x0_from_score(schedule, x_t, score, t):
     """x_0 = (x_t + σ² score) / α; with the marginal score, Tweedie's formula for E[x_0 | x_t]. Ledger SCORE-6."""
-    signal, noise = _scales(schedule, x_t, t, score)
-    return (x_t + noise**2 * score) / _nonzero(signal, "signal", t)
+    signal, _ = _scales(schedule, x_t, t, score)
+    return (x_t + expand(schedule.noise(t) ** 2, x_t) * score) / _nonzero(signal, "signal", t)
 
 
 def x0_from_mean(schedule, x_t, mean, s, t):
@@ -62,7 +69,7 @@ def eps_from_x0(schedule, x_t, x0, t):
 def eps_from_v(schedule, x_t, v, t):
     """ε = (σ x_t + α v) / (α² + σ²)."""
     signal, noise = _scales(schedule, x_t, t, v)
-    return (noise * x_t + signal * v) / (signal**2 + noise**2)
+    return (noise * x_t + signal * v) / _norm(schedule, x_t, t)
 
 
 def eps_from_score(schedule, x_t, score, t):
@@ -78,13 +85,13 @@ def eps_from_mean(schedule, x_t, mean, s, t):
 def v_from_x0(schedule, x_t, x0, t):
     """v = α ε − σ x_0 = (α x_t − (α² + σ²) x_0) / σ."""
     signal, noise = _scales(schedule, x_t, t, x0)
-    return (signal * x_t - (signal**2 + noise**2) * x0) / _nonzero(noise, "noise", t)
+    return (signal * x_t - _norm(schedule, x_t, t) * x0) / _nonzero(noise, "noise", t)
 
 
 def v_from_eps(schedule, x_t, eps, t):
     """v = ((α² + σ²) ε − σ x_t) / α."""
     signal, noise = _scales(schedule, x_t, t, eps)
-    return ((signal**2 + noise**2) * eps - noise * x_t) / _nonzero(signal, "signal", t)
+    return (_norm(schedule, x_t, t) * eps - noise * x_t) / _nonzero(signal, "signal", t)
 
 
 def v_from_score(schedule, x_t, score, t):
@@ -99,8 +106,8 @@ def score_from_eps(schedule, x_t, eps, t):
 
 def score_from_x0(schedule, x_t, x0, t):
     """score = −(x_t − α x_0) / σ². Ledger SCORE-4."""
-    signal, noise = _scales(schedule, x_t, t, x0)
-    return (signal * x0 - x_t) / _nonzero(noise, "noise", t) ** 2
+    signal, _ = _scales(schedule, x_t, t, x0)
+    return (signal * x0 - x_t) / _nonzero(expand(schedule.noise(t) ** 2, x_t), "noise", t)
 
 
 def score_from_v(schedule, x_t, v, t):

@@ -165,8 +165,8 @@ def spectra(power, schedules, times):
     for t in times:
         floor = (1 / first.alpha_bar[t] - 1).item()
         left.axhline(floor, color=GREY, lw=1, ls=":")
-        left.annotate(f"floor at t = {t}", (1, floor), xycoords=("axes fraction", "data"), color=GREY, fontsize=9, ha="right",
-                      va="bottom")  # fmt: skip
+        at = dict(xycoords=("axes fraction", "data"), ha="right", va="bottom")
+        left.annotate(f"floor at t = {t}", (1, floor), color=GREY, fontsize=9, **at)
     left.set(
         xscale="log",
         yscale="log",

@@ -111,6 +111,8 @@ def q_path(schedule, x0, generator=None):
         T + 1 tensors of x0's shape, x_0 first.
     Source: ledger FWD-2.
     """
+    if not hasattr(schedule, "T"):
+        raise ValueError(f"a chain of steps needs a discrete schedule, got {schedule}")
     x = x0
     yield x
     for t in range(1, schedule.T + 1):
@@ -122,7 +124,8 @@ def terminal_kl(schedule, x0):
     """KL(q(x_T | x_0) ‖ N(0, I)) per dimension, what is left of x_0 when the chain ends.
 
     Args:
-        schedule: any schedule; a discrete one ends at T, a continuous one at 1.
+        schedule: variance preserving (a variance-exploding one ends in another prior); a discrete one ends at T, a
+            continuous one at 1.
         x0: (B, ...).
     Returns:
         Nats per dimension, (B,).

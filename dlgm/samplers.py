@@ -15,7 +15,7 @@ from .process import posterior_coefficients, tau
 from .tensors import randn_like
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
     """One stop of a sampler: the time t, x_t (B, ...), and what the denoiser said there (None at the last stop)."""
 
@@ -37,8 +37,8 @@ def sample_path(denoiser, sampler, x_T, times, generator=None, **cond):
     Raises:
         ValueError: times do not decrease.
     """
-    times = torch.as_tensor(times).tolist()
-    if len(times) < 2 or any(s >= t for t, s in zip(times, times[1:], strict=False)):
+    times = times.tolist() if isinstance(times, torch.Tensor) else times
+    if not isinstance(times, list) or len(times) < 2 or not all(s < t for t, s in zip(times, times[1:], strict=False)):
         raise ValueError(f"times must be at least two, strictly decreasing; got {times}")
     x = x_T
     for t, s in zip(times, times[1:], strict=False):

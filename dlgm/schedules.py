@@ -81,7 +81,7 @@ class DiscreteSchedule:
             t = t.cpu().long()
             if t.numel() and not 0 <= t.min() <= t.max() <= self.T:
                 raise ValueError(f"t must lie in 0..{self.T}, got values from {t.min()} to {t.max()}")
-            return values[t]
+            return values[t].clone()  # a () index would be a view of the table
         if not 0 <= t <= self.T or t != int(t):
             raise ValueError(f"t must be an integer in 0..{self.T}, got {t}")
         return numbers[int(t)]
@@ -262,13 +262,14 @@ def time_grid(schedule, steps, start=None, end=0):
         schedule: a DiscreteSchedule gives integers (start = T unless said), any other schedule float64 times
             (start = 1 unless said).
     Raises:
-        ValueError: steps < 1, or more steps than there are integers between start and end.
+        ValueError: steps < 1, start or end outside the schedule, or more steps than there are integers between them.
     """
     _positive_int("steps", steps)
     discrete = isinstance(schedule, DiscreteSchedule)
-    start = (schedule.T if discrete else 1) if start is None else start
-    if not end < start:
-        raise ValueError(f"times must decrease: expected end < start, got start={start}, end={end}")
+    last = schedule.T if discrete else 1
+    start = last if start is None else start
+    if not 0 <= end < start <= last:
+        raise ValueError(f"times must decrease: expected 0 <= end < start <= {last}, got start={start}, end={end}")
     if discrete and steps > start - end:
         raise ValueError(f"{steps} steps do not fit between t={start} and t={end}; at most {start - end}")
     times = torch.linspace(start, end, steps + 1, dtype=torch.float64)

@@ -12,8 +12,11 @@ def expand(coefficient, x):
     Returns:
         A number as it came, a tensor of shape () or (B, 1, ..., 1) in x's dtype and on x's device.
     Raises:
-        ValueError: the coefficient is neither () nor (B,). Nothing is guessed from matching sizes of other axes.
+        ValueError: x holds integers, or the coefficient is neither () nor (B,). Nothing is guessed from matching sizes
+            of other axes.
     """
+    if not x.is_floating_point():
+        raise ValueError(f"x must hold floating-point numbers, got {x.dtype}; for example x.float()")
     if isinstance(coefficient, (int, float)):
         return coefficient
     if coefficient.ndim == 0 or (x.ndim > 0 and coefficient.shape == x.shape[:1]):

@@ -195,3 +195,26 @@ def test_errors():
     with pytest.raises(ValueError, match="noise.t. is 0 at t=0"):
         P.eps_from_x0(s, x, x, 0)
     assert math.isfinite(P.x0_from_v(VPCosine(), x, x, 1.0).sum())  # v and x0 have no such point
+
+
+def test_zero_signal_or_noise_is_named_for_tensor_times_too():
+    x = torch.zeros(2)
+    for arrow in (P.x0_from_eps, P.x0_from_score, P.v_from_eps):
+        with pytest.raises(ValueError, match="signal"):
+            arrow(VPCosine(), x, x, torch.tensor([1.0, 0.5]))
+    for arrow in (P.eps_from_x0, P.score_from_x0, P.score_from_eps, P.v_from_x0):
+        with pytest.raises(ValueError, match="noise"):
+            arrow(linear_beta(), x, x, torch.tensor([0, 5]))
+
+
+@pytest.mark.parametrize("t", [5000, -3, 0.5, torch.tensor([5.7, 6.2]), torch.tensor([3]), torch.tensor([[1], [2]])])
+def test_a_network_never_sees_a_time_that_does_not_exist(t):
+    with pytest.raises(ValueError):
+        Denoiser(Net(torch.zeros(2, 3)), linear_beta(), "x0")(torch.zeros(2, 3), t)
+
+
+def test_clipping_bounds_and_logvar_are_kept():
+    s, x = linear_beta(), torch.ones(2, 3)
+    assert Clipped(Denoiser(Net(x), s, "x0"), -0.25, 0.5)(x, 5).x0.max() == 0.5
+    p = Prediction(s, x, 5, x0=x, logvar=2 * x)
+    assert p.clip(-0.5, 0.5).logvar is p.logvar and p.logvar.max() == 2

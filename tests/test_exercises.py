@@ -228,3 +228,33 @@ def test_an_upside_down_ratio_is_not_taken_for_a_shift():
         return (1 - f[:-1] / f[1:]).clamp(max=max_beta)
 
     assert check("cosine_betas", upside_down).mistake.name == "ratio upside down"
+
+
+def test_errors_of_the_learners_own_code_are_not_taken_for_an_untouched_stub():
+    assert check("q_sample", lambda *a: torch.randn(3, dtype=torch.long)).state == "not yet"
+    assert check("q_sample", lambda *a: exit()).state == "not yet"
+    assert check("alpha_bar", lambda b: alpha_bar_loop(b).to("meta")).state == "not yet"
+
+
+def test_right_values_with_a_stray_draw_or_a_failing_property_are_not_right():
+    def draws(betas):
+        torch.rand(1)
+        return alpha_bar_loop(betas)
+
+    assert "global random generator" in check("alpha_bar", draws).fails
+
+    known = {len(c.args[0]) for c in EXERCISES["std_of_sum"].cases(torch.Generator())}
+
+    def overfitted(a, b):
+        return torch.hypot(a, b) if a[0] != 1.5 else a + b
+
+    assert known == {1, 5}
+    report = check("std_of_sum", overfitted)
+    assert report.state == "not yet" and "sampled sums" in report.fails
+
+    def raises(a, b):
+        if a[0] == 1.5:
+            raise KeyError("surprise")
+        return torch.hypot(a, b)
+
+    assert "KeyError" in check("std_of_sum", raises).observed

@@ -105,7 +105,7 @@ def test_discretized_bins_sum_to_one_and_are_exact_in_the_tails():
 def test_errors_say_what_came_and_what_was_expected():
     with pytest.raises(ValueError, match=r"\(4,\).*\(8, 1, 28, 28\); expected \(\) or \(8,\)"):
         expand(torch.ones(4), torch.ones(8, 1, 28, 28))
-    with pytest.raises(ValueError, match="negative, got -0.5"):
+    with pytest.raises(ValueError, match="negative or NaN, got -0.5"):
         Gaussian(torch.zeros(2), -0.5)
     with pytest.raises(ValueError, match="point mass"):
         Gaussian(torch.zeros(2), 0.0).log_prob(torch.zeros(2))
@@ -130,3 +130,40 @@ def test_noise_does_not_depend_on_the_global_generator(generator):
     a = randn_like(x, generator)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(a, torch.randn(5, generator=torch.Generator().manual_seed(0)))
+
+
+@pytest.mark.parametrize("dtype, ratio, rtol", [(torch.float32, 1e-8, 1e-6), (torch.float64, 1e-17, 1e-14)])
+def test_kl_1_of_very_narrow_and_very_wide_laws(dtype, ratio, rtol):
+    """KL-1: r − 1 − log r for r far from 1, where log1p(r − 1) has lost r; the gradient stays finite too."""
+    mean, var = torch.zeros(1, dtype=dtype), torch.tensor([ratio], dtype=dtype, requires_grad=True)
+    for p, q, r in (
+        (Gaussian(mean, var), Gaussian(mean, 1.0), var.item()),
+        (Gaussian(mean, 1.0), Gaussian(mean, var), 1 / var.item()),
+    ):
+        kl = p.kl(q)
+        assert kl.item() == pytest.approx(float((mp.mpf(r) - 1 - mp.log(mp.mpf(r))) / 2), rel=rtol)  # roundings
+        assert torch.isfinite(torch.autograd.grad(kl.sum(), var)[0]).all()
+
+
+@pytest.mark.parametrize("bins", [2, 16, 17])
+def test_discretized_bins_of_other_sizes_sum_to_one(bins):
+    x = torch.linspace(-1, 1, bins, dtype=torch.float64)
+    log_p = discretized_log_prob(Gaussian(torch.full_like(x, 0.2), 0.3**2), x, bins)
+    assert log_p.exp().sum().item() == pytest.approx(1, abs=1e-13)  # float64
+    edges = (x[:-1] + x[1:]) / 2
+    first = torch.special.ndtr((edges[0] - 0.2) / 0.3)
+    assert log_p[0].exp().item() == pytest.approx(first.item(), rel=1e-12)
+    for bad in (1, 0, 2.5):
+        with pytest.raises(ValueError, match="bins"):
+            discretized_log_prob(Gaussian(x, 1.0), x, bad)
+
+
+def test_integers_and_nan_are_refused():
+    with pytest.raises(ValueError, match="floating-point numbers, got torch.int64"):
+        Gaussian(torch.tensor([0, 1]), 0.5)
+    with pytest.raises(ValueError, match="floating-point numbers, got torch.uint8"):
+        expand(torch.tensor(0.5), torch.zeros(3, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="NaN"):
+        Gaussian(torch.zeros(1), float("nan"))
+    with pytest.raises(ValueError, match="variance 0"):
+        Gaussian(torch.zeros(1), 1.0).kl(Gaussian(torch.zeros(1), 0.0))

@@ -170,3 +170,32 @@ def test_errors():
         EmpiricalData(torch.zeros(1, 2)).posterior_mean(linear_beta(), torch.zeros(1, 2), 0)
     with pytest.raises(ValueError, match="at least one"):
         EmpiricalData(torch.zeros(0, 2))
+
+
+def test_full_covariances_in_three_dimensions(generator):
+    """In two dimensions a matrix of eigenvectors can be symmetric, and a transposed one goes unseen."""
+    a = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64)
+    g = GaussianMixture([0.4, 0.6], torch.randn(2, 3, generator=generator), a @ a.mT + 0.2 * torch.eye(3))
+    x = torch.randn(10, 3, generator=generator, dtype=torch.float64).requires_grad_()
+    log_p = density_by_hand(g, x)
+    torch.testing.assert_close(g.score(x), torch.autograd.grad(log_p.sum(), x)[0], rtol=1e-9, atol=1e-9)
+    s, x_t = linear_beta(), x.detach()
+    tweedie = (x_t + s.noise(300) ** 2 * g.diffuse(s, 300).score(x_t)) / s.signal(300)
+    torch.testing.assert_close(g.posterior_mean(s, x_t, 300), tweedie, rtol=1e-9, atol=1e-9)
+    one = GaussianMixture([1.0], g.means[:1], g.covs[:1])
+    y = one.sample(100_000, generator).double() - g.means[0]
+    products = torch.einsum("ni,nj->nij", y, y)
+    assert ((products.mean(0) - g.covs[0]).abs() < 5 * products.std(0) / math.sqrt(len(y))).all()  # standard errors
+
+
+def test_wrong_event_shape_integers_and_empty_batches():
+    s, data = linear_beta(), EmpiricalData(torch.zeros(5, 4))
+    with pytest.raises(ValueError, match=r"\(3, 2, 2\), data points have \(4,\)"):
+        data.posterior_mean(s, torch.zeros(3, 2, 2), 5)
+    with pytest.raises(ValueError, match="floating-point"):
+        SCALAR.log_prob(torch.tensor([0, 1]))
+    assert FULL.score(torch.zeros(0, 2)).shape == (0, 2) and data.posterior_mean(s, torch.zeros(0, 4), 5).shape == (
+        0,
+        4,
+    )
+    assert SCALAR.score(torch.zeros(2)).dtype == SCALAR.log_prob(torch.zeros(2)).dtype == torch.float32

@@ -206,3 +206,20 @@ def test_no_gradient_graph_is_kept():
     s = linear_beta()
     x = torch.zeros(2, requires_grad=True)
     assert not sample(EmpiricalData(torch.ones(1)).denoiser(s), DDIM(), x, [10, 0]).requires_grad
+
+
+def test_conditions_reach_the_denoiser_and_listed_times_keep_their_digits(generator):
+    schedule, seen = VPCosine(), []
+
+    class Recording:
+        def __call__(self, x_t, t, **cond):
+            seen.append((t, cond))
+            return Prediction(schedule, x_t, t, x0=0 * x_t)
+
+    recording = Recording()
+    recording.schedule = schedule
+    states = list(sample_path(recording, DDIM(), torch.ones(2), [0.9, 0.3, 0.1], generator, label=3))
+    assert seen == [(0.9, {"label": 3}), (0.3, {"label": 3})] and states[-1].t == 0.1
+    before = generator.get_state()
+    sample(recording, DDIM(), torch.ones(2), [0.9, 0.1], generator)
+    assert torch.equal(before, generator.get_state())  # η = 0 draws nothing

@@ -169,3 +169,16 @@ def test_time_grids_decrease_strictly_and_end_where_asked(T, data):
         assert times.tolist() == list(range(T, -1, -1))
     times = time_grid(VPCosine(), steps, start=0.9, end=0.1)
     assert (times[0], times[-1]) == (0.9, 0.1) and (times.diff() < 0).all()
+
+
+def test_what_a_schedule_returns_is_not_a_view_of_its_tables():
+    s = linear_beta()
+    value = s.signal(torch.tensor(500))
+    value *= 2
+    assert s.signal(torch.tensor(500)).item() == s.signal(500)
+
+
+@pytest.mark.parametrize("start, end", [(5000, 0), (10, -1), (0, 0)])
+def test_a_time_grid_stays_inside_the_schedule(start, end):
+    with pytest.raises(ValueError, match="0 <= end < start <= 1000"):
+        time_grid(linear_beta(), 3, start=start, end=end)

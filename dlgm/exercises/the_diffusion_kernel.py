@@ -149,6 +149,11 @@ def _in_place(table, x0, t, eps):
     return x0.mul_(_signal(table, t, x0)).add_(_noise(table, t, x0) * eps)
 
 
+def _own_seed(table, x0, t, eps):
+    torch.manual_seed(0)
+    return q_sample(table, x0, t, torch.randn_like(x0))
+
+
 def _not_cast(table, x0, t, eps):
     shape = (-1, *[1] * (x0.ndim - 1))
     return table[t].sqrt().reshape(shape) * x0 + (1 - table[t]).sqrt().reshape(shape) * eps
@@ -244,6 +249,11 @@ Q_SAMPLE = Exercise(
             "eps was ignored and new noise drawn from the global generator: the result cannot be reproduced, and in "
             "training the target would not be the noise that was added.",
             lambda a, x, t, e: q_sample(a, x, t, torch.randn_like(x)),
+        ),
+        Mistake(
+            "a fixed seed instead of the given noise",
+            "eps was ignored; torch.manual_seed(0) makes the noise repeatable, and the same at every call.",
+            _own_seed,
         ),
         Mistake(
             "coefficients not cast to x0's dtype",
