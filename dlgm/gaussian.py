@@ -1,4 +1,4 @@
-"""Floor 0: Gaussians with independent coordinates, and the algebra that the course needs of them.
+"""Floor 0: Gaussians, with independent coordinates or a full covariance, and the algebra the course needs of them.
 
 Three facts carry the course. Independent Gaussians add: N(m1, v1) + N(m2, v2) = N(m1 + m2, v1 + v2). Products of
 Gaussian densities are Gaussian again, with precisions (1 / var) that add. The KL divergence has a closed form.
@@ -143,3 +143,70 @@ def discretized_log_prob(gaussian, x, bins=256):
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
     return sum_non_batch(log_high + torch.log(-torch.expm1(log_low - log_high)))
+
+
+@dataclass(frozen=True, eq=False)
+class MultivariateGaussian:
+    """The law N(mean, cov) with full covariance, one for each example of a batch.
+
+    Args:
+        mean: (B, D).
+        cov: symmetric positive definite, (D, D) for all examples or (B, D, D); held in mean's dtype.
+    Raises:
+        ValueError: shapes do not fit, or cov is not symmetric positive definite.
+    """
+
+    mean: torch.Tensor
+    cov: torch.Tensor
+
+    def __post_init__(self):
+        expand(1.0, self.mean)  # checks that mean holds floating-point numbers
+        D = self.mean.shape[-1] if self.mean.ndim == 2 else None
+        if D is None or self.cov.shape not in ((D, D), (len(self.mean), D, D)):
+            got = f"{tuple(self.mean.shape)} and {tuple(self.cov.shape)}"
+            raise ValueError(f"expected mean (B, D) and cov (D, D) or (B, D, D), got shapes {got}")
+        cov = self.cov.to(self.mean)
+        root, failed = torch.linalg.cholesky_ex(cov)
+        if failed.any() or not torch.allclose(cov, cov.mT):
+            raise ValueError("cov must be symmetric positive definite")
+        object.__setattr__(self, "cov", cov)
+        object.__setattr__(self, "_root", root)  # cov = root rootᵀ, root lower triangular
+
+    def sample(self, generator=None):
+        """One draw for each example, mean + L ε with cov = L Lᵀ and ε ~ N(0, I): (B, D)."""
+        return self.mean + (self._root @ randn_like(self.mean, generator)[..., None])[..., 0]
+
+    def log_prob(self, x):
+        """log N(x; mean, cov) = −½ [(x − mean)ᵀ cov⁻¹ (x − mean) + log det cov + D log 2π], in nats: (B, D) -> (B,)."""
+        same_shape(x=x, mean=self.mean)
+        return -0.5 * (self._squared(x - self.mean) + self._log_det() + x.shape[1] * math.log(2 * math.pi))
+
+    def kl(self, other):
+        """KL(self ‖ other) = ½ [log det S₂/det S₁ − D + tr(S₂⁻¹ S₁) + (m₂ − m₁)ᵀ S₂⁻¹ (m₂ − m₁)], in nats: (B,).
+
+        Args:
+            other: MultivariateGaussian, or a Gaussian of shape (B, D).
+        Source: ledger KL-1.
+        """
+        other = full(other)
+        same_shape(self=self.mean, other=other.mean)
+        batch = torch.broadcast_shapes(self._root.shape, other._root.shape)
+        roots = (other._root.expand(batch), self._root.expand(batch))
+        whitened = torch.linalg.solve_triangular(*roots, upper=False)
+        trace = whitened.square().sum((-2, -1))  # tr(S₂⁻¹ S₁) = ‖L₂⁻¹ L₁‖²
+        distance = other._squared(other.mean - self.mean)
+        return 0.5 * (other._log_det() - self._log_det() - self.mean.shape[1] + trace + distance)
+
+    def _log_det(self):
+        return 2 * self._root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def _squared(self, offset):
+        """offsetᵀ cov⁻¹ offset: (B, D) -> (B,)."""
+        return torch.linalg.solve_triangular(self._root, offset[..., None], upper=False).square().sum((-2, -1))
+
+
+def full(q):
+    """A Gaussian of shape (B, D) as a MultivariateGaussian, which comes back as it is."""
+    if isinstance(q, MultivariateGaussian):
+        return q
+    return MultivariateGaussian(q.mean, torch.diag_embed(q.var.expand_as(q.mean)))
