@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+CHECKPOINTS = "checkpoints"  # the folder of trained weights, inside the data folder
 SETS = ("mnist", "fashion", "digits8")
 SPLITS = ("train", "test")
 TOYS = ("moons", "swiss_roll", "checkerboard", "eight_gaussians", "grid25", "rings", "pinwheel")
@@ -142,6 +143,23 @@ def read_npz(file: str) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in arrays.files}
 
 
+def checkpoint(name: str) -> Path:
+    """The file of trained weights of that name, after its bytes were compared with the manifest.
+
+    Its card says what was trained, how and how good it is; see ``training.load_weights``.
+
+    Args:
+        name: such as "vae_mnist".
+    Raises:
+        ValueError: there is no checkpoint of that name.
+        DataError: the file or the manifest is missing, truncated or altered.
+    """
+    manifest = data_folder() / CHECKPOINTS / "MANIFEST.json"
+    if manifest.is_file() and f"{name}.safetensors" not in (known := json.loads(manifest.read_text(encoding="utf-8"))):
+        raise ValueError(f"no checkpoint is called {name!r}; there are {', '.join(Path(k).stem for k in known)}")
+    return _verified_path(f"{CHECKPOINTS}/{name}.safetensors")
+
+
 def _require_set(name: str) -> None:
     if name not in SETS:
         raise ValueError(f"unknown data set {name!r}; known: {', '.join(SETS)}")
@@ -179,22 +197,24 @@ def _sha256(path: Path, mtime_ns: int, size: int) -> str:
 
 def _entry(file: str) -> dict:
     """The manifest's entry of a shipped file."""
-    path = data_folder() / "MANIFEST.json"
+    manifest = (Path(file).parent / "MANIFEST.json").as_posix()  # each folder has one
+    path = data_folder() / manifest
     if not path.is_file():
-        raise DataError(f"data file {path} is missing. {_way_back('MANIFEST.json')}")
+        raise DataError(f"data file {path} is missing. {_way_back(manifest)}")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))[file]
+        return json.loads(path.read_text(encoding="utf-8"))[Path(file).name]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"data file {path} is damaged or lacks {file} ({error}). {_way_back('MANIFEST.json')}"
+            f"data file {path} is damaged or lacks {Path(file).name} ({error}). {_way_back(manifest)}"
         ) from error
 
 
 def _way_back(file: str) -> str:
     """How to get a shipped file back, as the last sentence of an error message."""
-    rebuild = "all" if file == "MANIFEST.json" else Path(file).stem
+    rebuild = "all" if file.endswith("MANIFEST.json") else Path(file).stem
+    script = "train.py" if file.startswith(CHECKPOINTS) else "build.py"
     place = f" Files are looked for in DLGM_DATA={os.environ['DLGM_DATA']}." if os.environ.get("DLGM_DATA") else ""
-    return f"To get it back: `git checkout -- data/{file}`, or `python data/build.py {rebuild}`.{place}"
+    return f"To get it back: `git checkout -- data/{file}`, or `python data/{script} {rebuild}`.{place}"
 
 
 # ---- IDX files -----------------------------------------------------------

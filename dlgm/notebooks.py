@@ -33,18 +33,26 @@ def execute(path, timeout=300):
 
 
 def normalise(nb):
-    """Drop what changes from run to run or machine to machine; live widgets become a sentence."""
+    """Drop what changes from run to run or machine to machine, progress bars too; live widgets become a sentence."""
     nb.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for cell in nb.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:
+            cell.outputs = [out for out in cell.outputs if not _is_progress_bar(out)]
         for out in cell.get("outputs", []):
             if WIDGET_VIEW in out.get("data", {}):
                 out["data"] = {"text/plain": "(Run this cell to get the controls.)"}
                 out["metadata"] = {}
     return nb
+
+
+def _is_progress_bar(out):
+    """Whether an output is tqdm's bar, as a widget or as text on stderr."""
+    text = out.get("data", {}).get("text/plain", "") if WIDGET_VIEW in out.get("data", {}) else ""
+    return bool(re.search(r"\d+%\|", text + (out.get("text", "") if out.get("name") == "stderr" else "")))
 
 
 def faults(path):

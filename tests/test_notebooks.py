@@ -71,6 +71,17 @@ def test_run_normalise_and_check(tmp_path):
     assert notebooks.main([str(path)]) == 0 and path.read_bytes() == first  # running again changes nothing
 
 
+def test_progress_bars_leave_no_trace(tmp_path):
+    path = write(
+        tmp_path / "bar.ipynb",
+        "import tqdm.auto\nfor i in tqdm.auto.tqdm(range(3), leave=False): print(i)",
+        "import tqdm\nfor _ in tqdm.tqdm(range(3)): pass",
+    )
+    assert notebooks.main([str(path)]) == 0
+    first, second = json.loads(path.read_text())["cells"]
+    assert "".join("".join(o["text"]) for o in first["outputs"]) == "0\n1\n2\n" and second["outputs"] == []
+
+
 def test_a_failing_notebook_is_left_as_it_was(tmp_path, capsys):
     path = write(tmp_path / "b.ipynb", "1 / 0")
     before = path.read_bytes()

@@ -233,8 +233,13 @@ def _describe(exercise, case):
     if any(isinstance(v, torch.Tensor) and v.numel() > 5 for v in case.args):
         return ""
     names = inspect.signature(exercise.reference).parameters
-    shown = (f"({', '.join(f'{u:.6g}' for u in v.tolist())})" if isinstance(v, torch.Tensor) else v for v in case.args)
+    shown = (_shown(v.tolist()) if isinstance(v, torch.Tensor) else v for v in case.args)
     return ", ".join(f"{name} = {v}" for name, v in zip(names, shown, strict=True))
+
+
+def _shown(values):
+    """Nested lists of numbers as nested brackets: [[1.0, 2.0]] -> ((1, 2))."""
+    return f"({', '.join(map(_shown, values))})" if isinstance(values, list) else f"{values:.6g}"
 
 
 def name_mistake(exercise, function):

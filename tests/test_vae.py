@@ -1,0 +1,285 @@
+"""VAE-1 to VAE-7, KL-1, ELBO-4, M-33, M-34: the pieces against closed forms, and a linear VAE against its optimum."""
+
+import math
+
+import pytest
+import torch
+
+from dlgm import vae
+from dlgm.elbo import elbo, iwae
+from dlgm.gaussian import Gaussian
+from dlgm.oracles import LinearGaussian
+from dlgm.training import fit
+
+F64 = torch.float64
+
+
+def small(likelihood="gaussian", classes=0, seed=0, shape=(1, 4, 4), latent=2, **options):
+    torch.manual_seed(seed)
+    return vae.mlp_vae(shape, latent, (8,), likelihood=likelihood, classes=classes, **options).double()
+
+
+def images(n, likelihood, generator, shape=(1, 4, 4)):
+    if likelihood == "bernoulli":
+        return (torch.rand(n, *shape, generator=generator) < 0.4).to(F64)
+    return torch.randint(0, 256, (n, *shape), generator=generator).to(F64) / 127.5 - 1
+
+
+# ---- likelihoods ------------------------------------------------------------------------------------------------
+def test_bernoulli_matches_torch_and_survives_extreme_logits(generator):
+    logits = 3 * torch.randn(5, 2, 3, generator=generator, dtype=F64)
+    x = (torch.rand(5, 2, 3, generator=generator) < 0.5).to(F64)
+    expected = torch.distributions.Bernoulli(logits=logits).log_prob(x).sum((1, 2))
+    torch.testing.assert_close(vae.Bernoulli(logits).log_prob(x), expected, rtol=1e-13, atol=1e-13)
+    far = vae.Bernoulli(torch.tensor([[800.0, -800.0]], dtype=F64))
+    assert far.log_prob(torch.tensor([[1.0, 0.0]], dtype=F64)).item() == 0
+    assert far.log_prob(torch.tensor([[0.0, 1.0]], dtype=F64)).item() == -1600
+
+
+def test_bernoulli_samples_have_its_mean(generator):
+    logits = torch.tensor([-1.0, 0.0, 2.0], dtype=F64)
+    n = 20_000
+    seen = vae.Bernoulli(logits.expand(n, 3)).sample(generator).mean(0)
+    p = logits.sigmoid()
+    assert ((seen - p).abs() < 5 * (p * (1 - p) / n).sqrt()).all()
+
+
+@pytest.mark.parametrize("likelihood", vae.LIKELIHOODS)
+def test_probabilities_of_a_pixel_sum_to_one(likelihood):
+    out = torch.tensor([[0.3]], dtype=F64)
+    law = vae.Likelihood(likelihood, None if likelihood == "bernoulli" else 0.2).double()(out)
+    if likelihood == "bernoulli":
+        total = sum(law.log_prob(torch.tensor([[v]], dtype=F64)).exp().item() for v in (0.0, 1.0))
+    elif likelihood == "discretized":
+        total = sum(law.log_prob(torch.tensor([[v / 127.5 - 1]], dtype=F64)).exp().item() for v in range(256))
+    else:
+        x = torch.linspace(-10, 10, 20_001, dtype=F64)[:, None]
+        total = torch.trapezoid(Gaussian(out.expand(len(x), 1), law.var).log_prob(x).exp(), x[:, 0]).item()
+    assert total == pytest.approx(1, abs=1e-6)  # the variance 0.2 passes through a float32 logarithm
+
+
+def test_units():
+    x = torch.zeros(3, 1, 2, 2)
+    # four fair coins: 4 log 2 nats, one bit each
+    assert vae.bits_per_dim(torch.tensor(-4 * math.log(2)), x).item() == pytest.approx(1)
+    nats = vae.Bernoulli(torch.zeros(3, 1, 2, 2)).log_prob(x)
+    assert vae.bits_per_dim(nats, x).tolist() == pytest.approx([1, 1, 1])
+
+
+def test_binarize():
+    assert vae.binarize(torch.tensor([[-1.0, -0.1, 0.1, 1.0]])).tolist() == [[0, 0, 1, 1]]
+
+
+# ---- the KL, reparameterisation ---------------------------------------------------------------------------------
+def test_kl_1_of_each_coordinate_sums_to_the_gaussian_kl(generator):
+    q = Gaussian(
+        torch.randn(6, 3, generator=generator, dtype=F64), torch.rand(6, 3, generator=generator, dtype=F64) + 0.1
+    )
+    kl = vae.standard_kl(q)
+    torch.testing.assert_close(kl.sum(1), q.kl(Gaussian(torch.zeros_like(q.mean), 1.0)), rtol=1e-12, atol=1e-13)
+    assert vae.standard_kl(Gaussian(torch.zeros(1, 2, dtype=F64), 1.0)).abs().max() == 0
+
+
+def test_vae_4_reparameterised_gradient_of_a_second_moment():
+    """E[z²] = μ² + σ²: with the antithetic draws ±1 the estimate (2μ, 2σ) is exact."""
+    mean, logvar = (torch.full((2,), v, dtype=F64, requires_grad=True) for v in (0.7, -0.4))
+    z = vae.reparameterize(mean, logvar, torch.tensor([1.0, -1.0], dtype=F64))
+    by_mean, by_logvar = torch.autograd.grad((z**2).mean(), (mean, logvar))
+    sigma = math.exp(-0.2)
+    assert by_mean.sum().item() == pytest.approx(2 * 0.7, rel=1e-12)
+    assert by_logvar.sum().item() == pytest.approx(2 * sigma * sigma / 2, rel=1e-12)  # dσ/dlogvar = σ/2
+
+
+# ---- the objective ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("likelihood", vae.LIKELIHOODS)
+def test_elbo_4_terms_agree_with_the_joint(likelihood, generator):
+    """Reconstruction − KL and E_q[log p(x, z) − log q(z | x)] are two estimates of one number."""
+    model = small(likelihood)
+    x = images(3, likelihood, generator)
+    with torch.no_grad():
+        terms = model.terms(x, samples=4000, generator=generator)
+        found = elbo(model.log_joint, model.encode, x, 4000, generator)
+    # the closed-form KL has no error and the reconstructions vary less than the log weights: 2 errors cover both
+    assert ((terms.elbo - found.value).abs() < 5 * 2**0.5 * found.error).all()
+    assert (terms.kl >= 0).all() and terms.kl.shape == (3, 2)
+
+
+def test_vae_3_the_mean_over_draws_does_not_depend_on_their_number(generator):
+    """E-07: without 1/L the reconstruction would grow L-fold; its variance falls like 1/L."""
+    model, x = small(), images(1, "gaussian", generator)
+    with torch.no_grad():
+        one = model.terms(x.expand(4000, 1, 4, 4), samples=1, generator=generator).reconstruction
+        ten = model.terms(x.expand(4000, 1, 4, 4), samples=10, generator=generator).reconstruction
+    assert abs(one.mean() - ten.mean()) < 5 * math.sqrt((one.var() + ten.var()) / 4000)
+    # a ratio of two sample variances of 4000: relative error about √(2·2/4000) = 3 % for Gaussian tails; 6 of these
+    assert (one.var() / ten.var() / 10).item() == pytest.approx(1, abs=0.2)
+
+
+def test_the_iwae_bound_of_a_vae_lies_above_its_elbo(generator):
+    model, x = small("bernoulli"), images(5, "bernoulli", generator)
+    with torch.no_grad():
+        low, high = (iwae(model.log_joint, model.encode, x, K, 4000 // K, generator) for K in (1, 20))
+    assert (high.value > low.value).all()
+
+
+def test_objective_beta_and_free_bits():
+    kl = torch.tensor([[0.1, 3.0], [0.3, 5.0]], dtype=F64)
+    terms = vae.Terms(torch.tensor([-10.0, -20.0], dtype=F64), kl)
+    assert terms.elbo.tolist() == pytest.approx([-13.1, -25.3])
+    assert vae.objective(terms).item() == pytest.approx(15 + 0.2 + 4)
+    assert vae.objective(terms, beta=2).item() == pytest.approx(15 + 2 * 4.2)
+    assert vae.objective(terms, free_bits=0.5).item() == pytest.approx(15 + 0.5 + 4)  # the first coordinate is free
+    for wrong in ({"beta": -1}, {"free_bits": -0.1}):
+        with pytest.raises(ValueError, match="negative"):
+            vae.objective(terms, **wrong)
+
+
+def test_free_bits_leave_a_cheap_coordinate_alone():
+    kl = torch.tensor([[0.1, 3.0]], dtype=F64, requires_grad=True)
+    vae.objective(vae.Terms(torch.zeros(1, dtype=F64), kl), free_bits=0.5).backward()
+    assert kl.grad.tolist() == [[0, 1]]
+
+
+def test_warm_up():
+    assert [vae.warm_up(s, 4) for s in (0, 1, 4, 9)] == [0, 0.25, 1, 1] and vae.warm_up(0, 0) == 1
+
+
+@pytest.mark.parametrize("likelihood", vae.LIKELIHOODS)
+@pytest.mark.parametrize("make", [vae.mlp_vae, vae.conv_vae])
+def test_every_parameter_gets_a_finite_gradient(likelihood, make, generator):
+    """Among them a learned decoder variance; pixels at both ends of the range included."""
+    torch.manual_seed(0)
+    model = make((1, 8, 8), 2, likelihood=likelihood)
+    x = images(3, likelihood, generator, (1, 8, 8)).float()
+    x[0, 0, 0, :2] = torch.tensor([0.0, 1.0]) if likelihood == "bernoulli" else torch.tensor([-1.0, 1.0])
+    vae.objective(model.terms(x, generator=generator)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all() and parameter.grad.abs().sum() > 0, name
+
+
+def test_a_fixed_variance_stays(generator):
+    model = small(variance=0.25)
+    assert (
+        model.likelihood.log_variance.exp().item() == pytest.approx(0.25)
+        and not model.likelihood.log_variance.requires_grad
+    )
+    assert model.decode(torch.zeros(1, 2, dtype=F64)).var.item() == pytest.approx(0.25)
+
+
+# ---- conditional ------------------------------------------------------------------------------------------------
+def test_a_conditional_model_depends_on_its_label(generator):
+    model, x = small("bernoulli", classes=3), images(2, "bernoulli", generator)
+    y0, y1 = torch.tensor([0, 0]), torch.tensor([1, 2])
+    assert (model.encode(x, y0).mean != model.encode(x, y1).mean).any(1).all()
+    z = torch.zeros(2, 2, dtype=F64)
+    assert (model.decode(z, y0).logits != model.decode(z, y1).logits).flatten(1).any(1).all()
+    assert model.sample(2, generator, y1).shape == (2, 1, 4, 4)
+    alone = model.terms(x[:1], y1[:1], generator=torch.Generator().manual_seed(0))
+    both = model.terms(x, y1, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(alone.kl, both.kl[:1], rtol=1e-12, atol=1e-12)  # batch = loop
+
+
+# ---- what goes wrong --------------------------------------------------------------------------------------------
+def test_collapse_and_active_units(generator):
+    q = Gaussian(torch.stack([torch.randn(500, generator=generator), torch.full((500,), 0.3)], 1), torch.ones(500, 2))
+    assert vae.active_units(q).tolist() == [True, False]
+
+
+def test_vae_5_rate_decomposition_of_gaussian_codes(generator):
+    """z | x ~ N(a x, v) with x ~ N(0, 1): q(z) = N(0, a² + v), I = ½ log(1 + a²/v), both parts in closed form."""
+    a, v, n = 0.8, 0.5, 4000
+    x = torch.randn(n, 1, generator=generator, dtype=F64)
+    found = vae.rate_decomposition(Gaussian(a * x, torch.full((n, 1), v, dtype=F64)), generator)
+    information, total = 0.5 * math.log(1 + a * a / v), a * a + v
+    marginal = 0.5 * (total - 1 - math.log(total))
+    # 4000 draws of spread about 1, and a finite mixture for q(z): 0.05 is three standard errors and more
+    assert found.information == pytest.approx(information, abs=0.05)
+    assert found.marginal_kl == pytest.approx(marginal, abs=0.05)
+    assert found.rate == pytest.approx(found.information + found.marginal_kl, abs=1e-12)
+
+
+def test_information_cannot_exceed_log_n(generator):
+    """E-50, seen from the other side: codes that never overlap tell x apart, which takes log N nats and no more."""
+    q = Gaussian(torch.arange(50.0, dtype=F64)[:, None] * 100, torch.full((50, 1), 1e-4, dtype=F64))
+    assert vae.rate_decomposition(q, generator).information == pytest.approx(math.log(50), abs=1e-9)
+    collapsed = Gaussian(torch.zeros(50, 1, dtype=F64), torch.ones(50, 1, dtype=F64))
+    assert vae.rate_decomposition(collapsed, generator).information == pytest.approx(0, abs=1e-12)
+
+
+# ---- the optimum ------------------------------------------------------------------------------------------------
+def test_vae_2_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca(generator):
+    """Within 1e-3 nats per dimension of the maximum, by gradient ascent on the bound alone, q independent."""
+    D, d, n = 6, 2, 500
+    truth = LinearGaussian(torch.randn(D, d, generator=generator), torch.randn(D, generator=generator), 0.2)
+    x, _ = truth.sample(n, generator)
+    best = LinearGaussian.fit(x, d)
+    torch.manual_seed(0)
+    model = vae.mlp_vae((D,), d, (), likelihood="gaussian").double()
+
+    def loss(model, x, generator, step):
+        """−ELBO with E_q in closed form: a linear decoder makes it LinearGaussian's."""
+        layer = model.decoder.head[0][0]
+        q, s2 = model.encode(x), model.likelihood.log_variance.exp()
+        offset = (x - layer(q.mean)).square().sum(1) + (layer.weight.square().sum(0) * q.var).sum(1)
+        reconstruction = -0.5 * (offset / s2 + D * (s2.log() + math.log(2 * math.pi)))
+        return -(reconstruction - vae.standard_kl(q).sum(1)).mean()
+
+    for lr in (0.03, 0.003):
+        fit(model, loss, x, steps=600, batch_size=n, lr=lr, progress=False)
+    layer = model.decoder.head[0][0]
+    learned = LinearGaussian(layer.weight.detach(), layer.bias.detach(), model.likelihood.log_variance.exp().item())
+    bound = -loss(model, x, None, 0).item()
+    reached, optimum = learned.log_prob(x).mean().item(), best.log_prob(x).mean().item()
+    assert bound <= reached <= optimum + 1e-9
+    assert (optimum - bound) / D < 1e-3
+    sampled = model.terms(x, samples=20, generator=generator).elbo  # the sampled bound is the same number
+    assert abs(sampled.mean().item() - bound) < 5 * (sampled - sampled.mean()).std().item() / math.sqrt(n)
+
+
+# ---- bad input --------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "likelihood, x, words",
+    [
+        ("bernoulli", torch.zeros(0, 1, 4, 4), "at least one example"),
+        ("bernoulli", torch.full((2, 1, 4, 4), math.nan), "NaN or infinite"),
+        ("gaussian", torch.full((2, 1, 4, 4), math.inf), "NaN or infinite"),
+        ("bernoulli", torch.full((2, 1, 4, 4), -1.0), "0 or 1.*binarize"),
+        ("discretized", torch.full((2, 1, 4, 4), 255.0), r"\[-1, 1\], got values in \[255, 255\]"),
+    ],
+)
+def test_bad_pixels_stop_before_the_first_step(likelihood, x, words):
+    model = vae.mlp_vae((1, 4, 4), 2, (8,), likelihood=likelihood)
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(ValueError, match=words):
+        model.terms(x)
+    words = words if len(x) else "at least 1"
+    with pytest.raises(ValueError, match=words):
+        fit(model, lambda m, b, g, s: vae.objective(m.terms(b, generator=g)), x, steps=1, progress=False)
+    assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "classes, y, words",
+    [
+        (3, torch.tensor([0, 3]), "labels 0..2, got .* from 0 to 3"),
+        (3, torch.tensor([-1, 2]), "labels 0..2"),
+        (3, torch.tensor([0.0, 1.0]), "whole labels"),
+        (3, torch.tensor([0]), "expected 2"),
+        (3, None, "takes labels 0..2, got y = None"),
+        (0, torch.tensor([0, 1]), "takes no labels"),
+    ],
+)
+def test_bad_labels(classes, y, words):
+    with pytest.raises(ValueError, match=words):
+        small("bernoulli", classes=classes).terms(torch.zeros(2, 1, 4, 4, dtype=F64), y)
+
+
+def test_unknown_options():
+    with pytest.raises(ValueError, match="unknown likelihood 'poisson'; known: bernoulli, gaussian, discretized"):
+        vae.mlp_vae((2,), 1, likelihood="poisson")
+    with pytest.raises(ValueError, match="variance"):
+        vae.mlp_vae((2,), 1, likelihood="bernoulli", variance=1.0)
+    with pytest.raises(ValueError, match="variance"):
+        vae.mlp_vae((2,), 1, likelihood="gaussian", variance=0.0)
+    with pytest.raises(ValueError, match="divisible by 4, got 30 x 28"):
+        vae.conv_vae((1, 30, 28), 2)
