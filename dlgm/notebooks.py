@@ -50,9 +50,11 @@ def normalise(nb):
 
 
 def _is_progress_bar(out):
-    """Whether an output is tqdm's bar, as a widget or as text on stderr."""
-    text = out.get("data", {}).get("text/plain", "") if WIDGET_VIEW in out.get("data", {}) else ""
-    return bool(re.search(r"\d+%\|", text + (out.get("text", "") if out.get("name") == "stderr" else "")))
+    """Whether an output is tqdm's bar: a widget, or text on stderr (of which the end of the line may come alone)."""
+    if out.get("name") == "stderr":
+        return not out["text"].strip() or bool(re.search(r"\d+%\|", out["text"]))
+    data = out.get("data", {})
+    return WIDGET_VIEW in data and bool(re.search(r"\d+%\|", data.get("text/plain", "")))
 
 
 def faults(path):

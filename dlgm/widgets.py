@@ -11,6 +11,7 @@ import ipywidgets as w
 
 from . import notation
 from .plots import kernel_panel, to_png
+from .plots_elbo import bound_panel
 
 _LOCK = threading.Lock()
 
@@ -45,8 +46,9 @@ class Explorer(w.VBox):
 
 
 def slider(label, low, high, value, step=1):
-    """An integer slider in the house layout."""
-    return w.IntSlider(
+    """A slider in the house layout, of whole numbers unless step is a fraction."""
+    kind = w.IntSlider if isinstance(step, int) else w.FloatSlider
+    return kind(
         value=value, min=low, max=high, step=step, description=label, continuous_update=True,
         style={"description_width": "initial"}, layout=w.Layout(width="340px"),
     )  # fmt: skip
@@ -81,6 +83,22 @@ def notation_explorer():
         control.observe(update, "value")
     update()
     return w.VBox([w.HBox([which, whose], layout=w.Layout(flex_flow="row wrap")), card])
+
+
+def bound_explorer(models):
+    """Lesson 02's widget: a Gaussian q over the true posterior, and the bound it gives; see ``plots_elbo.bound_panel``.
+
+    Args:
+        models: dict name -> oracles.NonlinearModel.
+    """
+    return Explorer(
+        lambda model, x, mean, std: bound_panel(models[model], x, mean, std),
+        "Left: prior, exact posterior and q. Right: log p(x) as the ELBO plus the gap.",
+        model=choice("model", models),
+        x=slider("x", 0.2, 3.0, 1.0, 0.1),
+        mean=slider("mean of q", -2.0, 2.0, 0.0, 0.05),
+        std=slider("std of q", 0.05, 1.5, 0.5, 0.05),
+    )
 
 
 def kernel_explorer(schedules, images, mixture, eps):

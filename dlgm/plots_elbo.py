@@ -1,0 +1,101 @@
+"""Figures of lesson 02: bounds and the laws that make them loose."""
+
+import math
+
+import torch
+from matplotlib.patches import Ellipse
+
+from .gaussian import Gaussian
+from .plots import BLUE, GREEN, GREY, ORANGE, SKY, figure
+
+
+def bound_panel(model, x, mean, std):
+    """q over the true posterior, and log p(x) as ELBO plus gap: what the sliders of lesson 02 move.
+
+    Args:
+        model: oracles.NonlinearModel.
+        x: the observation, a number.
+        mean, std: of q.
+    Returns:
+        A Figure: the densities of prior, posterior and q; the bound, the gap and log p(x) in nats.
+    """
+    fig, (left, right) = figure(8.4, 3.1, 1, 2, width_ratios=(1.5, 1))
+    x = torch.tensor([[float(x)]], dtype=torch.float64)
+    q = Gaussian(torch.tensor([[float(mean)]], dtype=torch.float64), float(std) ** 2)
+    z = torch.linspace(-3.5, 3.5, 701, dtype=torch.float64)
+    left.fill_between(z, model.log_posterior(x, z[None])[0].exp(), color=SKY, alpha=0.5, label="posterior p(z | x)")
+    left.plot(z, torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi), ":", color=GREY, label="prior p(z)")
+    left.plot(z, torch.exp(-0.5 * ((z - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi)), color=ORANGE, label="q(z)")
+    left.set(xlabel="$z$", ylabel="density", title=f"x = {x.item():g}", ylim=(0, 3.2), xlim=(-3.5, 3.5))
+    left.legend(loc="upper center", ncols=3, fontsize=8, columnspacing=0.8, handlelength=1.2)
+    log_p, elbo, kl = (f.item() for f in (model.log_prob(x), model.elbo(x, q), model.posterior_kl(x, q)))
+    floor = min(-12.0, log_p - 8)
+    right.axhline(log_p, color=BLUE, label="log p(x)")
+    right.bar([0], [max(elbo, floor) - floor], bottom=floor, width=0.5, color=ORANGE, label="ELBO")
+    right.bar([0], [log_p - max(elbo, floor)], bottom=max(elbo, floor), width=0.5, color="none", edgecolor=GREY,
+              hatch="///", label="KL(q ‖ posterior)")  # fmt: skip
+    note = f"log p(x) {log_p:.2f}\nELBO {elbo:.2f}\ngap {kl:.2f}".replace("-", "−")
+    right.text(0.38, floor + 0.3, note, fontsize=9, va="bottom")
+    right.set(xlim=(-0.45, 1.15), ylim=(floor, log_p + 4), xticks=[], ylabel="nats", title="ELBO + gap = log p(x)")
+    right.legend(loc="upper center", ncols=1, fontsize=8)
+    return fig
+
+
+def weight_histogram(log_w, log_p, low=-15.0):
+    """The log weights of two laws q, a dict name -> (n,); their means, the ELBOs, against log p(x).
+
+    What lies below ``low`` is drawn in the first bin.
+    """
+    fig, axes = figure(8.4, 2.7, 1, len(log_w))
+    for ax, (name, values) in zip(axes, log_w.items(), strict=True):
+        ax.hist(values.clamp(min=low).numpy(), bins=80, range=(low, 1), density=True, color=SKY, label="single draws")
+        ax.axvline(values.mean().item(), color=ORANGE, label="their mean: the ELBO")
+        ax.axvline(log_p, color=BLUE, ls="--", label="log p(x)")
+        ax.set(title=f"{name}: {(values < low).double().mean():.1%} below {low:g}".replace("-", "−"))
+        ax.set(xlabel="log w (nats)", xlim=(low - 0.3, 1.3))
+    axes[0].set_ylabel("density")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    return fig
+
+
+def correlated_posterior(correlations, gaps, shown):
+    """What independent coordinates cost: the gap against correlation, and both laws at one correlation.
+
+    Args:
+        correlations, gaps: (n,), the gap in nats of the best independent Gaussian.
+        shown: the correlation at which 2-standard-deviation contours are drawn, for a posterior of unit variances.
+    """
+    fig, (left, right) = figure(8.4, 3.1, 1, 2)
+    for angle, width, colour, label in (
+        (45, (1 + shown, 1 - shown), BLUE, "posterior"),
+        (0, (1 - shown**2, 1 - shown**2), ORANGE, "best independent q"),
+    ):
+        size = [4 * math.sqrt(v) for v in width]
+        left.add_patch(Ellipse((0, 0), *size, angle=angle, fill=False, color=colour, lw=2, label=label))
+    left.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal", xlabel="$z_1$", ylabel="$z_2$")
+    left.set_title(f"correlation {shown}: contours at 2 std")
+    left.legend(loc="upper left", fontsize=8)
+    right.plot(correlations, gaps, color=GREEN)
+    right.set(xlabel="correlation of the posterior", ylabel="gap (nats)", title="cost of independent coordinates")
+    right.set(xlim=(0, 1), ylim=(0, None))
+    return fig
+
+
+def bounds_against_draws(K, curves, log_p):
+    """Importance-weighted bounds against the number of draws K, with error bars of two standard errors.
+
+    Args:
+        K: list of numbers of draws.
+        curves: dict name -> list of Estimates of one number each.
+        log_p: the exact value.
+    """
+    fig, ax = figure(7.2, 3.2)
+    for (name, bounds), colour, marker in zip(curves.items(), (ORANGE, GREEN, BLUE), "osv", strict=False):
+        values, errors = ([getattr(b, part).item() for b in bounds] for part in ("value", "error"))
+        ax.errorbar(K, values, [2 * e for e in errors], color=colour, marker=marker, capsize=3, label=name)
+    ax.axhline(log_p, color=GREY, ls="--", label="log p(x), exact")
+    ax.set(xscale="log", xlabel="draws K inside the logarithm", ylabel="bound (nats)")
+    ax.set_xticks(K, [str(k) for k in K])
+    ax.minorticks_off()
+    ax.legend(loc="lower right")
+    return fig
