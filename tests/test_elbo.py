@@ -1,4 +1,4 @@
-"""The bounds, on models whose log p(x) is exact: LVM-1, LVM-2, ELBO-1 to ELBO-4, GAUSS-3, M-33."""
+"""The bounds, on models whose log p(x) is exact: LVM-1, LVM-2, ELBO-1, ELBO-2, ELBO-3, ELBO-4, GAUSS-3, M-33."""
 
 import math
 

@@ -1,4 +1,7 @@
-"""HVAE-1 to HVAE-3, VDM-1, VDM-2: hierarchies against a linear-Gaussian chain, and the diffusion chain as one."""
+"""Hierarchies against a linear-Gaussian chain, and the diffusion chain as one of them.
+
+Ledger HVAE-1, HVAE-2, HVAE-3, VDM-1, VDM-2, M-35.
+"""
 
 import math
 

@@ -1,4 +1,7 @@
-"""VAE-1 to VAE-7, KL-1, ELBO-4, M-33, M-34: the pieces against closed forms, and a linear VAE against its optimum."""
+"""The pieces of a VAE against closed forms, and a linear VAE against its optimum.
+
+Ledger VAE-1, VAE-2, VAE-3, VAE-4, VAE-5, VAE-6, VAE-7, LVM-1, KL-1, ELBO-4, M-33, M-34.
+"""
 
 import math
 
