@@ -91,7 +91,7 @@ def latent_plane(codes, labels, decoded, extent):
     left.set(title=f"codes of {len(codes):,} digits")
     n, _, H, W = decoded.shape
     sheet = decoded.permute(0, 2, 1, 3).reshape(n * H, n * W)
-    right.imshow(sheet, cmap="gray", extent=(-extent, extent, -extent, extent), vmin=0, vmax=1)
+    right.imshow(sheet.numpy(), cmap="gray", extent=(-extent, extent, -extent, extent), vmin=0, vmax=1)
     right.set(xlabel="$z_1$", ylabel="$z_2$", title="what the decoder makes of a grid of z")
     return fig
 
