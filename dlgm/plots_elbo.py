@@ -26,7 +26,7 @@ def bound_panel(model, x, mean, std):
     left.fill_between(z, model.log_posterior(x, z[None])[0].exp(), color=SKY, alpha=0.5, label="posterior p(z | x)")
     left.plot(z, torch.exp(-0.5 * z**2) / math.sqrt(2 * math.pi), ":", color=GREY, label="prior p(z)")
     left.plot(z, torch.exp(-0.5 * ((z - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi)), color=ORANGE, label="q(z)")
-    left.set(xlabel="$z$", ylabel="density", title=f"x = {x.item():g}", ylim=(0, 3.2), xlim=(-3.5, 3.5))
+    left.set(xlabel="$z$", ylabel="density", title=f"x = {x.item():g}", ylim=(0, 4.4), xlim=(-3.5, 3.5))
     left.legend(loc="upper center", ncols=3, fontsize=8, columnspacing=0.8, handlelength=1.2)
     log_p, elbo, kl = (f.item() for f in (model.log_prob(x), model.elbo(x, q), model.posterior_kl(x, q)))
     floor = min(-12.0, log_p - 8)
