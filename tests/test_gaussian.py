@@ -54,6 +54,7 @@ def test_sample_has_the_law_and_the_generator_decides_it(generator):
 
 
 def test_gauss_1_sum_against_convolution_by_quadrature():
+    """GAUSS-1: the density of the sum is the convolution of the densities."""
     p, q = Gaussian(torch.tensor([0.5]).double(), 0.3), Gaussian(torch.tensor([-1.0]).double(), 0.7)
     u = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
     for z in (-2.0, 0.1, 1.5):
@@ -79,6 +80,7 @@ def test_product_holds_at_every_point(m1, m2, v1, v2, x):
 
 @given(st.floats(-3, 3), st.floats(0.05, 5), st.floats(-2, 2), st.floats(0.05, 5), st.floats(-3, 3), st.floats(-3, 3))
 def test_gauss_2_condition_is_bayes_rule(m, v, a, r, y, x):
+    """GAUSS-2, on one number; the matrix form is tested with LinearGaussian."""
     m, x, y = (torch.tensor([u], dtype=torch.float64) for u in (m, x, y))
     prior = Gaussian(m, v)
     joint = prior.log_prob(x) + Gaussian(a * x, r).log_prob(y)

@@ -10,6 +10,7 @@ import html
 import inspect
 import io
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -178,7 +179,7 @@ class Report:
 def run(exercise, function):
     """Check a learner's function: contract, values, properties, in this order; stop at the first that fails.
 
-    What the function prints is shown for its first call only.
+    What the function prints, or warns of, is shown for its first call only.
 
     Raises:
         ValueError: function cannot be called.
@@ -189,7 +190,8 @@ def run(exercise, function):
     first = observe(function, cases[0].args)
     if type(first.error) is NotImplementedError and not first.error.args:  # the stub's; torch's own carry a text
         return Report(exercise, "not attempted", exercise.reference)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         return _judge(exercise, function, cases, [first, *(observe(function, case.args) for case in cases[1:])])
 
 

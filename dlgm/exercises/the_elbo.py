@@ -30,7 +30,7 @@ def _estimate_cases(generator):
         return Case(f"B = {B}, n = {n}" + (" in float32" if dtype is torch.float32 else ""), (log_joint - 3, log_q))
 
     return [
-        Case("one example, two draws, log p = (-3, -1), log q = (-1, -1)", (_t([-3.0, -1.0]), _t([-1.0, -1.0]))),
+        Case("one example, two draws, log p(x, z) = (-3, -1), log q = (-1, -1)", (_t([-3.0, -1.0]), _t([-1.0, -1.0]))),
         Case("one example, three draws with equal weights", (_t([-3.0, -2.0, -1.0]), _t([-2.0, -1.0, 0.0]))),
         case(3, 4),
         case(5, 2),
@@ -117,6 +117,12 @@ ELBO_ESTIMATE = Exercise(
             "error comes from log p(x, z) only; the spread of the difference log p − log q is what counts, and at the "
             "posterior it is 0.",
             lambda p, q: (elbo_estimate(p, q)[0], p.std(1) / math.sqrt(p.shape[1])),
+        ),
+        Mistake(
+            "errors of log p and log q apart",
+            "the variances of log p and log q were added as if they were independent; they come from the same draws, "
+            "and the spread of their difference is what counts.",
+            lambda p, q: (elbo_estimate(p, q)[0], ((p.var(1) + q.var(1)) / p.shape[1]).sqrt()),
         ),
         Mistake(
             "the biased standard deviation",
@@ -240,6 +246,18 @@ GAUSSIAN_KL = Exercise(
             "variances read as log-variances",
             "v1 and v2 were exponentiated; they are variances already.",
             lambda m1, v1, m2, v2: gaussian_kl(m1, v1.exp(), m2, v2.exp()),
+        ),
+        Mistake(
+            "not summed",
+            "this is the KL of each coordinate, (B, D); their sum is the KL of the example.",
+            lambda m1, v1, m2, v2: torch.stack(
+                [gaussian_kl(*(v[:, i : i + 1] for v in (m1, v1, m2, v2))) for i in range(m1.shape[1])], 1
+            ),
+        ),
+        Mistake(
+            "bits",
+            "this is the KL in bits; the course counts in nats, natural logarithms throughout.",
+            lambda m1, v1, m2, v2: gaussian_kl(m1, v1, m2, v2) / math.log(2),
         ),
         Mistake(
             "mean over the coordinates",
@@ -394,6 +412,7 @@ def _iwae_cases(generator):
         case(2, 7, dtype=torch.float32),
         case(2, 4, -1200.0),
         case(2, 4, 900.0),
+        Case("two examples whose weights differ by e^1000", (_t([0.0, 1.0], [-1000.0, -1001.0]),)),
     ]
 
 
@@ -442,6 +461,12 @@ IWAE_BOUND = Exercise(
             "the weights were exponentiated one by one: for log w near −1200 they are all 0 and the bound −∞, near 900 "
             "all ∞. Take the largest out first; logsumexp does.",
             lambda w: w.exp().mean(1).log(),
+        ),
+        Mistake(
+            "one largest for the whole batch",
+            "the largest log weight of the batch was taken out of every example: an example with much smaller weights "
+            "underflows to −∞. Each example needs its own.",
+            lambda w: w.max() + (w - w.max()).exp().mean(1).log(),
         ),
         Mistake(
             "the largest not put back",
