@@ -1,4 +1,4 @@
-"""Exercises of lesson 03: the KL to N(0, I), the Monte Carlo bound, two gradients, and the Bernoulli likelihood.
+"""Exercises of lesson 03: the KL to N(0, I), the Monte Carlo bound, two gradients, and two likelihoods.
 
 Ledger KL-1, ELBO-4, VAE-3, VAE-4.
 """
@@ -653,4 +653,132 @@ BERNOULLI_LOG_LIKELIHOOD = Exercise(
     see="One pixel with logit 0: log ½ = −0.693. Logit 1000 where x = 0: −1000.",
 )
 
-EXERCISES = (STANDARD_KL, ELBO_FROM_SAMPLES, REPARAMETERIZE, SCORE_FUNCTION_GRADIENT, BERNOULLI_LOG_LIKELIHOOD)
+
+# ---- gaussian_log_likelihood ----------------------------------------------------------------------------------------
+def gaussian_log_likelihood(mean, log_variance, x):
+    squared = (x - mean) ** 2 / log_variance.exp()
+    return -0.5 * (squared + log_variance + math.log(2 * math.pi)).flatten(1).sum(1)
+
+
+def _gaussian_cases(generator):
+    def case(label, *shape, dtype=torch.float64):
+        mean, x = (_normal(*shape, generator=generator, dtype=dtype) for _ in range(2))
+        return Case(label, (mean, _normal(generator=generator, dtype=dtype), x))
+
+    return [
+        Case("one pixel, mean 0, σ² = 1, x = 1", (_t([0.0]), torch.tensor(0.0).double(), _t([1.0]))),
+        Case("one pixel, mean 0, σ² = 4, x = 2", (_t([0.0]), torch.tensor(4.0).double().log(), _t([2.0]))),
+        case("shape (3, 4), random", 3, 4),
+        case("images of shape (2, 1, 3, 3), random", 2, 1, 3, 3),
+        case("images of shape (3, 1, 2, 2) in float32", 3, 1, 2, 2, dtype=torch.float32),
+    ]
+
+
+def _integrates_to_one(function):
+    x = torch.linspace(-12, 12, 4001, dtype=torch.float64)[:, None]
+    total = torch.trapezoid(function(0.3 + 0 * x, torch.tensor(0.4).double(), x).exp(), x[:, 0]).item()
+    return abs(total - 1) < 1e-9, f"integral of the density − 1 = {total - 1:.0e}"
+
+
+def _density(term):
+    """The log-density with another formula for one pixel, summed over pixels; term of (offset, log σ²)."""
+    return lambda mean, s, x: term(x - mean, s).flatten(1).sum(1)
+
+
+_LOG_2PI = math.log(2 * math.pi)
+
+GAUSSIAN_LOG_LIKELIHOOD = Exercise(
+    name="gaussian_log_likelihood",
+    equation="log N(x; mean, σ² I) = −½ Σ_i [(x_i − mean_i)²/σ² + log σ² + log 2π] (ELBO-4)",
+    reference=gaussian_log_likelihood,
+    returns=("log_likelihood",),
+    cases=_gaussian_cases,
+    properties=(Property("the density integrates to 1", _integrates_to_one),),
+    mistakes=(
+        Mistake(
+            "the variance is forgotten",
+            "this is −½ the squared error, a Gaussian with σ² = 1 and without its constant: against the KL it weighs "
+            "the reconstruction as β = σ² would.",
+            _density(lambda r, s: -0.5 * r**2),
+        ),
+        Mistake(
+            "variance 1",
+            "log_variance does not appear: this is the log-density for σ² = 1.",
+            _density(lambda r, s: -0.5 * (r**2 + _LOG_2PI)),
+        ),
+        Mistake(
+            "log σ² is missing",
+            "the error is divided by σ², but the −½ log σ² of the normaliser is missing: learned, σ² would grow "
+            "without limit.",
+            _density(lambda r, s: -0.5 * (r**2 / s.exp() + _LOG_2PI)),
+        ),
+        Mistake(
+            "the constant is missing",
+            "−½ log 2π for each pixel is missing. It moves no gradient, but the number is no log-density any more.",
+            _density(lambda r, s: -0.5 * (r**2 / s.exp() + s)),
+        ),
+        Mistake(
+            "the constant counted once",
+            "log 2π and log σ² stand once for each pixel, not once for the image.",
+            lambda mean, s, x: -0.5 * (((x - mean) ** 2 / s.exp()).flatten(1).sum(1) + s + _LOG_2PI),
+        ),
+        Mistake(
+            "sign of log σ²",
+            "log σ² is subtracted inside the bracket: a wider density is lower at its top, not higher.",
+            _density(lambda r, s: -0.5 * (r**2 / s.exp() - s + _LOG_2PI)),
+        ),
+        Mistake(
+            "log-variance read as log-standard-deviation",
+            "log_variance was treated as log σ: the variance is exp(log_variance), not exp(2 log_variance).",
+            _density(lambda r, s: -0.5 * (r**2 / (2 * s).exp() + 2 * s + _LOG_2PI)),
+        ),
+        Mistake(
+            "divided by the standard deviation",
+            "the squared error is divided by σ; it is divided by σ².",
+            _density(lambda r, s: -0.5 * (r**2 / (0.5 * s).exp() + s + _LOG_2PI)),
+        ),
+        Mistake(
+            "divided by log σ²",
+            "log_variance itself stands where the variance exp(log_variance) belongs.",
+            _density(lambda r, s: -0.5 * (r**2 / s + s + _LOG_2PI)),
+        ),
+        Mistake(
+            "the ½ is missing",
+            "this is twice the log-density.",
+            lambda mean, s, x: 2 * gaussian_log_likelihood(mean, s, x),
+        ),
+        Mistake(
+            "the loss, not the log-likelihood",
+            "this is −log p(x | z), what training minimises.",
+            lambda mean, s, x: -gaussian_log_likelihood(mean, s, x),
+        ),
+        Mistake(
+            "mean over the pixels",
+            "pixels are averaged; independent pixels add up. With a mean, the KL in nats weighs as many times too "
+            "much as there are pixels.",
+            lambda mean, s, x: gaussian_log_likelihood(mean, s, x) / x[0].numel(),
+        ),
+        Mistake(
+            "sum over everything",
+            "the examples were added up as well: the log-likelihood is one number for each example, (B,).",
+            lambda mean, s, x: gaussian_log_likelihood(mean, s, x).sum(),
+        ),
+        Mistake(
+            "not summed over the pixels",
+            "these are the log-densities of the pixels; their sum over all but the batch axis is the image's.",
+            lambda mean, s, x: -0.5 * ((x - mean) ** 2 / s.exp() + s + _LOG_2PI),
+        ),
+    ),
+    start="Write the log-density of one pixel: three terms in a bracket, and −½ in front.",
+    hint="log_variance.exp() is σ². flatten(1).sum(1) sums over the pixels.",
+    see="Mean 0, σ² = 1, x = 1: −½(1 + log 2π) = −1.419.",
+)
+
+EXERCISES = (
+    STANDARD_KL,
+    ELBO_FROM_SAMPLES,
+    REPARAMETERIZE,
+    SCORE_FUNCTION_GRADIENT,
+    BERNOULLI_LOG_LIKELIHOOD,
+    GAUSSIAN_LOG_LIKELIHOOD,
+)
