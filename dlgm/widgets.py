@@ -12,6 +12,7 @@ import ipywidgets as w
 from . import notation
 from .plots import kernel_panel, to_png
 from .plots_elbo import bound_panel
+from .plots_landscape import prior_sampling_panel
 
 _LOCK = threading.Lock()
 
@@ -83,6 +84,16 @@ def notation_explorer():
         control.observe(update, "value")
     update()
     return w.VBox([w.HBox([which, whose], layout=w.Layout(flex_flow="row wrap")), card])
+
+
+def prior_sampling_explorer():
+    """Lesson 01's widget: the dimension and the number of draws; see ``plots_landscape.prior_sampling_panel``."""
+    return Explorer(
+        prior_sampling_panel,
+        "Left: the largest weights of one run. Middle: 200 estimates of log p(x). Right: draws that count.",
+        dimension=slider("dimension d", 1, 24, 4),
+        doublings=slider("doublings: N = 2^", 0, 11, 8),
+    )
 
 
 def bound_explorer(models):

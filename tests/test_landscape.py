@@ -276,8 +276,9 @@ def test_reports_say_what_each_family_offers(generator):
     assert all((r.gap is None) == (r.density == "none") for r in rows)
     text = landscape.table(rows)
     assert text.count("\n") == 6 and all(n in text for n in models) and max(map(len, text.splitlines())) <= 100
+    assert set(landscape.RECIPES) == set(models)
     for model in models.values():
-        value = model.loss(truth.sample(16, generator), generator)
+        value = landscape.batch_loss(model, truth.sample(16, generator), generator, 0)
         value.backward()
         assert value.isfinite() and any(p.grad is not None for p in model.parameters())
 

@@ -1,10 +1,11 @@
 """Floor 6: the bank of exercises, one module per lesson, and ``check``, which a learner calls."""
 
-from . import hierarchical_vaes, start_here, the_diffusion_kernel, the_elbo, variational_autoencoders
+from . import generating_data, hierarchical_vaes, start_here, the_diffusion_kernel, the_elbo, variational_autoencoders
 from .engine import run
 
 LESSONS = {
     "00 start_here": start_here.EXERCISES,
+    "01 generating_data": generating_data.EXERCISES,
     "02 the_elbo": the_elbo.EXERCISES,
     "03 variational_autoencoders": variational_autoencoders.EXERCISES,
     "04 hierarchical_vaes": hierarchical_vaes.EXERCISES,

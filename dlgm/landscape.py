@@ -1,0 +1,790 @@
+"""Floor 5: the families of generative models as small toys, and what it takes to compare them.
+
+Each toy is a Module with ``loss(x, generator)`` to minimise, ``sample(n, generator)``, and ``latent``, the number of
+random numbers in its latent variable. Those with an exact density have ``log_prob``, those with a lower bound on it
+``bound``, and the energy-based one ``log_unnormalised``. ``report`` measures a trained toy against a known truth.
+
+The last part belongs to latent variables: two routes to the evidence p(x), and the autoencoder, which has a code but no
+law for it.
+
+Source: van den Oord et al. 2016; Germain et al. 2015; Dinh et al. 2017; Goodfellow et al. 2014; LeCun et al. 2006;
+ledger GEN-1 to GEN-6, LVM-1, LVM-2, AE-1, AE-2, M-36.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from . import vae
+from .denoiser import Denoiser
+from .elbo import estimate
+from .gaussian import Gaussian
+from .nets import mlp
+from .oracles import GaussianMixture
+from .process import posterior_coefficients, q_sample
+from .samplers import DDPM, sample
+from .schedules import DiscreteSchedule, time_grid
+from .tensors import randn_like, same_shape
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+# ---- a world, and Bayes' rule ---------------------------------------------------------------------------------------
+def ring(modes=8, radius=1.5, std=0.2):
+    """Gaussians on a circle, every second one twice as heavy as its neighbours: a known density with separate modes.
+
+    Returns:
+        GaussianMixture in two dimensions.
+    Source: ledger GEN-2.
+    """
+    angle = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)
+    means = radius * torch.stack([angle.cos(), angle.sin()], 1)
+    return GaussianMixture(1.0 + torch.arange(modes) % 2, means, torch.full((modes,), std**2))
+
+
+def bayes(log_likelihood, prior):
+    """log p(y | x) = log p(x | y) + log p(y) − log Σ_y p(x | y) p(y), in nats.
+
+    Args:
+        log_likelihood: (B, K), log p(x | y) of each of K labels.
+        prior: (K,), p(y).
+    Returns:
+        (B, K); the exponentials of a row sum to 1.
+    Raises:
+        ValueError: the shapes do not fit.
+    Source: ledger GEN-1.
+    """
+    if log_likelihood.ndim != 2 or prior.shape != log_likelihood.shape[1:]:
+        got = f"{tuple(log_likelihood.shape)} and {tuple(prior.shape)}"
+        raise ValueError(f"expected log_likelihood (B, K) and prior (K,), got {got}")
+    return (log_likelihood + prior.log()).log_softmax(1)
+
+
+class ClassDensities:
+    """p(x | y) for each label: a mixture of Gaussians, p(x | y) = Σ_z p(z | y) N(x; μ_yz, C), with style z.
+
+    The μ_yz are k-means centres of the class; one covariance C is shared by all: that of the data around their
+    centres, plus a ridge.
+
+    Args:
+        x: (N, ...). y: (N,), labels 0..K − 1, each occurring at least ``styles`` times.
+        styles: components of each class.
+        ridge: variance that is added to every coordinate.
+    Source: ledger GEN-1.
+    """
+
+    def __init__(self, x, y, styles=3, ridge=0.02, generator=None):
+        flat, labels = x.flatten(1).double(), range(int(y.max()) + 1)
+        self.shape, self.prior = x.shape[1:], torch.bincount(y).double() / len(y)
+        found = [_k_means(flat[y == k], styles, generator) for k in labels]
+        offset = torch.cat(
+            [flat[y == k] - centres[nearest] for k, (centres, nearest) in zip(labels, found, strict=True)]
+        )
+        cov = offset.T @ offset / len(flat) + ridge * torch.eye(flat.shape[1], dtype=torch.float64)
+        self.mixtures = [
+            GaussianMixture(torch.bincount(nearest, minlength=styles).clamp(min=1), centres, cov.expand(styles, -1, -1))
+            for centres, nearest in found
+        ]
+
+    def log_prob(self, x):
+        """log p(x | y) of every label, in nats: (B, ...) -> (B, K)."""
+        return torch.stack([mixture.log_prob(x.flatten(1)) for mixture in self.mixtures], 1)
+
+    def posterior(self, x):
+        """log p(y | x) by Bayes' rule: (B, ...) -> (B, K)."""
+        return bayes(self.log_prob(x).double(), self.prior)
+
+    def sample(self, n, y, generator=None, style=None):
+        """n draws from p(x | y), or from p(x | y, z) where a style z is given: (n, ...)."""
+        mixture = self.mixtures[y]
+        if style is not None:
+            mixture = GaussianMixture([1.0], mixture.means[style : style + 1], mixture.covs[style : style + 1])
+        return mixture.sample(n, generator).reshape(n, *self.shape)
+
+
+def _k_means(x, k, generator, steps=20):
+    """Centres (k, D) and the index of the nearest one for each row of x; k different rows are the start."""
+    centres = x[torch.randperm(len(x), generator=generator)[:k]]
+    for _ in range(steps):
+        nearest = torch.cdist(x, centres).argmin(1)
+        centres = torch.stack([x[nearest == j].mean(0) if (nearest == j).any() else centres[j] for j in range(k)])
+    return centres, torch.cdist(x, centres).argmin(1)
+
+
+# ---- autoregressive -------------------------------------------------------------------------------------------------
+class MaskedLinear(nn.Linear):
+    """A linear layer whose weights are multiplied by a fixed mask (out, in) of zeros and ones."""
+
+    def __init__(self, mask):
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask.to(self.weight))
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.mask * self.weight, self.bias)
+
+
+class MaskedNet(nn.Module):
+    """(B, d) -> (B, d, outputs), where outputs i are functions of x_j with j < i only.
+
+    Each unit has a degree; input j has degree j. A hidden unit of degree m sees units of degree ≤ m, output i sees
+    hidden units of degree < i.
+
+    Source: Germain et al. 2015, equations 12 and 13; ledger GEN-3.
+    """
+
+    def __init__(self, d, outputs, hidden=(64, 64)):
+        super().__init__()
+        inputs = torch.arange(1, d + 1)
+        degrees = [inputs, *(torch.arange(h) % max(1, d - 1) + 1 for h in hidden)]
+        layers = []
+        for before, after in zip(degrees, degrees[1:], strict=False):
+            layers += [MaskedLinear(after[:, None] >= before), nn.SiLU()]
+        layers += [MaskedLinear(inputs.repeat_interleave(outputs)[:, None] > degrees[-1])]
+        self.layers = nn.Sequential(*layers, nn.Unflatten(1, (d, outputs)))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+class MaskedAR(nn.Module):
+    """log p(x) = Σ_i log p(x_i | x_{<i}) for d bits, each conditional a Bernoulli with a logit from one masked network.
+
+    Source: Germain et al. 2015; ledger GEN-3.
+    """
+
+    latent = 0
+
+    def __init__(self, d, hidden=(64, 64)):
+        super().__init__()
+        self.d, self.net = d, MaskedNet(d, 1, hidden)
+
+    def logits(self, x):
+        """The logit of P(x_i = 1 | x_{<i}): (B, d) -> (B, d)."""
+        return self.net(x)[..., 0]
+
+    def log_prob(self, x):
+        """log p(x) in nats: (B, d) of zeros and ones -> (B,)."""
+        return vae.Bernoulli(self.logits(x)).log_prob(x)
+
+    def loss(self, x, generator=None):
+        """−mean log p(x), in nats."""
+        return -self.log_prob(x).mean()
+
+    @torch.no_grad()
+    def sample(self, n, generator=None):
+        """n draws, bit by bit, d passes through the network: (n, d)."""
+        x = next(self.parameters()).new_zeros(n, self.d)
+        for i in range(self.d):
+            x[:, i] = vae.Bernoulli(self.logits(x)[:, i]).sample(generator)
+        return x
+
+
+class MixtureAR(nn.Module):
+    """log p(x) = Σ_i log p(x_i | x_{<i}) for d real numbers, each conditional a mixture of Gaussians.
+
+    Source: ledger GEN-3.
+    """
+
+    latent = 0
+
+    def __init__(self, d=2, components=8, hidden=(64, 64)):
+        super().__init__()
+        self.d, self.net = d, MaskedNet(d, 3 * components, hidden)
+        with torch.no_grad():  # conditionals start spread out over the range of the data
+            self.net.layers[-2].bias.normal_()
+
+    def _conditionals(self, x):
+        """log-weights, means and log-standard-deviations of all conditionals, each (B, d, components)."""
+        log_w, mean, log_std = self.net(x).chunk(3, dim=-1)
+        return log_w.log_softmax(-1), mean, log_std.clamp(-5, 3)
+
+    def log_prob(self, x):
+        """log p(x) in nats: (B, d) -> (B,)."""
+        log_w, mean, log_std = self._conditionals(x)
+        z = (x[..., None] - mean) * (-log_std).exp()
+        return (log_w - log_std - 0.5 * (z**2 + LOG_2PI)).logsumexp(-1).sum(1)
+
+    def loss(self, x, generator=None):
+        """−mean log p(x), in nats."""
+        return -self.log_prob(x).mean()
+
+    @torch.no_grad()
+    def sample(self, n, generator=None):
+        """n draws, one coordinate after the other, d passes: (n, d)."""
+        x = next(self.parameters()).new_zeros(n, self.d)
+        for i in range(self.d):
+            log_w, mean, log_std = (v[:, i] for v in self._conditionals(x))
+            k = torch.multinomial(log_w.exp(), 1, generator=generator)
+            x[:, i] = Gaussian(mean.gather(1, k), (2 * log_std.gather(1, k)).exp()).sample(generator)[:, 0]
+        return x
+
+
+# ---- normalising flow -----------------------------------------------------------------------------------------------
+class Coupling(nn.Module):
+    """z_a = x_a, z_b = (x_b − t(x_a)) exp(−s(x_a)): invertible whatever s and t are, log|det ∂z/∂x| = −Σ s.
+
+    a is the first half of the coordinates, b the rest; |s| stays below 2.
+
+    Source: Dinh et al. 2017, equations 4 to 8 (there x and z change places); ledger GEN-4.
+    """
+
+    def __init__(self, d, hidden=(64, 64)):
+        super().__init__()
+        self.split = d // 2
+        self.net = mlp(self.split, *hidden, 2 * (d - self.split))
+
+    def shift_and_log_scale(self, x):
+        """t and s of every coordinate, (B, d) each: 0 for a, functions of a for b. z does in place of x: z_a = x_a."""
+        a = x[:, : self.split]
+        shift, raw = self.net(a).chunk(2, dim=1)
+        still = torch.zeros_like(a)
+        return torch.cat([still, shift], 1), torch.cat([still, 2 * torch.tanh(raw / 2)], 1)
+
+    def forward(self, x):
+        """(B, d) -> z (B, d) and log|det ∂z/∂x| (B,)."""
+        shift, log_scale = self.shift_and_log_scale(x)
+        return (x - shift) * (-log_scale).exp(), -log_scale.sum(1)
+
+    def inverse(self, z):
+        """(B, d) -> x (B, d)."""
+        shift, log_scale = self.shift_and_log_scale(z)
+        return z * log_scale.exp() + shift
+
+
+class RealNVP(nn.Module):
+    """log p(x) = log N(z; 0, I) + log|det ∂z/∂x| with z = f(x), f a chain of couplings and reversals.
+
+    Source: Dinh et al. 2017, equations 2 and 3; ledger GEN-4.
+    """
+
+    def __init__(self, d=2, layers=6, hidden=(64, 64)):
+        super().__init__()
+        if d < 2:
+            raise ValueError(f"a coupling needs at least two coordinates, got d = {d}")
+        self.latent = d
+        self.couplings = nn.ModuleList(Coupling(d, hidden) for _ in range(layers))
+
+    def forward(self, x):
+        """(B, d) -> z (B, d) and log|det ∂z/∂x| (B,)."""
+        log_det = x.new_zeros(len(x))
+        for coupling in self.couplings:
+            x, change = coupling(x)
+            x, log_det = x.flip(1), log_det + change
+        return x, log_det
+
+    def inverse(self, z):
+        """The x that ``forward`` maps to z."""
+        for coupling in reversed(self.couplings):
+            z = coupling.inverse(z.flip(1))
+        return z
+
+    def log_prob(self, x):
+        """log p(x) in nats: (B, d) -> (B,)."""
+        z, log_det = self(x)
+        return Gaussian(torch.zeros_like(z), 1.0).log_prob(z) + log_det
+
+    def loss(self, x, generator=None):
+        """−mean log p(x), in nats."""
+        return -self.log_prob(x).mean()
+
+    @torch.no_grad()
+    def sample(self, n, generator=None):
+        """n draws, one pass: (n, d)."""
+        return self.inverse(randn_like(next(self.parameters()).new_zeros(n, self.latent), generator))
+
+
+# ---- generative adversarial network ---------------------------------------------------------------------------------
+def gan_losses(d_real, d_fake):
+    """The two losses of a GAN from the discriminator's logits.
+
+    loss_D = −E log D(x) − E log(1 − D(G(z))); loss_G = −E log D(G(z)), the form that does not saturate; D = σ(logit).
+
+    Args:
+        d_real, d_fake: logits (B,), for data and for samples of the generator.
+    Returns:
+        (loss_D, loss_G), scalars.
+    Source: Goodfellow et al. 2014, equation 1 and section 3; ledger GEN-5.
+    """
+    loss_d = nn.functional.softplus(-d_real).mean() + nn.functional.softplus(d_fake).mean()
+    return loss_d, nn.functional.softplus(-d_fake).mean()
+
+
+def gan_value(p, p_g, D):
+    """V = Σ_x p(x) log D(x) + p_g(x) log(1 − D(x)) on a finite space, in nats; all (K,).
+
+    Source: Goodfellow et al. 2014, equations 1 and 3; ledger GEN-5.
+    """
+    same_shape(p=p, p_g=p_g, D=D)
+    return torch.special.xlogy(p, D).sum() + torch.special.xlogy(p_g, 1 - D).sum()
+
+
+def optimal_discriminator(p, p_g):
+    """D*(x) = p(x) / (p(x) + p_g(x)), the D of the largest value.
+
+    Source: Goodfellow et al. 2014, proposition 1; ledger GEN-5.
+    """
+    same_shape(p=p, p_g=p_g)
+    return p / (p + p_g)
+
+
+class GAN(nn.Module):
+    """A generator z -> x and a discriminator x -> logit, trained against each other.
+
+    Source: Goodfellow et al. 2014; ledger GEN-5.
+    """
+
+    def __init__(self, d=2, latent=2, hidden=(64, 64)):
+        super().__init__()
+        self.latent = latent
+        self.generator, self.discriminator = mlp(latent, *hidden, d), mlp(d, *hidden, 1)
+
+    def loss(self, x, generator=None):
+        """loss_D + loss_G, each reaching only the weights of its own player, so that one optimiser serves both."""
+        fake = self.generator(randn_like(x.new_zeros(len(x), self.latent), generator))
+        loss_d, _ = gan_losses(self.discriminator(x)[:, 0], self.discriminator(fake.detach())[:, 0])
+        frozen = {name: weight.detach() for name, weight in self.discriminator.named_parameters()}
+        judged = torch.func.functional_call(self.discriminator, frozen, fake)[:, 0]
+        return loss_d + gan_losses(judged, judged)[1]
+
+    @torch.no_grad()
+    def sample(self, n, generator=None):
+        """n draws, one pass through the generator: (n, d)."""
+        return self.generator(randn_like(next(self.parameters()).new_zeros(n, self.latent), generator))
+
+
+# ---- energy-based model ---------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Evenly spaced points of a square [-extent, extent]², (n², 2), and the area of one cell."""
+
+    points: torch.Tensor
+    cell: float
+
+    def log_integral(self, log_f):
+        """log ∫ f by quadrature: the log of the sum of f over the points times the area of a cell; (n²,) -> ()."""
+        return log_f.logsumexp(0) + math.log(self.cell)
+
+
+def grid(extent=3.2, n=129, dtype=torch.float32):
+    """The Grid of n × n points on [-extent, extent]²; the first coordinate runs fastest."""
+    axis = torch.linspace(-extent, extent, n, dtype=dtype)
+    return Grid(torch.cartesian_prod(axis, axis).flip(1), (2 * extent / (n - 1)) ** 2)
+
+
+class EBM(nn.Module):
+    """p(x) = exp(−E(x)) / Z with any network as the energy E, and Z = ∫ exp(−E(x)) dx unknown.
+
+    Args:
+        energy: module (B, ...) -> (B,).
+        quadrature: the Grid on which ``loss`` takes Z. Possible in two dimensions only; elsewhere samples stand in.
+        start: side of the square from which ``sample`` starts. steps, step_size: of its Langevin walk.
+    Source: LeCun et al. 2006; Song & Kingma 2021, equations 1 and 9; ledger GEN-6.
+    """
+
+    latent = 0
+
+    def __init__(self, energy, quadrature=None, start=2.5, steps=300, step_size=0.002):
+        super().__init__()
+        self.energy, self.quadrature = energy, quadrature
+        self.start, self.steps, self.step_size = start, steps, step_size
+
+    def log_unnormalised(self, x):
+        """−E(x), which is log p(x) up to the unknown constant: (B, ...) -> (B,)."""
+        return -self.energy(x)
+
+    def score(self, x):
+        """∇ log p(x) = −∇E(x): Z does not depend on x and drops out. (B, ...) -> (B, ...)."""
+        x = x.detach().requires_grad_()
+        with torch.enable_grad():
+            return torch.autograd.grad(self.log_unnormalised(x).sum(), x)[0]
+
+    def langevin(self, x, steps, step_size, generator=None):
+        """Repeat x ← x + h ∇ log p(x) + √(2h) ξ, ξ ~ N(0, I), h = step_size: (B, ...) -> (B, ...)."""
+        for _ in range(steps):
+            x = x + step_size * self.score(x) + math.sqrt(2 * step_size) * randn_like(x, generator)
+        return x.detach()
+
+    def loss(self, x, generator=None):
+        """−mean log p(x) = mean E(x) + log Z, Z by quadrature, in nats."""
+        return self.energy(x).mean() + self.quadrature.log_integral(-self.energy(self.quadrature.points))
+
+    def sample(self, n, generator=None):
+        """n Langevin walks from uniform starts: (n, 2)."""
+        x = torch.rand(n, 2, generator=generator) * (2 * self.start) - self.start
+        return self.langevin(x, self.steps, self.step_size, generator)
+
+
+class PlaneEnergy(nn.Module):
+    """E(x) = network(x) + ‖x‖²/8: the second term makes Z finite whatever the network does far away."""
+
+    def __init__(self, d=2, hidden=(64, 64)):
+        super().__init__()
+        self.net = mlp(d, *hidden, 1)
+
+    def forward(self, x):
+        return self.net(x)[:, 0] + x.square().sum(1) / 8
+
+
+# ---- two previews: the VAE of lesson 03, the diffusion model of lessons 05 to 11 ------------------------------------
+class PlaneVAE(nn.Module):
+    """The VAE of lesson 03 for points of the plane, with a Gaussian likelihood of learned variance.
+
+    Source: Kingma & Welling 2014; ledger GEN-2, LVM-1.
+    """
+
+    def __init__(self, d=2, latent=2, hidden=(64, 64)):
+        super().__init__()
+        self.latent, self.model = latent, vae.mlp_vae((d,), latent, hidden, likelihood="gaussian")
+        with torch.no_grad():  # from variance 1 it would stay there: z unused, p(x | z) one broad Gaussian (lesson 03)
+            self.model.likelihood.log_variance.fill_(-3.0)
+
+    def loss(self, x, generator=None):
+        """−mean ELBO, in nats."""
+        return vae.objective(self.model.terms(x, generator=generator))
+
+    def bound(self, x, generator=None, samples=50):
+        """The ELBO from so many draws of z for each x, a lower bound on log p(x), in nats: (B, d) -> (B,)."""
+        return self.model.terms(x, samples=samples, generator=generator).elbo
+
+    @torch.no_grad()
+    def sample(self, n, generator=None):
+        """n draws of x, the noise of p(x | z) included: (n, d)."""
+        return self.model.decode(self.model.prior(n).sample(generator)).sample(generator)
+
+
+class _TimeNet(nn.Module):
+    """(x_t, t) -> ε̂: an MLP that sees sines and cosines of t/T beside x_t."""
+
+    def __init__(self, d, T, hidden):
+        super().__init__()
+        self.T, self.net = T, mlp(d + 8, *hidden, d)
+
+    def forward(self, x_t, t):
+        angle = (t / self.T).to(x_t)[:, None] * torch.tensor([0.5, 1.0, 2.0, 4.0]).to(x_t) * math.pi
+        return self.net(torch.cat([x_t, angle.sin(), angle.cos()], 1))
+
+
+class Diffusion(nn.Module):
+    """A denoising diffusion model of points: predict the noise in x_t, then walk back from N(0, I) in T steps.
+
+    Source: Ho et al. 2020, algorithms 1 and 2; ledger GEN-2.
+    """
+
+    def __init__(self, d=2, T=100, hidden=(128, 128)):
+        super().__init__()
+        alpha_bar = torch.cat([torch.ones(1), torch.linspace(7, -7, T).sigmoid()]).double()  # log-SNR falls evenly
+        self.d, self.schedule, self.latent = d, DiscreteSchedule(1 - alpha_bar[1:] / alpha_bar[:-1]), d * T
+        self.denoiser = Denoiser(_TimeNet(d, T, hidden), self.schedule)
+
+    def loss(self, x, generator=None):
+        """Mean squared error of the predicted noise at one random t for each example."""
+        t = torch.randint(1, self.schedule.T + 1, (len(x),), generator=generator)
+        eps = randn_like(x, generator)
+        return (self.denoiser(q_sample(self.schedule, x, t, eps), t).eps - eps).square().mean()
+
+    @torch.no_grad()
+    def bound(self, x, generator=None):
+        """The variational bound on log p(x), one draw of x_t at every t, in nats: (B, d) -> (B,).
+
+        Step t > 1 costs KL = c_0² ‖x_0 − x̂_0‖² / 2v; step 1 gives log N(x_0; x̂_0, β_1 I); x_T costs its KL to N(0, I).
+        Lesson 07 derives it.
+        """
+        start = Gaussian(self.schedule.signal(self.schedule.T) * x, float(self.schedule.noise(self.schedule.T)) ** 2)
+        total = -start.kl(Gaussian(torch.zeros_like(x), 1.0))
+        for t in range(1, self.schedule.T + 1):
+            x_t = q_sample(self.schedule, x, t, randn_like(x, generator))
+            x0 = self.denoiser(x_t, t).x0
+            if t == 1:
+                total = total + Gaussian(x0, float(self.schedule.beta[1])).log_prob(x)
+            else:
+                c_0, _, v = posterior_coefficients(self.schedule, t - 1, t)
+                total = total - (x - x0).square().sum(1) * float(c_0**2 / (2 * v))
+        return total
+
+    def sample(self, n, generator=None):
+        """n draws, T passes: (n, d)."""
+        x_T = randn_like(next(self.parameters()).new_zeros(n, self.d), generator)
+        return sample(self.denoiser, DDPM("beta"), x_T, time_grid(self.schedule, self.schedule.T), generator)
+
+
+def families(quadrature=None):
+    """The six toys for data in the plane, untrained: a dict name -> Module. quadrature: the Grid of the energy's Z.
+
+    Source: ledger GEN-2, M-36.
+    """
+    return {
+        "autoregressive": MixtureAR(),
+        "flow": RealNVP(),
+        "GAN": GAN(),
+        "energy-based": EBM(PlaneEnergy(hidden=(128, 128)), grid(n=65) if quadrature is None else quadrature),
+        "VAE": PlaneVAE(),
+        "diffusion": Diffusion(),
+    }
+
+
+RECIPES = {  # steps of 256 points, learning rate, and Adam's first decay rate: enough for data like ``ring``
+    "autoregressive": (1000, 5e-3, 0.9),
+    "flow": (1200, 5e-3, 0.9),
+    "GAN": (2500, 1e-3, 0.5),
+    "energy-based": (500, 5e-3, 0.9),
+    "VAE": (1500, 3e-3, 0.9),
+    "diffusion": (2500, 2e-3, 0.9),
+}
+
+
+def batch_loss(model, batch, generator, step):
+    """A toy's own loss in the form that ``training.fit`` calls."""
+    return model.loss(batch, generator)
+
+
+# ---- measuring ------------------------------------------------------------------------------------------------------
+def count_passes(model, call):
+    """How often the busiest linear layer of ``model`` runs during call(): the network passes that follow each other."""
+    counts = {}
+
+    def count(layer, *_):
+        counts[layer] = counts.get(layer, 0) + 1
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Linear)]
+    try:
+        call()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return max(counts.values(), default=0)
+
+
+def energy_distance(x, y, blocks=20):
+    """2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, zero if and only if the two laws agree; an Estimate.
+
+    Samples are cut into blocks; in each, the averages run over different pairs only, so that it is unbiased and may
+    come out below 0. The standard error is that of the mean of the blocks.
+
+    Args:
+        x, y: (N, D) each.
+    Raises:
+        ValueError: the shapes differ, or N is less than twice the number of blocks.
+    Source: Székely & Rizzo 2013, equation 2.1; ledger GEN-1.
+    """
+    same_shape(x=x, y=y)
+    size = len(x) // blocks
+    if size < 2:
+        raise ValueError(f"{len(x)} points cannot be cut into {blocks} blocks of at least two")
+    x, y = (v[: size * blocks].reshape(blocks, size, -1).double() for v in (x, y))
+    across = torch.cdist(x, y).mean((1, 2))
+    within = [torch.cdist(v, v).sum((1, 2)) / (size * (size - 1)) for v in (x, y)]
+    return estimate(2 * across - within[0] - within[1])
+
+
+def modes(x, mixture, reach=4.0):
+    """How samples spread over the components of a mixture whose components have one variance in all directions.
+
+    Args:
+        x: (N, D). reach: a sample belongs to its nearest mean if that is at most so many standard deviations away.
+    Returns:
+        (share of all samples at each mean (K,), share of samples at no mean).
+    Source: ledger GEN-2.
+    """
+    distance, nearest = torch.cdist(x.double(), mixture.means).min(1)
+    std = mixture.covs[:, 0, 0].sqrt()
+    near = distance <= reach * std[nearest]
+    return torch.bincount(nearest[near], minlength=len(std)) / len(x), 1 - near.double().mean().item()
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One family, measured; see ``report``.
+
+    Attributes:
+        density: "exact", "up to Z", "a bound" or "none".
+        integral: ∫ of what the model says p(x) is, over the plane; None where it says nothing or it would be noise.
+        gap: Estimate of E[log p(x) − log p_model(x)], or of its upper bound, in nats; None where there is no density.
+        latent, passes: random numbers in the latent variable; passes through the network for one sample.
+        distance: energy distance of samples to the truth, an Estimate.
+        found: modes that hold at least a quarter of their share. stray: share of samples at no mode.
+        seconds: training time.
+    """
+
+    name: str
+    density: str
+    integral: float | None
+    gap: object
+    latent: int
+    passes: int
+    distance: object
+    found: int
+    stray: float
+    seconds: float
+
+
+@torch.no_grad()
+def report(name, model, truth, square, seconds=0.0, n=5000, generator=None):
+    """Measure a trained toy against the known truth.
+
+    Args:
+        truth: GaussianMixture in the plane. square: the Grid for integrals.
+        seconds: training time, passed through. n: number of samples and of held-out points.
+    Returns:
+        Row.
+    Source: ledger GEN-2.
+    """
+    held_out, draws = truth.sample(n, generator), {}
+    passes = count_passes(model, lambda: draws.update(x=model.sample(n, generator)))
+    density, integral, log_p = "none", None, None
+    if hasattr(model, "log_prob"):
+        density, log_p = "exact", model.log_prob(held_out)
+        integral = square.log_integral(model.log_prob(square.points)).exp().item()
+    elif hasattr(model, "log_unnormalised"):
+        log_z = square.log_integral(model.log_unnormalised(square.points))
+        density, integral, log_p = "up to Z", log_z.exp().item(), model.log_unnormalised(held_out) - log_z
+    elif hasattr(model, "bound"):
+        density, log_p = "a bound", model.bound(held_out, generator)
+        if isinstance(model, PlaneVAE):
+            integral = square.log_integral(model.bound(square.points, generator)).exp().item()
+    gap = None if log_p is None else estimate(truth.log_prob(held_out) - log_p)
+    share, stray = modes(draws["x"], truth)
+    return Row(
+        name, density, integral, gap, model.latent, passes, energy_distance(draws["x"], truth.sample(n, generator)),
+        int((share >= truth.weights / 4).sum()), stray, seconds,
+    )  # fmt: skip
+
+
+def table(rows):
+    """The rows of ``report`` as text: a line of header and one for each family.
+
+    Source: ledger GEN-2.
+    """
+    total = sum(row.seconds for row in rows) or 1.0
+    lines = [
+        f"{'':15s}{'density':>9s}{'∫':>7s}{'gap (nats)':>15s}{'latent':>8s}{'passes':>8s}"
+        f"{'1000·dist.':>12s}{'modes':>6s}{'stray':>7s}{'time':>6s}"
+    ]
+    for r in rows:
+        integral = "–" if r.integral is None else f"{r.integral:.3f}" if r.integral < 10 else f"{r.integral:.1f}"
+        gap = "–" if r.gap is None else f"{r.gap.value:.3f} ± {r.gap.error:.3f}"
+        distance = f"{1000 * r.distance.value:.1f} ± {1000 * r.distance.error:.1f}"
+        lines.append(
+            f"{r.name:15s}{r.density:>9s}{integral:>7s}{gap:>15s}{r.latent:>8d}{r.passes:>8d}"
+            f"{distance:>12s}{r.found:>6d}{r.stray:>7.1%}{r.seconds / total:>6.0%}"
+        )
+    return "\n".join(lines)
+
+
+# ---- latent variables: the evidence ---------------------------------------------------------------------------------
+def evidence_integral(log_likelihood, dim=-1):
+    """log p(x) ≈ log (1/N) Σ_n p(x | z_n) with z_n ~ p(z), by log-sum-exp, in nats; biased low for finite N.
+
+    Args:
+        log_likelihood: log p(x | z_n), (..., N) along ``dim``.
+    Source: ledger LVM-1, LVM-2.
+    """
+    return log_likelihood.logsumexp(dim) - math.log(log_likelihood.shape[dim])
+
+
+def evidence_ratio(model, x, z):
+    """log p(x) = log p(x, z) − log p(z | x), the same for every z, in nats: (B,).
+
+    Args:
+        model: has ``log_joint(x, z)`` and ``posterior(x)``, such as ``oracles.LinearGaussian``.
+    Source: ledger LVM-2.
+    """
+    return model.log_joint(x, z) - model.posterior(x).log_prob(z)
+
+
+def prior_weight_ratio(x, noise_var):
+    """E[w]² / E[w²] of w = Π_i N(x_i; z_i, s²) for z ~ N(0, I): the share of N prior draws that counts, for large N.
+
+    Coordinate by coordinate E[w] = N(x; 0, 1 + s²) and E[w²] = N(x; 0, 1 + s²/2) / (2s√π), so it falls
+    exponentially with the dimension.
+
+    Args:
+        x: (B, d). noise_var: s².
+    Returns:
+        (B,), between 0 and 1.
+    Source: ledger LVM-1.
+    """
+    first = Gaussian(torch.zeros_like(x), 1 + noise_var).log_prob(x)
+    second = Gaussian(torch.zeros_like(x), 1 + noise_var / 2).log_prob(x)
+    return (2 * first - second + 0.5 * x[0].numel() * math.log(4 * math.pi * noise_var)).exp()
+
+
+def prior_log_weights(x, noise_var, n, repeats=1, generator=None):
+    """log p(x | z_n) for z_n ~ N(0, I) and x | z ~ N(z, s² I), for one x (d,): (repeats, n), float64."""
+    z = torch.randn(repeats, n, len(x), generator=generator, dtype=torch.float64)
+    return -0.5 * ((x - z).square().sum(-1) / noise_var + len(x) * (LOG_2PI + math.log(noise_var)))
+
+
+# ---- autoencoder ----------------------------------------------------------------------------------------------------
+def reconstruction_error(x, x_hat):
+    """J = (1/N) Σ_i (1/P) ‖x_i − x̂_i‖², P the number of entries of one example: (N, ...) twice -> ().
+
+    With x | z ~ N(x̂, s² I) it is the negative log-likelihood in disguise:
+    −mean log p = P J / (2 s²) + (P/2) log(2π s²).
+
+    Source: Hinton & Salakhutdinov 2006; ledger AE-1.
+    """
+    same_shape(x=x, x_hat=x_hat)
+    return (x - x_hat).square().flatten(1).mean(1).mean()
+
+
+class Autoencoder(nn.Module):
+    """x̂ = f_G(f_E(x)): an encoder to few numbers and a decoder back, trained on ``reconstruction_error``.
+
+    A code is a point, and nothing is said about the law of the codes: there is no p(z) to sample from.
+
+    Args:
+        shape: of one example. latent: numbers of the code. hidden: widths; none makes both maps linear.
+    Source: Hinton & Salakhutdinov 2006; ledger AE-1, AE-2.
+    """
+
+    def __init__(self, shape, latent, hidden=(256, 64)):
+        super().__init__()
+        P = math.prod(shape)
+        self.encoder = nn.Sequential(nn.Flatten(), mlp(P, *hidden, latent))
+        self.decoder = nn.Sequential(mlp(latent, *hidden[::-1], P), nn.Unflatten(1, shape))
+
+    def forward(self, x):
+        """x̂, of x's shape."""
+        return self.decoder(self.encoder(x))
+
+    def loss(self, x, generator=None):
+        """The reconstruction error of a batch."""
+        return reconstruction_error(x, self(x))
+
+
+def outside_share(z, codes, quantile=0.99):
+    """The share of points z that lie outside the cloud of codes, as an Estimate.
+
+    Outside means: farther from the nearest code than 99 % of the codes are from *their* nearest other code.
+
+    Args:
+        z: (M, d). codes: (N, d).
+    Source: ledger AE-2.
+    """
+    between = torch.cdist(codes.double(), codes.double()).fill_diagonal_(math.inf)
+    limit = between.min(1).values.quantile(quantile)
+    return estimate((torch.cdist(z.double(), codes.double()).min(1).values > limit).double())
+
+
+def principal_angles(A, B):
+    """The angles, in radians and falling, between the column spaces of A (D, a) and B (D, b): (min(a, b),).
+
+    They come from the sines, the singular values of (I − Q_A Q_Aᵀ) Q_B, which are exact for small angles.
+
+    Source: Björck & Golub 1973; ledger AE-2.
+    """
+    if A.shape[1] < B.shape[1]:
+        A, B = B, A
+    Q, R = (torch.linalg.qr(v.double()).Q for v in (A, B))
+    return torch.linalg.svdvals(R - Q @ (Q.T @ R)).clamp(max=1.0).asin()
+
+
+def principal_subspace(x, k):
+    """The k leading eigenvectors of the covariance of x (N, ...): (D, k), float64.
+
+    Source: ledger AE-2.
+    """
+    x = x.flatten(1).double()
+    return torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:k].T
