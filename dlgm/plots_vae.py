@@ -88,7 +88,8 @@ def latent_plane(codes, labels, decoded, extent):
     """
     fig, (left, right) = figure(8.4, 4.5, 1, 2)
     _draw_codes(left, codes, labels)
-    left.set(title=f"codes of {len(codes):,} digits")
+    limits = (-extent, extent)
+    left.set(title=f"codes of {len(codes):,} digits", xlim=limits, ylim=limits)
     n, _, H, W = decoded.shape
     sheet = decoded.permute(0, 2, 1, 3).reshape(n * H, n * W)
     right.imshow(sheet.numpy(), cmap="gray", extent=(-extent, extent, -extent, extent), vmin=0, vmax=1)
