@@ -62,7 +62,7 @@ def log_weights(log_joint, q, x, n=1, generator=None):
         (B, n); differentiable with respect to whatever the joint and, through reparameterised draws, q depend on.
     Raises:
         ValueError: x is empty, or n < 1.
-    Source: ledger ELBO-1.
+    Source: ledger ELBO-1, M-42.
     """
     x = _repeated(x, n)
     law = q(x)
@@ -168,7 +168,7 @@ def decompose(model, q, x):
         x: (B, ...).
     Returns:
         A Decomposition; its ``residual`` is a check, not a definition.
-    Source: ledger ELBO-2, ELBO-3.
+    Source: ledger ELBO-2, ELBO-3, E-41, E-56.
     """
     law = q(x)
     return Decomposition(model.log_prob(x), model.elbo(x, law), model.posterior_kl(x, law))

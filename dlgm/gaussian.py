@@ -77,7 +77,7 @@ class Gaussian:
 def add(p, q):
     """The law of X + Y for independent X ~ p and Y ~ q: means add and variances add (never standard deviations).
 
-    Source: ledger GAUSS-1, FWD-5.
+    Source: ledger GAUSS-1, FWD-5, E-36.
     """
     same_shape(p=p.mean, q=q.mean)
     return Gaussian(p.mean + q.mean, p.var + q.var)

@@ -66,7 +66,7 @@ class Hierarchy:
         infer: T kernels [q(z_1 | x), q(z_2 | z_1), ..., q(z_T | z_{T−1})].
     Raises:
         ValueError: the two lists are empty or of different lengths.
-    Source: ledger HVAE-1, HVAE-2.
+    Source: ledger HVAE-1, HVAE-2, E-23.
     """
 
     def __init__(self, prior, generate, infer):
@@ -114,7 +114,7 @@ class HVAE(nn.Module, Hierarchy):
         latents: (d_1, ..., d_T), the sizes of z_1 to z_T; one size makes it a flat VAE.
         hidden: sizes of the hidden layers of every network.
         likelihood: see ``vae.Likelihood``; variance too.
-    Source: ledger HVAE-1; Sønderby et al. 2016.
+    Source: Sønderby et al. 2016, section 2; ledger HVAE-1, HVAE-3, M-35.
     """
 
     def __init__(self, shape, latents, hidden=(64, 64), likelihood="gaussian", variance=None):

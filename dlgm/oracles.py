@@ -332,7 +332,7 @@ class NonlinearModel:
     Args:
         f: a smooth function of z, applied to tensors of any shape.
         noise_var: s² > 0; the grid resolves posteriors of standard deviation 0.01 and more.
-    Source: ledger LVM-1, GAUSS-3, ELBO-3.
+    Source: ledger LVM-1, GAUSS-3, ELBO-3, E-05, E-71.
     """
 
     def __init__(self, f, noise_var):

@@ -119,7 +119,7 @@ def binarize(x):
 def reparameterize(mean, logvar, eps):
     """z = mean + exp(logvar / 2) ε: a draw from N(mean, exp(logvar)) that can be differentiated with respect to both.
 
-    Source: Kingma & Welling 2014, section 2.4; ledger VAE-4.
+    Source: Kingma & Welling 2014, section 2.4; ledger VAE-4, E-52.
     """
     same_shape(mean=mean, logvar=logvar, eps=eps)
     return mean + (0.5 * logvar).exp() * eps
@@ -209,7 +209,7 @@ class VAE(nn.Module):
             Terms.
         Raises:
             ValueError: see ``validate``.
-        Source: Kingma & Welling 2014, equations 7 and 10; ledger ELBO-4, VAE-2, VAE-3.
+        Source: Kingma & Welling 2014, equations 7 and 10; ledger ELBO-4, VAE-2, VAE-3, E-07.
         """
         self.validate(x, y)
         q = self.encode(x, y)
@@ -260,7 +260,7 @@ def rate_decomposition(q, generator=None, chunk=500):
         q: Gaussian of shape (N, d), the posteriors of a data set; ``model.encode(x)``.
     Returns:
         Rate, with attributes in nats.
-    Source: Hoffman & Johnson 2016, equation 5; ledger VAE-5.
+    Source: Hoffman & Johnson 2016, equation 5; ledger VAE-5, E-50.
     """
     z = q.sample(generator)
     log_marginal = []

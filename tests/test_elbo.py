@@ -1,4 +1,4 @@
-"""The bounds, on models whose log p(x) is exact: LVM-1, LVM-2, ELBO-1, ELBO-2, ELBO-3, ELBO-4, GAUSS-3, M-33."""
+"""The bounds, on models whose log p(x) is exact: LVM-1, LVM-2, ELBO-1, ELBO-2, ELBO-3, ELBO-4, GAUSS-3, M-33, M-42."""
 
 import math
 
@@ -66,6 +66,19 @@ def test_a_gaussian_q_cannot_be_tight_on_two_modes():
     for shift in (-0.01, 0.01):  # a local optimum in mean and variance
         assert model.posterior_kl(x, Gaussian(best.mean + shift, best.var)) > gap
         assert model.posterior_kl(x, Gaussian(best.mean, best.var * (1 + 5 * shift))) > gap
+
+
+def test_gauss_3_the_posterior_of_a_bent_map_is_not_gaussian_though_the_likelihood_is():
+    """E-05: for x = z² + noise the kurtosis of p(z | x = 0.5) is far from 3; E-41, E-56: log p(x) knows no q."""
+    model, x = NonlinearModel(lambda z: z**2, 0.05), torch.tensor([[0.5]], dtype=torch.float64)
+    z = torch.linspace(-6, 6, 20_001, dtype=torch.float64)
+    density = model.log_posterior(x, z[None])[0].exp()
+    second, fourth = (torch.trapezoid(density * z**k, z).item() for k in (2, 4))
+    assert torch.trapezoid(density, z).item() == pytest.approx(1, abs=1e-10)
+    assert fourth / second**2 < 2  # two well separated peaks have a kurtosis near 1
+    widths = [Gaussian(0 * x + 0.7, torch.tensor(v, dtype=torch.float64)) for v in (0.01, 0.5)]
+    a, b = (decompose(model, lambda x, q=q: q, x) for q in widths)
+    assert a.log_evidence == b.log_evidence and abs(a.elbo - b.elbo) > 0.5
 
 
 def test_lvm_2_the_ratio_of_joint_and_posterior_is_the_evidence_for_every_z(generator):

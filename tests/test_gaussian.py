@@ -54,7 +54,7 @@ def test_sample_has_the_law_and_the_generator_decides_it(generator):
 
 
 def test_gauss_1_sum_against_convolution_by_quadrature():
-    """GAUSS-1: the density of the sum is the convolution of the densities."""
+    """GAUSS-1: the density of the sum is the convolution of the densities, for independent terms (E-36)."""
     p, q = Gaussian(torch.tensor([0.5]).double(), 0.3), Gaussian(torch.tensor([-1.0]).double(), 0.7)
     u = torch.linspace(-12, 12, 24_001, dtype=torch.float64)
     for z in (-2.0, 0.1, 1.5):

@@ -47,6 +47,16 @@ def test_hvae_1_both_factorisations_of_the_joint_agree(generator):
     torch.testing.assert_close(exact.log_joint(x, z), backwards, rtol=1e-10, atol=1e-10)
 
 
+def test_e_23_the_joint_of_x_and_z_sums_to_the_evidence_over_z_and_to_one_over_both(generator):
+    """E-23: Π p(z_T) ... p(x | z_1) is a law of x and all z; summed over z it is p(x), not 1."""
+    table = lambda a, b: torch.rand(a, b, generator=generator, dtype=F64).softmax(1)  # noqa: E731
+    p3, p2_3, p1_2, px_1 = table(1, 3)[0], table(3, 3), table(3, 3), table(3, 4)
+    joint = torch.einsum("c,cb,ba,ax->xabc", p3, p2_3, p1_2, px_1)
+    evidence = joint.sum((1, 2, 3))
+    torch.testing.assert_close(evidence, p3 @ p2_3 @ p1_2 @ px_1)
+    assert joint.sum().item() == pytest.approx(1, abs=1e-12) and (evidence < 0.9).all()
+
+
 def test_hvae_2_the_terms_sum_to_the_bound_and_each_is_where_it_belongs(generator):
     world = chain(generator)
     loose = [lambda z, k=k: MultivariateGaussian(0.7 * k(z).mean, 1.5 * k(z).cov) for k in world.infer()]

@@ -93,6 +93,14 @@ def test_vae_4_reparameterised_gradient_of_a_second_moment():
     assert by_logvar.sum().item() == pytest.approx(2 * sigma * sigma / 2, rel=1e-12)  # dσ/dlogvar = σ/2
 
 
+def test_e_52_the_covariance_of_a_draw_is_diagonal_and_no_multiple_of_the_identity():
+    """E-52: σ = (0.3, 2) gives diag(0.09, 4); exact with the four corners ±1 as noise."""
+    corners = torch.cartesian_prod(torch.tensor([-1.0, 1.0]), torch.tensor([-1.0, 1.0])).double()
+    logvar = torch.tensor([0.09, 4.0], dtype=F64).log().expand(4, 2)
+    z = vae.reparameterize(torch.zeros(4, 2, dtype=F64), logvar, corners)
+    torch.testing.assert_close(z.T @ z / 4, torch.diag(torch.tensor([0.09, 4.0], dtype=F64)))
+
+
 # ---- the objective ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("likelihood", vae.LIKELIHOODS)
 def test_elbo_4_terms_agree_with_the_joint(likelihood, generator):
