@@ -80,7 +80,8 @@ def main(argv=None):
     if path.exists():
         sys.exit(f"{path.name} exists already; remove it first, or give --out another folder")
     unfinished = args.out / f"{args.name}.training"
-    history = training.fit(model, loss, train, steps=steps, checkpoint=unfinished, every=500)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    history = training.fit(model, loss, train, steps=steps, device=device, checkpoint=unfinished, every=500)
     if history.interrupted:
         return 1
     model.cpu()

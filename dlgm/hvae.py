@@ -155,7 +155,7 @@ class HVAE(nn.Module, Hierarchy):
 VARIANCES = ("beta", "posterior")
 
 
-def diffusion(denoiser, shape, variance="beta"):
+def diffusion(denoiser, shape, variance="beta", device=None):
     """A diffusion model as a Hierarchy: latents as large as the data, an inference chain without parameters.
 
     q(z_t | z_{t−1}) = N(√α_t z_{t−1}, β_t I), p(z_T) = N(0, I), and p(z_{t−1} | z_t) is the forward posterior
@@ -165,6 +165,7 @@ def diffusion(denoiser, shape, variance="beta"):
         denoiser: (x_t, t) -> Prediction, with a discrete schedule.
         shape: of one example.
         variance: of p(z_{t−1} | z_t): "beta" (β_t) or "posterior" (β̃_t); for t = 1 it is β_1, since β̃_1 = 0.
+        device: where the prior draws; that of the denoiser.
     Raises:
         ValueError: an unknown variance.
     Source: Luo 2022, section 3; ledger VDM-1, VDM-2.
@@ -185,4 +186,6 @@ def diffusion(denoiser, shape, variance="beta"):
         return kernel
 
     times = range(1, schedule.T + 1)
-    return Hierarchy(lambda n: Gaussian(torch.zeros(n, *shape), 1.0), [down(t) for t in times], [up(t) for t in times])
+    return Hierarchy(
+        lambda n: Gaussian(torch.zeros(n, *shape, device=device), 1.0), [down(t) for t in times], [up(t) for t in times]
+    )

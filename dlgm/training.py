@@ -69,7 +69,7 @@ def fit(
         data: a tensor (N, ...) or a tuple of tensors of equal length.
         optimizer: function (parameters, lr=...) -> Optimizer.
         clip: largest norm of the gradient, or None.
-        device: "cpu", "cuda", ...; None takes a GPU if there is one. The model stays on it afterwards.
+        device: "cpu", "cuda", ...; the model stays on it afterwards. None leaves the model where it is.
         evaluate: function model -> number, called every ``every`` steps and at the end, in evaluation mode and
             without gradients.
         checkpoint: a file, written every ``every`` steps, at the end and when interrupted, never half. If it exists
@@ -83,7 +83,7 @@ def fit(
     """
     parts = data if isinstance(data, tuple) else (data,)
     _validate(model, parts, steps, batch_size, every)
-    device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(device or next(model.parameters()).device)
     model.to(device).train()
     optimiser, history = optimizer(model.parameters(), lr=lr), History()
     settings = {"batch_size": batch_size, "lr": lr, "clip": clip, "seed": seed, "examples": len(parts[0])}

@@ -249,7 +249,7 @@ class Rate:
 
 
 @torch.no_grad()
-def rate_decomposition(q, generator=None, chunk=500):
+def rate_decomposition(q, generator=None, chunk=100):
     """Where the KL term goes: E_x KL(q(z|x) ‖ p(z)) = I_q(x; z) + KL(q(z) ‖ p(z)), p = N(0, I).
 
     q(z) = (1/N) Σ_n q(z | x_n) is the aggregate posterior of the N examples, summed exactly. One draw z_n ~ q(z | x_n)

@@ -285,6 +285,15 @@ def test_bad_labels(classes, y, words):
         small("bernoulli", classes=classes).terms(torch.zeros(2, 1, 4, 4, dtype=F64), y)
 
 
+def test_bad_labels_stop_a_training_before_its_first_step():
+    model = small("bernoulli", classes=3)
+    data = (torch.zeros(4, 1, 4, 4, dtype=F64), torch.tensor([0, 1, 2, 3]))
+    steps = []
+    with pytest.raises(ValueError, match="labels 0..2"):
+        fit(model, lambda m, b, g, s: steps.append(s) or vae.objective(m.terms(*b)), data, steps=3, progress=False)
+    assert steps == []
+
+
 def test_unknown_options():
     with pytest.raises(ValueError, match="unknown likelihood 'poisson'; known: bernoulli, gaussian, discretized"):
         vae.mlp_vae((2,), 1, likelihood="poisson")
