@@ -1,4 +1,4 @@
-// Opens a lesson in JupyterLab in a real browser, runs it, moves the first slider and the first drop-down list of its
+// Opens a lesson in JupyterLab in a real browser, runs it, moves the first slider and the first drop-down list, where there are any, of its
 // widget, and looks whether the output follows. Optional, before a release; needs Chromium and, in the folder that NODE_PATH names or the current
 // one, `npm install playwright-core`.
 //
@@ -76,7 +76,8 @@ try {
       for (let i = 0; i < 10; i++) await page.keyboard.press('PageUp');
     });
   }
-  await changes('the drop-down list', () => page.locator('.widget-dropdown select').first().selectOption({ index: Number(process.env.OPTION ?? 1) }));
+  const list = page.locator('.widget-dropdown select').first();
+  if (await list.count()) await changes('the drop-down list', () => list.selectOption({ index: Number(process.env.OPTION ?? 1) }));
   await page.waitForTimeout(1500);
   await page.screenshot({ path: join(shots, 'widget_light.png') });
   await page.evaluate(() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' }));
