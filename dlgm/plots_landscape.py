@@ -14,7 +14,7 @@ def _image(ax, values, extent, **options):
     """A quadrature grid's values (n²,), the first coordinate running fastest, as a picture of the square."""
     n = math.isqrt(len(values))
     options = {"origin": "lower", "interpolation": "bilinear", **options}
-    return ax.imshow(values.reshape(n, n), extent=(-extent, extent, -extent, extent), **options)
+    return ax.imshow(values.reshape(n, n).numpy(), extent=(-extent, extent, -extent, extent), **options)
 
 
 def two_questions(log_p_y, log_p_x, extent, draws, labels, probes, names):
