@@ -80,7 +80,9 @@ def main(argv=None):
     if path.exists():
         sys.exit(f"{path.name} exists already; remove it first, or give --out another folder")
     unfinished = args.out / f"{args.name}.training"
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device, hardware = "cpu", f"{torch.get_num_threads()} threads of {platform.machine()}"
+    if torch.cuda.is_available():
+        device, hardware = "cuda", torch.cuda.get_device_name()
     history = training.fit(model, loss, train, steps=steps, device=device, checkpoint=unfinished, every=500)
     if history.interrupted:
         return 1
@@ -92,9 +94,7 @@ def main(argv=None):
         "seed": 0,
         "steps": steps,
         "minutes": f"{history.seconds / 60:.1f}",
-        "hardware": f"{torch.get_num_threads()} threads of {platform.machine()}"
-        if not torch.cuda.is_available()
-        else torch.cuda.get_device_name(),
+        "hardware": hardware,
         "torch": torch.__version__.split("+")[0],
         "data": f"{len(train[0])} binarised training images; {len(test[0])} test images",
         "elbo_nats": flat,

@@ -104,8 +104,7 @@ def iwae(log_joint, q, x, K, n=1, generator=None, gradient="plain"):
     Source: Burda et al. 2016, equation 8; Tucker et al. 2019, equation 9; ledger M-33.
     """
     if gradient == "plain":
-        groups = _groups(log_weights(log_joint, q, x, n * K, generator), n, K)
-        return estimate(groups.logsumexp(-1) - math.log(K))
+        return estimate(log_mean_exp(log_weights(log_joint, q, x, n * K, generator).reshape(-1, n, K)))
     if gradient != "doubly":
         raise ValueError(f"unknown gradient {gradient!r}; known: 'plain', 'doubly'")
     repeated = _repeated(x, n * K)
@@ -114,17 +113,18 @@ def iwae(log_joint, q, x, K, n=1, generator=None, gradient="plain"):
         raise ValueError(f"gradient='doubly' needs a q with mean and var, such as a Gaussian; got {type(law).__name__}")
     z = law.sample(generator)
     frozen = type(law)(law.mean.detach(), law.var.detach())  # log q's own parameters give no gradient
-    log_w = _groups((log_joint(repeated, z) - frozen.log_prob(z)).reshape(-1, n * K), n, K)
+    log_w = (log_joint(repeated, z) - frozen.log_prob(z)).reshape(-1, n, K)
     share = log_w.detach().softmax(-1)
     if z.requires_grad:  # the path through z gets the share twice, once here and once below
         z.register_hook(lambda g: g * share.reshape(-1, *[1] * (g.ndim - 1)))
-    value = log_w.logsumexp(-1) - math.log(K)
+    value = log_mean_exp(log_w)
     surrogate = (share * log_w).sum(-1)
     return estimate(value.detach() + surrogate - surrogate.detach())
 
 
-def _groups(log_w, n, K):
-    return log_w.reshape(-1, n, K)
+def log_mean_exp(log_w, dim=-1):
+    """log (1/K) Σ_k w_k from log w_k, K of them along ``dim``, without overflow."""
+    return log_w.logsumexp(dim) - math.log(log_w.shape[dim])
 
 
 def effective_sample_size(log_w):

@@ -19,7 +19,7 @@ from torch import nn
 
 from . import vae
 from .denoiser import Denoiser
-from .elbo import estimate
+from .elbo import estimate, log_mean_exp
 from .gaussian import Gaussian
 from .nets import mlp
 from .oracles import GaussianMixture
@@ -113,6 +113,15 @@ def _k_means(x, k, generator, steps=20):
     return centres, torch.cdist(x, centres).argmin(1)
 
 
+# ---- exact densities ------------------------------------------------------------------------------------------------
+class Density(nn.Module):
+    """A toy that knows its own density: what maximum likelihood needs is ``log_prob``."""
+
+    def loss(self, x, generator=None):
+        """−mean log p(x), in nats."""
+        return -self.log_prob(x).mean()
+
+
 # ---- autoregressive -------------------------------------------------------------------------------------------------
 class MaskedLinear(nn.Linear):
     """A linear layer whose weights are multiplied by a fixed mask (out, in) of zeros and ones."""
@@ -148,7 +157,7 @@ class MaskedNet(nn.Module):
         return self.layers(x)
 
 
-class MaskedAR(nn.Module):
+class MaskedAR(Density):
     """log p(x) = Σ_i log p(x_i | x_{<i}) for d bits, each conditional a Bernoulli with a logit from one masked network.
 
     Source: Germain et al. 2015; ledger GEN-3.
@@ -168,10 +177,6 @@ class MaskedAR(nn.Module):
         """log p(x) in nats: (B, d) of zeros and ones -> (B,)."""
         return vae.Bernoulli(self.logits(x)).log_prob(x)
 
-    def loss(self, x, generator=None):
-        """−mean log p(x), in nats."""
-        return -self.log_prob(x).mean()
-
     @torch.no_grad()
     def sample(self, n, generator=None):
         """n draws, bit by bit, d passes through the network: (n, d)."""
@@ -181,7 +186,7 @@ class MaskedAR(nn.Module):
         return x
 
 
-class MixtureAR(nn.Module):
+class MixtureAR(Density):
     """log p(x) = Σ_i log p(x_i | x_{<i}) for d real numbers, each conditional a mixture of Gaussians.
 
     Source: ledger GEN-3.
@@ -205,10 +210,6 @@ class MixtureAR(nn.Module):
         log_w, mean, log_std = self._conditionals(x)
         z = (x[..., None] - mean) * (-log_std).exp()
         return (log_w - log_std - 0.5 * (z**2 + LOG_2PI)).logsumexp(-1).sum(1)
-
-    def loss(self, x, generator=None):
-        """−mean log p(x), in nats."""
-        return -self.log_prob(x).mean()
 
     @torch.no_grad()
     def sample(self, n, generator=None):
@@ -253,7 +254,7 @@ class Coupling(nn.Module):
         return z * log_scale.exp() + shift
 
 
-class RealNVP(nn.Module):
+class RealNVP(Density):
     """log p(x) = log N(z; 0, I) + log|det ∂z/∂x| with z = f(x), f a chain of couplings and reversals.
 
     Source: Dinh et al. 2017, equations 2 and 3; ledger GEN-4.
@@ -284,10 +285,6 @@ class RealNVP(nn.Module):
         """log p(x) in nats: (B, d) -> (B,)."""
         z, log_det = self(x)
         return Gaussian(torch.zeros_like(z), 1.0).log_prob(z) + log_det
-
-    def loss(self, x, generator=None):
-        """−mean log p(x), in nats."""
-        return -self.log_prob(x).mean()
 
     @torch.no_grad()
     def sample(self, n, generator=None):
@@ -680,7 +677,7 @@ def evidence_integral(log_likelihood, dim=-1):
         log_likelihood: log p(x | z_n), (..., N) along ``dim``.
     Source: ledger LVM-1, LVM-2.
     """
-    return log_likelihood.logsumexp(dim) - math.log(log_likelihood.shape[dim])
+    return log_mean_exp(log_likelihood, dim)
 
 
 def evidence_ratio(model, x, z):

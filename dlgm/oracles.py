@@ -385,20 +385,19 @@ class NonlinearModel:
 
     def best_gaussian(self, x):
         """The Gaussian closest to p(z | x) in KL(q ‖ p(z | x)), for one x (1, 1): the best of six local searches."""
-        best = None
-        for start in torch.linspace(-2.5, 2.5, 6, dtype=torch.float64):
-            free = torch.stack([start, torch.tensor(-1.0, dtype=torch.float64)]).requires_grad_()  # mean, log std
-            search = torch.optim.LBFGS([free], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-10)
+        found = [self._search(x, start) for start in torch.linspace(-2.5, 2.5, 6, dtype=torch.float64)]
+        return max(found, key=lambda q: self.elbo(x, q).item())
 
-            def loss(free=free, search=search):
-                search.zero_grad()
-                q = Gaussian(free[0].reshape(1, 1), (2 * free[1]).exp().reshape(1, 1))
-                value = -self.elbo(x, q).sum()
-                value.backward()
-                return value
+    def _search(self, x, start):
+        """The Gaussian that a local search for the largest ELBO reaches from N(start, e⁻²)."""
+        mean, log_std = (torch.full((1, 1), v, dtype=torch.float64, requires_grad=True) for v in (start.item(), -1.0))
+        search = torch.optim.LBFGS([mean, log_std], max_iter=200, line_search_fn="strong_wolfe", tolerance_grad=1e-10)
 
-            search.step(loss)
-            q = Gaussian(free[0].detach().reshape(1, 1), (2 * free[1].detach()).exp().reshape(1, 1))
-            if best is None or self.elbo(x, q) > self.elbo(x, best):
-                best = q
-        return best
+        def loss():
+            search.zero_grad()
+            value = -self.elbo(x, Gaussian(mean, (2 * log_std).exp())).sum()
+            value.backward()
+            return value
+
+        search.step(loss)
+        return Gaussian(mean.detach(), (2 * log_std.detach()).exp())

@@ -1,6 +1,7 @@
 """Shared by all tests: a seeded generator, and closed forms in 50-digit arithmetic to hold the package against."""
 
 import mpmath as mp
+import numpy as np
 import pytest
 import torch
 
@@ -28,3 +29,8 @@ def relative_error(got, exact):
         g, e = mp.mpf(float(g)), mp.mpf(e)
         worst = max(worst, abs(g) if e == 0 else abs(g - e) / abs(e))
     return float(worst)
+
+
+def lines(ax):
+    """Label -> (x, y) of the lines drawn in a matplotlib Axes."""
+    return {line.get_label(): (np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in ax.get_lines()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import lines
 from PIL import Image
 
 from dlgm import data, notation, plots, widgets
@@ -27,10 +28,6 @@ def digit(generator):
 @pytest.fixture
 def eps(generator):
     return torch.randn(1, 6, 6, generator=generator)
-
-
-def lines(ax):
-    return {line.get_label(): (np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in ax.get_lines()}
 
 
 @pytest.mark.parametrize("t", [0, 1, 400, 1000])

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import lines
 
 from dlgm import plots, plots_elbo, plots_vae, vae, widgets
 from dlgm.elbo import Estimate
@@ -12,10 +13,6 @@ from dlgm.gaussian import Gaussian
 from dlgm.oracles import NonlinearModel
 
 SQUARE = NonlinearModel(lambda z: z**2, 0.1)
-
-
-def lines(ax):
-    return {line.get_label(): (np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in ax.get_lines()}
 
 
 # ---- lesson 02 ------------------------------------------------------------------------------------------------------

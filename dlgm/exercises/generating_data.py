@@ -8,14 +8,7 @@ import math
 import torch
 
 from .engine import Case, Exercise, Mistake, Property
-
-
-def _normal(*shape, generator, dtype=torch.float64, scale=1.0):
-    return scale * torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
-def _t(*values):
-    return torch.tensor(values, dtype=torch.float64)
+from .inputs import normal, numbers
 
 
 # ---- flow_log_prob --------------------------------------------------------------------------------------------------
@@ -29,12 +22,15 @@ def flow_log_prob(x, shift, log_scale):
 def _flow_cases(generator):
     def case(label, *shape, dtype=torch.float64):
         scales = (1.5, 1.0, 0.7)
-        return Case(label, tuple(_normal(*shape, generator=generator, dtype=dtype, scale=s) for s in scales))
+        return Case(label, tuple(normal(*shape, generator=generator, dtype=dtype, scale=s) for s in scales))
 
     return [
-        Case("one coordinate, x = 1, nothing moved or scaled", (_t([1.0]), _t([0.0]), _t([0.0]))),
-        Case("one coordinate, x = 3, shift 1, log-scale log 2 (so z = 1)", (_t([3.0]), _t([1.0]), _t([math.log(2)]))),
-        Case("two coordinates, one copied", (_t([1.0, 2.0]), _t([0.0, 1.0]), _t([0.0, -0.5]))),
+        Case("one coordinate, x = 1, nothing moved or scaled", (numbers([1.0]), numbers([0.0]), numbers([0.0]))),
+        Case(
+            "one coordinate, x = 3, shift 1, log-scale log 2 (so z = 1)",
+            (numbers([3.0]), numbers([1.0]), numbers([math.log(2)])),
+        ),
+        Case("two coordinates, one copied", (numbers([1.0, 2.0]), numbers([0.0, 1.0]), numbers([0.0, -0.5]))),
         case("shape (3, 4), random", 3, 4),
         case("shape (5, 2), random", 5, 2),
         case("shape (2, 3) in float32", 2, 3, dtype=torch.float32),
@@ -157,14 +153,14 @@ def evidence_by_sampling(log_likelihood):
 
 def _evidence_cases(generator):
     def case(label, B, N, centre, dtype=torch.float64):
-        return Case(label, (centre + _normal(B, N, generator=generator, dtype=dtype, scale=2.0),))
+        return Case(label, (centre + normal(B, N, generator=generator, dtype=dtype, scale=2.0),))
 
     return [
-        Case("p(x | z_n) = 0.5 and 0.1", (_t([0.5, 0.1]).log(),)),
-        Case("one sample", (_t([-3.0]),)),
+        Case("p(x | z_n) = 0.5 and 0.1", (numbers([0.5, 0.1]).log(),)),
+        Case("one sample", (numbers([-3.0]),)),
         case("B = 3, N = 4, random", 3, 4, -2.0),
         case("B = 2, N = 50, random", 2, 50, -5.0),
-        Case("two log-likelihoods near −1000, as pictures have", (_t([-1000.0, -1001.0]),)),
+        Case("two log-likelihoods near −1000, as pictures have", (numbers([-1000.0, -1001.0]),)),
         case("B = 3, N = 6 near −2000", 3, 6, -2000.0),
         case("B = 2, N = 5 in float32", 2, 5, -3.0, dtype=torch.float32),
     ]
@@ -261,21 +257,21 @@ def effective_sample_size(log_w):
 
 def _ess_cases(generator):
     def case(label, B, N, centre, dtype=torch.float64):
-        return Case(label, (centre + _normal(B, N, generator=generator, dtype=dtype),))
+        return Case(label, (centre + normal(B, N, generator=generator, dtype=dtype),))
 
     return [
-        Case("weights 1 and 1", (_t([0.0, 0.0]),)),
-        Case("weights 3 and 1", (_t([math.log(3), 0.0]),)),
-        Case("weights 1, 2 and 3", (_t([1.0, 2.0, 3.0]).log(),)),
+        Case("weights 1 and 1", (numbers([0.0, 0.0]),)),
+        Case("weights 3 and 1", (numbers([math.log(3), 0.0]),)),
+        Case("weights 1, 2 and 3", (numbers([1.0, 2.0, 3.0]).log(),)),
         case("B = 3, N = 5, random", 3, 5, 0.0),
         case("B = 2, N = 40, random", 2, 40, -3.0),
-        Case("two log-weights near −1000", (_t([-1000.0, -1001.0]),)),
+        Case("two log-weights near −1000", (numbers([-1000.0, -1001.0]),)),
         case("B = 2, N = 6 in float32", 2, 6, 0.0, dtype=torch.float32),
     ]
 
 
 def _scale_free(function):
-    log_w = _t([0.3, -1.0, 0.9, 0.1])
+    log_w = numbers([0.3, -1.0, 0.9, 0.1])
     values = [function(log_w + c).item() for c in (0.0, 500.0)]
     return abs(values[0] - values[1]) < 1e-9, f"ESS {values[0]:.6f}, and {values[1]:.6f} with all weights times e^500"
 
@@ -360,11 +356,11 @@ def reconstruction_error(x, x_hat):
 
 def _error_cases(generator):
     def case(label, *shape, dtype=torch.float64):
-        return Case(label, tuple(_normal(*shape, generator=generator, dtype=dtype) for _ in range(2)))
+        return Case(label, tuple(normal(*shape, generator=generator, dtype=dtype) for _ in range(2)))
 
     return [
-        Case("one example, x = (1, 2), x̂ = (1, 5)", (_t([1.0, 2.0]), _t([1.0, 5.0]))),
-        Case("two examples of two numbers", (_t([0.0, 0.0], [1.0, 1.0]), _t([2.0, 0.0], [1.0, 2.0]))),
+        Case("one example, x = (1, 2), x̂ = (1, 5)", (numbers([1.0, 2.0]), numbers([1.0, 5.0]))),
+        Case("two examples of two numbers", (numbers([0.0, 0.0], [1.0, 1.0]), numbers([2.0, 0.0], [1.0, 2.0]))),
         case("shape (3, 5), random", 3, 5),
         case("images of shape (3, 1, 4, 2)", 3, 1, 4, 2),
         case("images of shape (2, 3, 2, 2)", 2, 3, 2, 2),
@@ -375,7 +371,7 @@ def _error_cases(generator):
 def _unit_noise(function):
     generator = torch.Generator().manual_seed(3)
     x = torch.zeros(200, 1, 10, 10, dtype=torch.float64)
-    z = (function(x, _normal(*x.shape, generator=generator)).item() - 1) / math.sqrt(2 / x.numel())
+    z = (function(x, normal(*x.shape, generator=generator)).item() - 1) / math.sqrt(2 / x.numel())
     return abs(z) < 5, f"z = {z:.1f}; beyond 5 by chance once in two million"
 
 

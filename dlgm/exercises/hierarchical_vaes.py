@@ -11,12 +11,9 @@ import math
 import torch
 
 from .engine import Case, Exercise, Mistake, Property
+from .inputs import normal
 
 F64 = torch.float64
-
-
-def _normal(generator, *shape):
-    return torch.randn(shape, generator=generator, dtype=F64)
 
 
 def _number(value):
@@ -36,7 +33,7 @@ def chain_marginal(A1, A2, v1, v2):
 
 def _marginal_cases(generator):
     def case(label, d0, d1, d2, v1, v2):
-        maps = _normal(generator, d0, d1), _normal(generator, d1, d2)
+        maps = normal(d0, d1, generator=generator), normal(d1, d2, generator=generator)
         return Case(label, (*maps, _number(v1), _number(v2)))
 
     return [
@@ -182,8 +179,8 @@ def hierarchy_log_joint(x, z1, z2, A1, A2, v1, v2):
 
 def _joint_cases(generator):
     def case(label, B, d0, d1, d2, v1, v2):
-        levels = [_normal(generator, B, d) for d in (d0, d1, d2)]
-        maps = _normal(generator, d0, d1), _normal(generator, d1, d2)
+        levels = [normal(B, d, generator=generator) for d in (d0, d1, d2)]
+        maps = normal(d0, d1, generator=generator), normal(d1, d2, generator=generator)
         return Case(label, (*levels, *maps, _number(v1), _number(v2)))
 
     small = [_row(3.0), _row(1.0), _row(0.5), _row(2.0), _row(4.0), _number(0.5), _number(0.25)]
@@ -347,9 +344,9 @@ def sample_q(x, K1, K2, s1, s2, eps1, eps2):
 
 def _sample_cases(generator):
     def case(label, B, d0, d1, d2, s1, s2):
-        maps = _normal(generator, d1, d0), _normal(generator, d2, d1)
-        noise = _normal(generator, B, d1), _normal(generator, B, d2)
-        return Case(label, (_normal(generator, B, d0), *maps, _number(s1), _number(s2), *noise))
+        maps = normal(d1, d0, generator=generator), normal(d2, d1, generator=generator)
+        noise = normal(B, d1, generator=generator), normal(B, d2, generator=generator)
+        return Case(label, (normal(B, d0, generator=generator), *maps, _number(s1), _number(s2), *noise))
 
     first = (_row(1.0), _row(2.0), _row(3.0), _number(0.25), _number(0.16), _row(1.0), _row(-1.0))
     return [
@@ -364,7 +361,7 @@ def _sample_cases(generator):
 def _spreads(function):
     """Var(z_2 | x) = K_2 s_1 K_2ᵀ + s_2 for one number a level, over many draws."""
     generator, n = torch.Generator().manual_seed(3), 40_000
-    eps1, eps2 = _normal(generator, n, 1), _normal(generator, n, 1)
+    eps1, eps2 = normal(n, 1, generator=generator), normal(n, 1, generator=generator)
     z2 = function(torch.ones(n, 1, dtype=F64), _row(2.0), _row(3.0), _number(0.25), _number(0.5), eps1, eps2)[1]
     z = (z2.var().item() / 2.75 - 1) / math.sqrt(2 / n)
     return abs(z) < 5, f"z = {z:.1f}; beyond 5 by chance once in two million"
@@ -476,7 +473,7 @@ def level_terms(log_p, log_q):
 
 def _terms_cases(generator):
     def case(label, B, K, T):
-        return Case(label, (_normal(generator, B, K, T + 1) - 2, _normal(generator, B, K, T) - 1))
+        return Case(label, (normal(B, K, T + 1, generator=generator) - 2, normal(B, K, T, generator=generator) - 1))
 
     return [
         Case(

@@ -9,6 +9,7 @@ import torch
 
 from ..tensors import expand
 from .engine import Case, Exercise, Mistake, Property
+from .inputs import normal
 
 T4 = torch.tensor([0.1, 0.25, 0.4, 0.6], dtype=torch.float64)
 
@@ -19,10 +20,6 @@ def _betas(n, generator):
 
 def _table(betas):
     return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
-
-
-def _normal(shape, generator, dtype=torch.float64):
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 # ---- alpha_bar ------------------------------------------------------------------------------------------------------
@@ -115,7 +112,7 @@ def q_sample(alpha_bar, x0, t, eps):
 def _q_sample_cases(generator):
     def case(label, t, *shape, table=None, dtype=torch.float64):
         shape = (len(t), *shape)
-        x0, eps = (_normal(shape, generator, dtype) for _ in range(2))
+        x0, eps = (normal(*shape, generator=generator, dtype=dtype) for _ in range(2))
         return Case(label, (_table(T4) if table is None else table, x0, torch.tensor(t), eps))
 
     long = _table(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
@@ -132,7 +129,7 @@ def _q_sample_cases(generator):
 
 def _keeps_the_variance(function):
     generator, n = torch.Generator().manual_seed(2), 40_000
-    x0, eps = (_normal((n,), generator) for _ in range(2))
+    x0, eps = (normal(n, generator=generator) for _ in range(2))
     z = (function(_table(T4), x0, torch.full((n,), 2), eps).var().item() - 1) / math.sqrt(2 / n)
     return abs(z) < 5, f"z = {z:.1f}; beyond 5 by chance once in two million"
 
@@ -276,7 +273,7 @@ def q_transition(alpha_bar, x_s, s, t):
 
 def _transition_cases(generator):
     def case(label, s, t, *shape, table=None):
-        x = _normal((len(s), *shape), generator)
+        x = normal(len(s), *shape, generator=generator)
         return Case(label, (_table(T4) if table is None else table, x, torch.tensor(s), torch.tensor(t)))
 
     long = _table(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))

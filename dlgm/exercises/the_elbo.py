@@ -8,14 +8,7 @@ import math
 import torch
 
 from .engine import Case, Exercise, Mistake, Property
-
-
-def _t(*values):
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _normal(*shape, generator, dtype=torch.float64):
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+from .inputs import normal, numbers
 
 
 # ---- elbo_estimate --------------------------------------------------------------------------------------------------
@@ -26,12 +19,15 @@ def elbo_estimate(log_joint, log_q):
 
 def _estimate_cases(generator):
     def case(B, n, dtype=torch.float64):
-        log_joint, log_q = (_normal(B, n, generator=generator, dtype=dtype) for _ in range(2))
+        log_joint, log_q = (normal(B, n, generator=generator, dtype=dtype) for _ in range(2))
         return Case(f"B = {B}, n = {n}" + (" in float32" if dtype is torch.float32 else ""), (log_joint - 3, log_q))
 
     return [
-        Case("one example, two draws, log p(x, z) = (-3, -1), log q = (-1, -1)", (_t([-3.0, -1.0]), _t([-1.0, -1.0]))),
-        Case("one example, three draws with equal weights", (_t([-3.0, -2.0, -1.0]), _t([-2.0, -1.0, 0.0]))),
+        Case(
+            "one example, two draws, log p(x, z) = (-3, -1), log q = (-1, -1)",
+            (numbers([-3.0, -1.0]), numbers([-1.0, -1.0])),
+        ),
+        Case("one example, three draws with equal weights", (numbers([-3.0, -2.0, -1.0]), numbers([-2.0, -1.0, 0.0]))),
         case(3, 4),
         case(5, 2),
         case(4, 4),
@@ -150,13 +146,13 @@ def gaussian_kl(m1, v1, m2, v2):
 
 def _kl_cases(generator):
     def case(B, D, dtype=torch.float64):
-        m1, a, m2, b = (_normal(B, D, generator=generator, dtype=dtype) for _ in range(4))
+        m1, a, m2, b = (normal(B, D, generator=generator, dtype=dtype) for _ in range(4))
         return Case(f"shape ({B}, {D})" + (" in float32" if dtype is torch.float32 else ""), (m1, a.exp(), m2, b.exp()))
 
     return [
-        Case("means 1 and 0, variances 1", (_t([1.0]), _t([1.0]), _t([0.0]), _t([1.0]))),
-        Case("means 0, variances 1 and 4", (_t([0.0]), _t([1.0]), _t([0.0]), _t([4.0]))),
-        Case("means 2 and 0, variances 1 and 4", (_t([2.0]), _t([1.0]), _t([0.0]), _t([4.0]))),
+        Case("means 1 and 0, variances 1", (numbers([1.0]), numbers([1.0]), numbers([0.0]), numbers([1.0]))),
+        Case("means 0, variances 1 and 4", (numbers([0.0]), numbers([1.0]), numbers([0.0]), numbers([4.0]))),
+        Case("means 2 and 0, variances 1 and 4", (numbers([2.0]), numbers([1.0]), numbers([0.0]), numbers([4.0]))),
         case(3, 2),
         case(2, 3),
         case(4, 4),
@@ -165,14 +161,14 @@ def _kl_cases(generator):
 
 
 def _zero_with_itself(function):
-    m, v = _t([0.3, -2.0]), _t([0.5, 3.0])
+    m, v = numbers([0.3, -2.0]), numbers([0.5, 3.0])
     value = function(m, v, m, v).abs().max().item()
     return value < 1e-14, f"KL(p ‖ p) = {value:g}"
 
 
 def _never_negative(function):
     generator = torch.Generator().manual_seed(4)
-    m1, a, m2, b = (_normal(500, 2, generator=generator) for _ in range(4))
+    m1, a, m2, b = (normal(500, 2, generator=generator) for _ in range(4))
     low = function(m1, a.exp(), m2, b.exp()).min().item()
     return low >= 0, f"smallest of 500 random pairs {low:.3g}"
 
@@ -296,10 +292,10 @@ def ppca_posterior(W, b, noise_var, x):
 
 def _posterior_cases(generator):
     def case(D, d, noise_var, B):
-        W, b, x = (_normal(*shape, generator=generator) for shape in ((D, d), (D,), (B, D)))
+        W, b, x = (normal(*shape, generator=generator) for shape in ((D, d), (D,), (B, D)))
         return Case(f"D = {D}, d = {d}, s² = {noise_var}, B = {B}", (W, b, noise_var, x))
 
-    one = (_t([2.0]), _t(1.0), 0.5, _t([4.0]))
+    one = (numbers([2.0]), numbers(1.0), 0.5, numbers([4.0]))
     return [
         Case("D = d = 1, W = 2, b = 1, s² = 0.5, x = 4", one),
         Case("D = d = 1, W = 2, b = 1, s² = 3, x = 4", (*one[:2], 3.0, one[3])),
@@ -316,9 +312,9 @@ def _inverse(W, noise_var, extra=1.0):
 
 def _bayes_rule_holds(function):
     """log p(z) + log p(x | z) − log p(z | x) must be the same number for every z."""
-    W, b, s2, x = _t([1.0, 0.5], [-0.3, 2.0], [0.7, 0.1]), _t(0.1, 0.2, -0.4), 0.6, _t([1.0, -2.0, 0.5])
+    W, b, s2, x = numbers([1.0, 0.5], [-0.3, 2.0], [0.7, 0.1]), numbers(0.1, 0.2, -0.4), 0.6, numbers([1.0, -2.0, 0.5])
     mean, cov = function(W, b, s2, x)
-    z = _t([0.0, 0.0], [1.0, -1.0], [2.0, 0.5])
+    z = numbers([0.0, 0.0], [1.0, -1.0], [2.0, 0.5])
     log_joint = -0.5 * (z.square().sum(1) + (x - z @ W.T - b).square().sum(1) / s2)
     offset = z - mean
     spread = (log_joint + 0.5 * (offset @ torch.linalg.inv(cov) * offset).sum(1)).std().item()
@@ -408,23 +404,23 @@ def iwae_bound(log_w):
 def _iwae_cases(generator):
     def case(B, K, shift=0.0, dtype=torch.float64):
         label = f"B = {B}, K = {K}" + (f", weights near e^{shift:g}" if shift else "")
-        return Case(label, (2 * _normal(B, K, generator=generator, dtype=dtype) + shift,))
+        return Case(label, (2 * normal(B, K, generator=generator, dtype=dtype) + shift,))
 
     return [
-        Case("K = 2, weights 1 and 3", (_t([1.0, 3.0]).log(),)),
-        Case("K = 1, weight e⁻²", (_t([-2.0]),)),
+        Case("K = 2, weights 1 and 3", (numbers([1.0, 3.0]).log(),)),
+        Case("K = 1, weight e⁻²", (numbers([-2.0]),)),
         case(3, 5),
         case(5, 3),
         case(4, 4),
         case(2, 7, dtype=torch.float32),
         case(2, 4, -1200.0),
         case(2, 4, 900.0),
-        Case("two examples whose weights differ by e^1000", (_t([0.0, 1.0], [-1000.0, -1001.0]),)),
+        Case("two examples whose weights differ by e^1000", (numbers([0.0, 1.0], [-1000.0, -1001.0]),)),
     ]
 
 
 def _at_least_the_mean(function):
-    log_w = 3 * _normal(200, 8, generator=torch.Generator().manual_seed(5))
+    log_w = 3 * normal(200, 8, generator=torch.Generator().manual_seed(5))
     low = (function(log_w) - log_w.mean(1)).min().item()
     return low >= 0, f"smallest lead over the mean of log w, 200 groups: {low:.3g}"
 

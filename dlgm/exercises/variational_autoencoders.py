@@ -8,14 +8,7 @@ import math
 import torch
 
 from .engine import Case, Exercise, Mistake, Property
-
-
-def _normal(*shape, generator, dtype=torch.float64, scale=1.0):
-    return scale * torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
-def _t(*values):
-    return torch.tensor(values, dtype=torch.float64)
+from .inputs import normal, numbers
 
 
 # ---- standard_kl ----------------------------------------------------------------------------------------------------
@@ -25,12 +18,12 @@ def standard_kl(mean, logvar):
 
 def _kl_cases(generator):
     def case(label, *shape, dtype=torch.float64):
-        return Case(label, tuple(_normal(*shape, generator=generator, dtype=dtype) for _ in range(2)))
+        return Case(label, tuple(normal(*shape, generator=generator, dtype=dtype) for _ in range(2)))
 
     return [
-        Case("one coordinate, mean 1, variance 1", (_t([1.0]), _t([0.0]))),
-        Case("one coordinate, mean 0, log-variance 2", (_t([0.0]), _t([2.0]))),
-        Case("two coordinates, means (1, -2), log-variances (0, 1)", (_t([1.0, -2.0]), _t([0.0, 1.0]))),
+        Case("one coordinate, mean 1, variance 1", (numbers([1.0]), numbers([0.0]))),
+        Case("one coordinate, mean 0, log-variance 2", (numbers([0.0]), numbers([2.0]))),
+        Case("two coordinates, means (1, -2), log-variances (0, 1)", (numbers([1.0, -2.0]), numbers([0.0, 1.0]))),
         case("mean and logvar of shape (3, 4), random", 3, 4),
         case("mean and logvar of shape (4, 2), random", 4, 2),
         case("shape (2, 3) in float32", 2, 3, dtype=torch.float32),
@@ -145,12 +138,12 @@ def elbo_from_samples(log_likelihood, kl):
 def _elbo_cases(generator):
     def case(B, L, dtype=torch.float64):
         label = f"B = {B}, L = {L}" + (" in float32" if dtype is torch.float32 else "")
-        ll = -5 + _normal(B, L, generator=generator, dtype=dtype)
-        return Case(label, (ll, 0.5 + _normal(B, generator=generator, dtype=dtype).abs()))
+        ll = -5 + normal(B, L, generator=generator, dtype=dtype)
+        return Case(label, (ll, 0.5 + normal(B, generator=generator, dtype=dtype).abs()))
 
     return [
-        Case("B = 1, L = 1, log-likelihood -3, KL 1", (_t([-3.0]), _t(1.0))),
-        Case("B = 1, L = 2, log-likelihoods (-3, -5), KL 1", (_t([-3.0, -5.0]), _t(1.0))),
+        Case("B = 1, L = 1, log-likelihood -3, KL 1", (numbers([-3.0]), numbers(1.0))),
+        Case("B = 1, L = 2, log-likelihoods (-3, -5), KL 1", (numbers([-3.0, -5.0]), numbers(1.0))),
         case(2, 3),
         case(3, 5),
         case(4, 4),
@@ -159,7 +152,7 @@ def _elbo_cases(generator):
 
 
 def _more_draws_same_bound(function):
-    ll, kl = _t([-3.0, -5.0], [-4.0, -4.5]), _t(1.0, 0.5)
+    ll, kl = numbers([-3.0, -5.0], [-4.0, -4.5]), numbers(1.0, 0.5)
     gap = (function(torch.cat([ll, ll], 1), kl) - function(ll, kl)).abs().max().item()
     return gap < 1e-12, f"difference {gap:.0e}"
 
@@ -253,11 +246,13 @@ def reparameterize(mean, logvar, eps):
 
 def _reparameterize_cases(generator):
     def case(label, *shape, dtype=torch.float64):
-        return Case(label, tuple(_normal(*shape, generator=generator, dtype=dtype) for _ in range(3)))
+        return Case(label, tuple(normal(*shape, generator=generator, dtype=dtype) for _ in range(3)))
 
     return [
-        Case("one number: mean 1, log-variance log 4, eps 0.5", (_t([1.0]), _t([math.log(4)]), _t([0.5]))),
-        Case("one number: mean 0, log-variance 0, eps -1", (_t([0.0]), _t([0.0]), _t([-1.0]))),
+        Case(
+            "one number: mean 1, log-variance log 4, eps 0.5", (numbers([1.0]), numbers([math.log(4)]), numbers([0.5]))
+        ),
+        Case("one number: mean 0, log-variance 0, eps -1", (numbers([0.0]), numbers([0.0]), numbers([-1.0]))),
         case("shape (3, 2), random", 3, 2),
         case("shape (4, 5), random", 4, 5),
         case("feature maps of shape (2, 3, 2, 2)", 2, 3, 2, 2),
@@ -266,8 +261,8 @@ def _reparameterize_cases(generator):
 
 
 def _lets_gradients_through(function):
-    mean, logvar = _t([0.3, -0.2]).requires_grad_(), _t([0.4, -1.0]).requires_grad_()
-    eps = _t([0.7, -1.3])
+    mean, logvar = numbers([0.3, -0.2]).requires_grad_(), numbers([0.4, -1.0]).requires_grad_()
+    eps = numbers([0.7, -1.3])
     z = function(mean, logvar, eps)
     if not z.requires_grad:
         return (
@@ -391,13 +386,13 @@ def score_function_gradient(values, logvar, eps):
 def _score_cases(generator):
     def case(L, d, dtype=torch.float64):
         label = f"L = {L}, d = {d}, random" + (" in float32" if dtype is torch.float32 else "")
-        values = 1 + _normal(L, generator=generator, dtype=dtype)
-        rest = _normal(d, generator=generator, dtype=dtype), _normal(L, d, generator=generator, dtype=dtype)
+        values = 1 + normal(L, generator=generator, dtype=dtype)
+        rest = normal(d, generator=generator, dtype=dtype), normal(L, d, generator=generator, dtype=dtype)
         return Case(label, (values, *rest))
 
     return [
-        Case("L = 1, d = 1: f = 3, log-variance log 4, eps 2", (_t(3.0), _t(math.log(4)), _t([2.0]))),
-        Case("L = 2, d = 1: f = (1, 3), log-variance 0", (_t(1.0, 3.0), _t(0.0), _t([0.5], [-1.0]))),
+        Case("L = 1, d = 1: f = 3, log-variance log 4, eps 2", (numbers(3.0), numbers(math.log(4)), numbers([2.0]))),
+        Case("L = 2, d = 1: f = (1, 3), log-variance 0", (numbers(1.0, 3.0), numbers(0.0), numbers([0.5], [-1.0]))),
         case(3, 2),
         case(5, 4),
         case(4, 4),
@@ -407,8 +402,8 @@ def _score_cases(generator):
 
 def _agrees_with_theory(function):
     n = 40_000
-    mean, logvar = _t(0.5), _t(-0.4)
-    eps = _normal(n, 1, generator=torch.Generator().manual_seed(3))
+    mean, logvar = numbers(0.5), numbers(-0.4)
+    eps = normal(n, 1, generator=torch.Generator().manual_seed(3))
     values = (mean + (0.5 * logvar).exp() * eps)[:, 0] ** 2
     got = torch.cat(list(function(values, logvar, eps)))
     draws = values[:, None] * torch.cat([eps / (0.5 * logvar).exp(), 0.5 * (eps**2 - 1)], 1)
@@ -530,22 +525,22 @@ def bernoulli_log_likelihood(logits, x):
 def _bernoulli_cases(generator):
     def case(label, *shape, dtype=torch.float64):
         x = (torch.rand(shape, generator=generator, dtype=torch.float64) < 0.5).to(dtype)
-        return Case(label, (_normal(*shape, generator=generator, dtype=dtype, scale=2.0), x))
+        return Case(label, (normal(*shape, generator=generator, dtype=dtype, scale=2.0), x))
 
     return [
-        Case("one pixel, logit 0, x = 1", (_t([0.0]), _t([1.0]))),
-        Case("two pixels, logits (2, -1), x = (1, 0)", (_t([2.0, -1.0]), _t([1.0, 0.0]))),
+        Case("one pixel, logit 0, x = 1", (numbers([0.0]), numbers([1.0]))),
+        Case("two pixels, logits (2, -1), x = (1, 0)", (numbers([2.0, -1.0]), numbers([1.0, 0.0]))),
         case("shape (3, 4), random", 3, 4),
         case("images of shape (2, 1, 3, 3), random", 2, 1, 3, 3),
         case("images of shape (3, 1, 2, 2) in float32", 3, 1, 2, 2, dtype=torch.float32),
-        Case("a confident mistake: logit 1000, x = 0", (_t([1000.0]), _t([0.0]))),
-        Case("a confident mistake the other way: logit -1000, x = 1", (_t([-1000.0, 0.5]), _t([1.0, 1.0]))),
+        Case("a confident mistake: logit 1000, x = 0", (numbers([1000.0]), numbers([0.0]))),
+        Case("a confident mistake the other way: logit -1000, x = 1", (numbers([-1000.0, 0.5]), numbers([1.0, 1.0]))),
     ]
 
 
 def _sums_to_one(function):
-    logits = _t([0.7, -1.2, 2.0])
-    images = torch.cartesian_prod(*[_t(0.0, 1.0)] * 3)
+    logits = numbers([0.7, -1.2, 2.0])
+    images = torch.cartesian_prod(*[numbers(0.0, 1.0)] * 3)
     total = function(logits.expand(8, 3).clone(), images).exp().sum().item()
     return abs(total - 1) < 1e-12, f"sum of the 8 probabilities − 1 = {total - 1:.0e}"
 
@@ -662,12 +657,12 @@ def gaussian_log_likelihood(mean, log_variance, x):
 
 def _gaussian_cases(generator):
     def case(label, *shape, dtype=torch.float64):
-        mean, x = (_normal(*shape, generator=generator, dtype=dtype) for _ in range(2))
-        return Case(label, (mean, _normal(generator=generator, dtype=dtype), x))
+        mean, x = (normal(*shape, generator=generator, dtype=dtype) for _ in range(2))
+        return Case(label, (mean, normal(generator=generator, dtype=dtype), x))
 
     return [
-        Case("one pixel, mean 0, σ² = 1, x = 1", (_t([0.0]), torch.tensor(0.0).double(), _t([1.0]))),
-        Case("one pixel, mean 0, σ² = 4, x = 2", (_t([0.0]), torch.tensor(4.0).double().log(), _t([2.0]))),
+        Case("one pixel, mean 0, σ² = 1, x = 1", (numbers([0.0]), torch.tensor(0.0).double(), numbers([1.0]))),
+        Case("one pixel, mean 0, σ² = 4, x = 2", (numbers([0.0]), torch.tensor(4.0).double().log(), numbers([2.0]))),
         case("shape (3, 4), random", 3, 4),
         case("images of shape (2, 1, 3, 3), random", 2, 1, 3, 3),
         case("images of shape (3, 1, 2, 2) in float32", 3, 1, 2, 2, dtype=torch.float32),
