@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from .gaussian import Gaussian
+from .losses import reverse_step, reverse_variances
 from .nets import mlp
-from .process import q_posterior, q_transition
+from .process import q_transition
 from .vae import Likelihood, gaussian_from
 
 
@@ -152,9 +153,6 @@ class HVAE(nn.Module, Hierarchy):
         self.likelihood.validate(x)
 
 
-VARIANCES = ("beta", "posterior")
-
-
 def diffusion(denoiser, shape, variance="beta", device=None):
     """A diffusion model as a Hierarchy: latents as large as the data, an inference chain without parameters.
 
@@ -170,20 +168,14 @@ def diffusion(denoiser, shape, variance="beta", device=None):
         ValueError: an unknown variance.
     Source: Luo 2022, section 3; ledger VDM-1, VDM-2.
     """
-    if variance not in VARIANCES:
-        raise ValueError(f"unknown variance {variance!r}; known: {', '.join(VARIANCES)}")
     schedule = denoiser.schedule
+    reverse_variances(schedule, variance)  # refuses an unknown one now, not in the middle of a walk
 
     def up(t):
         return lambda z: q_transition(schedule, z, t - 1, t)
 
     def down(t):
-        def kernel(z):
-            posterior = q_posterior(schedule, z, denoiser(z, t).x0, t - 1, t)
-            var = schedule.beta[t] if variance == "beta" or t == 1 else posterior.var
-            return Gaussian(posterior.mean, var)
-
-        return kernel
+        return lambda z: reverse_step(denoiser, z, t, variance)
 
     times = range(1, schedule.T + 1)
     return Hierarchy(

@@ -21,9 +21,10 @@ from . import vae
 from .denoiser import Denoiser
 from .elbo import estimate, log_mean_exp
 from .gaussian import Gaussian
+from .losses import vlb_terms
 from .nets import mlp
 from .oracles import GaussianMixture
-from .process import posterior_coefficients, q_sample
+from .process import q_sample
 from .samplers import DDPM, sample
 from .schedules import DiscreteSchedule, time_grid
 from .tensors import randn_like, same_shape
@@ -485,20 +486,9 @@ class Diffusion(nn.Module):
     def bound(self, x, generator=None):
         """The variational bound on log p(x), one draw of x_t at every t, in nats: (B, d) -> (B,).
 
-        Step t > 1 costs KL = c_0² ‖x_0 − x̂_0‖² / 2v; step 1 gives log N(x_0; x̂_0, β_1 I); x_T costs its KL to N(0, I).
         Lesson 07 derives it.
         """
-        start = Gaussian(self.schedule.signal(self.schedule.T) * x, float(self.schedule.noise(self.schedule.T)) ** 2)
-        total = -start.kl(Gaussian(torch.zeros_like(x), 1.0))
-        for t in range(1, self.schedule.T + 1):
-            x_t = q_sample(self.schedule, x, t, randn_like(x, generator))
-            x0 = self.denoiser(x_t, t).x0
-            if t == 1:
-                total = total + Gaussian(x0, float(self.schedule.beta[1])).log_prob(x)
-            else:
-                c_0, _, v = posterior_coefficients(self.schedule, t - 1, t)
-                total = total - (x - x0).square().sum(1) * float(c_0**2 / (2 * v))
-        return total
+        return -vlb_terms(self.denoiser, x, generator, decoder="gaussian").total
 
     def sample(self, n, generator=None):
         """n draws, T passes: (n, d)."""

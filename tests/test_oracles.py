@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from dlgm.oracles import EmpiricalData, GaussianMixture
-from dlgm.schedules import VE, VPLinear, linear_beta
+from dlgm.oracles import DiscreteChain, EmpiricalData, GaussianMixture
+from dlgm.process import q_transition
+from dlgm.schedules import VE, DiscreteSchedule, VPLinear, linear_beta
 
 FULL = GaussianMixture(
     [0.2, 0.5, 0.3],
@@ -199,3 +200,108 @@ def test_wrong_event_shape_integers_and_empty_batches():
         4,
     )
     assert SCALAR.score(torch.zeros(2)).dtype == SCALAR.log_prob(torch.zeros(2)).dtype == torch.float32
+
+
+def test_rev_2_the_exact_reverse_step_is_bayes_on_a_grid():
+    """q(x_s | x_t) ∝ q(x_s) q(x_t | x_s), by quadrature in one dimension, for steps of one and of several."""
+    mixture = GaussianMixture([0.3, 0.7], [[-1.0], [0.8]], [[0.02], [0.1]])
+    schedule = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])
+    grid = torch.linspace(-8, 8, 20_001, dtype=torch.float64)[:, None]
+    for s, t, at in ((0, 1, -0.3), (2, 3, 0.9), (1, 4, 6.0)):
+        x_t = torch.tensor([[at]], dtype=torch.float64)
+        log_joint = mixture.diffuse(schedule, s).log_prob(grid)
+        log_joint = log_joint + q_transition(schedule, grid, s, t).log_prob(x_t.expand_as(grid))
+        want = log_joint - log_joint.logsumexp(0) - torch.log(grid[1] - grid[0])
+        got = mixture.reverse(schedule, x_t, s, t)
+        torch.testing.assert_close(got.log_prob(grid), want, rtol=1e-9, atol=1e-9)  # the sum is exact to rounding
+        if s == 0:
+            torch.testing.assert_close(got.moments()[0], mixture.posterior_mean(schedule, x_t, t)[0])
+
+
+def test_the_reverse_step_of_correlated_data_has_the_conditional_moments_of_a_joint_gaussian():
+    cov = torch.tensor([[0.5, 0.3], [0.3, 0.4]], dtype=torch.float64)
+    mixture = GaussianMixture([1.0], [[0.4, -0.2]], cov[None])
+    schedule, x_t = linear_beta(100), torch.tensor([[0.7, 0.1]], dtype=torch.float64)
+    got = mixture.reverse(schedule, x_t, 30, 60)
+    earlier = mixture.diffuse(schedule, 30)
+    step = q_transition(schedule, earlier.means, 30, 60)
+    a, S = schedule.signal(60) / schedule.signal(30), earlier.covs[0]
+    gain = a * S @ torch.linalg.inv(a**2 * S + step.var.max() * torch.eye(2, dtype=torch.float64))
+    torch.testing.assert_close(got.means[0], earlier.means[0] + gain @ (x_t[0] - step.mean[0]))
+    torch.testing.assert_close(got.covs[0], S - gain @ (a * S))
+    with pytest.raises(ValueError, match="one x_t at a time"):
+        mixture.reverse(schedule, x_t.expand(2, 2), 30, 60)
+    with pytest.raises(ValueError, match="s < t"):
+        mixture.reverse(schedule, x_t, 60, 30)
+
+
+def test_post_6_both_variances_are_exact_for_some_data():
+    """Reverse variance β_t for N(0, 1) data, β̃_t for a point mass (the limit of a small variance)."""
+    schedule, x_t = linear_beta(1000), torch.zeros(1, 1, dtype=torch.float64)
+    for t in (2, 400, 1000):
+        unit = GaussianMixture([1.0], [[0.0]], [[1.0]]).reverse(schedule, x_t, t - 1, t)
+        point = GaussianMixture([1.0], [[0.0]], [[1e-14]]).reverse(schedule, x_t, t - 1, t)
+        torch.testing.assert_close(unit._vars[0, 0], schedule.beta[t], rtol=1e-12, atol=0)
+        torch.testing.assert_close(point._vars[0, 0], schedule.posterior_variance[t], rtol=1e-8, atol=0)
+
+
+def test_non_gaussianity_is_zero_for_a_gaussian_and_falls_with_the_step():
+    assert GaussianMixture([1.0], [[2.0]], [[0.3]]).non_gaussianity() < 1e-12
+    apart = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [[1e-4], [1e-4]])
+    # two far, narrow halves against N(0, 1): the halves hold 1 where the Gaussian holds 4 · 0.01 · φ(1) · about 2
+    assert 0.9 < apart.non_gaussianity(200_001) < 1
+    half = GaussianMixture([0.5, 0.5], [[-1.0], [1.0]], [[0.05], [0.05]])
+    x_t = torch.zeros(1, 1, dtype=torch.float64)
+    gaps = [half.reverse(DiscreteSchedule([0.3, b]), x_t, 1, 2).non_gaussianity() for b in (0.5, 0.1, 0.01, 0.001)]
+    assert all(a > 2 * b for a, b in zip(gaps, gaps[1:], strict=False))
+    with pytest.raises(ValueError, match="one number each"):
+        GaussianMixture([1.0], [[0.0, 0.0]], [[1.0, 1.0]]).non_gaussianity()
+
+
+def test_moments_of_a_mixture():
+    covs = torch.tensor([[[0.5, 0.2], [0.2, 0.3]], [[0.1, 0.0], [0.0, 0.4]]])
+    mixture = GaussianMixture([1.0, 3.0], [[1.0, 0.0], [-1.0, 2.0]], covs)
+    x = mixture.sample(200_000, torch.Generator().manual_seed(0)).double()
+    mean, cov = mixture.moments()
+    torch.testing.assert_close(x.mean(0), mean, rtol=0, atol=0.012)  # 5 standard errors of 1/√200,000
+    torch.testing.assert_close(torch.cov(x.T), cov, rtol=0, atol=0.02)
+
+
+def chain():
+    p_0 = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
+    flip = lambda p: (1 - p) * torch.eye(3, dtype=torch.float64) + p / 3  # noqa: E731
+    return DiscreteChain(p_0, [flip(0.2), flip(0.5), flip(0.7)])
+
+
+def test_rev_1_the_reverse_chain_has_the_same_joint_and_is_markov():
+    c = chain()
+    joint, q, reverse = c.joint(), c.marginals(), c.reverse()
+    backwards = q[3]
+    for kernel in reversed(reverse):  # x_3, then x_2 | x_3, x_1 | x_2, x_0 | x_1
+        backwards = backwards[..., None] * kernel
+    torch.testing.assert_close(backwards.permute(3, 2, 1, 0), joint)
+    for t, kernel in enumerate(reverse):
+        torch.testing.assert_close(kernel.sum(1), torch.ones(3, dtype=torch.float64))
+        torch.testing.assert_close(q[t + 1] @ kernel, q[t])
+    # x_0 and x_2 are independent given x_1: the joint of the three factorises
+    three = joint.sum(3)
+    given = three / three.sum((0, 2), keepdim=True)
+    torch.testing.assert_close(given, given.sum(2, keepdim=True) * given.sum(0, keepdim=True))
+
+
+def test_e04_the_ratio_as_printed_is_the_forward_kernel():
+    """004 divides the marginal of (x_{t−1}, x_t) by that of x_{t−1}: q(x_t | x_{t−1})."""
+    rows = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.3, 0.3, 0.4]])
+    c, t = DiscreteChain([0.5, 0.3, 0.2], [rows.double()] * 3), 2
+    pair = c.joint().sum((0, 3))
+    printed = pair / pair.sum(1, keepdim=True)
+    torch.testing.assert_close(printed, c.kernels[t - 1])
+    assert (printed.sum(0) - 1).abs().max() > 0.09  # columns of x_t: no law of x_{t−1}
+    torch.testing.assert_close((pair / pair.sum(0, keepdim=True)).T, c.reverse()[t - 1])
+
+
+def test_a_discrete_chain_refuses_what_is_no_probability():
+    with pytest.raises(ValueError, match="expected p_0"):
+        DiscreteChain([0.5, 0.5], [torch.eye(3)])
+    with pytest.raises(ValueError, match="sum to 1"):
+        DiscreteChain([0.5, 0.6], [torch.eye(2)])
