@@ -1,11 +1,11 @@
-"""The radial power spectrum against signals whose spectrum is known. Ledger SCHED-3."""
+"""The power spectrum of known signals; the Fréchet distance in closed form. Ledger SCHED-3, NUM-2."""
 
 import math
 
 import pytest
 import torch
 
-from dlgm.metrics import radial_power_spectrum
+from dlgm.metrics import frechet_distance, frechet_gaussians, radial_power_spectrum
 
 
 def test_white_noise_is_flat_at_its_variance(generator):
@@ -41,3 +41,35 @@ def test_errors():
     for shape in ((1, 1, 4, 4), (3, 1, 4, 5), (3, 4, 4)):
         with pytest.raises(ValueError, match="square images"):
             radial_power_spectrum(torch.zeros(shape))
+
+
+def test_num_2_frechet_distance_of_gaussians():
+    """Closed forms: commuting covariances give ‖Δm‖² + Σ (√λ_a − √λ_b)²; any two agree with SciPy-free matrix roots."""
+    g = torch.Generator().manual_seed(0)
+    q, _ = torch.linalg.qr(torch.randn(4, 4, generator=g, dtype=torch.float64))
+    a, b = torch.tensor([1.0, 4.0, 0.0, 9.0]).double(), torch.tensor([4.0, 1.0, 1.0, 9.0]).double()
+    mean = torch.tensor([1.0, 0.0, -2.0, 0.0]).double()
+    got = frechet_gaussians(mean, q @ torch.diag(a) @ q.T, 0 * mean, q @ torch.diag(b) @ q.T)
+    assert abs(got - (5 + 1 + 1 + 1)) < 1e-6  # an eigenvalue 0 ± 1e-15 has a root of up to 3e-8
+    A, B = (
+        (lambda r: r @ r.T)(torch.randn(3, 3, generator=g).double()),
+        (lambda r: r @ r.T)(torch.randn(3, 3, generator=g).double()),
+    )
+    values = torch.linalg.eigvals(A @ B)  # of the product, real and positive up to rounding
+    want = (A.trace() + B.trace() - 2 * values.real.clamp(min=0).sqrt().sum()).item()
+    zero = torch.zeros(3)
+    assert abs(frechet_gaussians(zero, A, zero, B) - want) < 1e-6
+    assert abs(frechet_gaussians(zero, A, zero, A)) < 1e-6
+    with pytest.raises(ValueError, match="of one F"):
+        frechet_gaussians(zero, A, torch.zeros(2), A)
+
+
+def test_frechet_distance_of_samples_and_its_bias():
+    g = torch.Generator().manual_seed(0)
+    draw = lambda n, shift=0.0: torch.randn(n, 3, generator=g) + shift  # noqa: E731
+    big = frechet_distance(draw(100_000), draw(100_000, 2.0))
+    assert abs(big - 12) < 0.1  # ‖(2, 2, 2)‖²; the standard error of the mean shift is 0.02
+    same = [sum(frechet_distance(draw(n), draw(n)) for _ in range(20)) / 20 for n in (20, 80, 320)]
+    assert same[0] > 2 * same[1] > 4 * same[2] > 0  # real against real is not 0: it falls like 1/n
+    with pytest.raises(ValueError, match="more examples than features"):
+        frechet_distance(draw(3), draw(10))

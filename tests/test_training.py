@@ -1,13 +1,35 @@
 """The training loop: a resumed run equals an uninterrupted one, nothing is lost or overwritten, bad data stop it."""
 
 import math
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from dlgm.training import History, batch_indices, fit, load_weights, save_weights, step_seed
+from dlgm.denoiser import Denoiser
+from dlgm.losses import simple_loss
+from dlgm.nets import UNet
+from dlgm.schedules import VE, VPCosine, VPLinear, cosine_beta
+from dlgm.training import (
+    EMA,
+    CosineLR,
+    History,
+    batch_indices,
+    build,
+    describe,
+    fit,
+    has_bfloat16,
+    load,
+    load_weights,
+    save,
+    save_weights,
+    step_seed,
+)  # fmt: skip
 
 
 def line(seed=0):
@@ -222,3 +244,283 @@ def test_the_bar_shows_loss_and_time_left_and_cleans_up(capsys):
 
 def test_history_of_nothing_prints():
     assert "0 steps" in repr(History())
+
+
+# --- averages, learning rates, precision -----------------------------------------------------------------------------
+
+
+def test_the_average_forgets_its_start_and_then_follows_the_decay():
+    """n updates from 0 towards constant weights 1 give 1 − Π d_i, d_i = min(decay, (1 + i)/(10 + i))."""
+    model = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        model.weight.zero_()
+    ema = EMA(model, 0.9)
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+    left = 1.0
+    for i in range(1, 200):
+        ema.update(model)
+        left *= min(0.9, (1 + i) / (10 + i))
+        assert abs(ema.model.weight.item() - (1 - left)) < 1e-6  # float32
+        if i == 20:
+            assert left < 1e-6  # with a plain decay of 0.9, 0.9^20 = 0.12 of the first weights would be left
+    assert not ema.model.training and not any(p.requires_grad for p in ema.model.parameters())
+    with pytest.raises(ValueError, match="decay must lie in"):
+        EMA(model, 1.0)
+
+
+def test_the_average_is_taken_after_each_step_and_buffers_are_copied():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    ema, seen = EMA(model, 0.0), []
+    fit(
+        model, lambda m, b, g, s: (m(b[0]) - b[1]).square().mean(), points(), steps=4, ema=ema, batch_size=16, every=1,
+        progress=False, evaluate=lambda m: seen.append(m) or 0.0,
+    )  # fmt: skip
+    # d_1 = min(0, ...) = 0: the average is the last weights, and one step late would differ
+    assert same(ema.model, model) and all(m is ema.model for m in seen)
+
+
+def test_learning_rates():
+    rate = CosineLR(2.0, 100, warmup=10)
+    assert abs(rate(0) - 0.2) < 1e-12 and rate(100) == 0 and rate(150) == 0
+    assert abs(rate(50) - 1.0) < 1e-12 and all(rate(i) > rate(i + 1) for i in range(10, 100))
+    used = []
+
+    class Recording(torch.optim.SGD):
+        def step(self, closure=None):
+            used.append(self.param_groups[0]["lr"])
+            return super().step(closure)
+
+    fit(
+        line(),
+        noisy_loss,
+        points(),
+        steps=6,
+        batch_size=16,
+        lr=CosineLR(1e-2, 6, 2),
+        optimizer=Recording,
+        progress=False,
+    )
+    assert used == [CosineLR(1e-2, 6, 2)(i) for i in range(6)]
+
+
+def test_precision():
+    model = line()
+    seen = []
+
+    def loss(m, b, g, s):
+        out = m(b[0])
+        seen.append(out.dtype)
+        return (out.float() - b[1]).square().mean()
+
+    fit(model, loss, points(), steps=1, precision="bfloat16", progress=False)
+    fit(model, loss, points(), steps=1, precision="float32", progress=False)
+    fit(model, loss, points(), steps=1, precision="auto", progress=False)
+    assert seen == [torch.bfloat16, torch.float32, torch.bfloat16 if has_bfloat16("cpu") else torch.float32]
+    assert all(p.dtype == torch.float32 for p in model.parameters())
+    with pytest.raises(ValueError, match="unknown precision 'half'; known: float32, bfloat16, auto"):
+        fit(model, loss, points(), steps=1, precision="half", progress=False)
+
+
+def test_a_compiled_network_keeps_its_names_and_gives_the_same_weights():
+    plain, compiled = line(), line()
+    run(plain, 5)
+    run(compiled, 5, compile="eager")
+    assert same(plain, compiled) and list(plain.state_dict()) == list(compiled.state_dict())
+
+
+def test_accumulation_changes_the_noise_but_not_the_meaning():
+    """In parts, the gradient is that of the mean over the whole batch: equal for a loss without noise."""
+    loss = lambda m, b, g, s: (m(b[0]) - b[1]).square().mean()  # noqa: E731
+    a, b = line().double(), line().double()
+    data = tuple(p.double() for p in points(48))
+    for model, parts in ((a, 1), (b, 4)):
+        fit(model, loss, data, steps=20, batch_size=16, accumulate=parts, progress=False)
+    for u, v in zip(a.parameters(), b.parameters(), strict=True):
+        torch.testing.assert_close(u, v, rtol=1e-9, atol=1e-12)  # sums in another order
+    with pytest.raises(ValueError, match="a batch of 16 cannot be cut into 5 equal parts"):
+        fit(a, loss, data, steps=1, batch_size=16, accumulate=5, progress=False)
+
+
+def test_dropout_resumes_bit_for_bit_too(tmp_path):
+    def net():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 32), nn.Dropout(0.5), nn.Linear(32, 1))
+
+    whole, first, second = net(), net(), net()
+    run(whole, 12)
+    torch.rand(5)  # the global state is another one now
+    run(first, 6, checkpoint=tmp_path / "run.pt")
+    torch.rand(3)
+    run(second, 12, checkpoint=tmp_path / "run.pt")
+    assert same(whole, second)
+
+
+def test_the_average_is_resumed_too(tmp_path):
+    whole, cut = line(), line()
+    a, b = EMA(whole, 0.95), EMA(cut, 0.95)
+    run(whole, 20, ema=a)
+    run(cut, 10, ema=b, checkpoint=tmp_path / "run.pt")
+    again = line(seed=3)
+    c = EMA(again, 0.95)
+    run(again, 20, ema=c, checkpoint=tmp_path / "run.pt")
+    assert same(a.model, c.model) and c.updates == 20
+    with pytest.raises(ValueError, match="ema 0.95 there, 0.5 here"):
+        run(line(), 20, ema=EMA(line(), 0.5), checkpoint=tmp_path / "run.pt")
+
+
+# --- several processes, and a process that is killed ------------------------------------------------------------------
+
+WORKER = """
+import sys, torch
+sys.path.insert(0, {tests!r})
+from test_training import line, noisy_loss, points
+from dlgm.training import EMA, fit, processes, rank_and_world
+torch.set_num_threads(1)
+with processes("cpu") as device:
+    model = line()
+    ema = EMA(model, 0.9)
+    history = fit(model, noisy_loss, points(48), steps=12, batch_size=16, lr=1e-2, device=device, ema=ema,
+                  checkpoint={file!r}, every=5, progress=False, evaluate=lambda m: 1.0)
+    torch.save([model.state_dict(), ema.model.state_dict(), history.loss], {file!r} + f".{{rank_and_world()[0]}}")
+"""
+
+
+def torchrun(script, tmp_path, n):
+    file = tmp_path / "worker.py"
+    file.write_text(script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n}", str(file)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, env=env)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_two_processes_do_what_one_does_in_two_parts(tmp_path):
+    file = tmp_path / "run.pt"
+    torchrun(WORKER.format(tests=str(Path(__file__).parent), file=str(file)), tmp_path, 2)
+    first, second = (torch.load(f"{file}.{rank}") for rank in (0, 1))
+    for mine, theirs in zip(first[0].values(), second[0].values(), strict=True):
+        assert torch.equal(mine, theirs)  # both processes hold the same weights
+    one = line()
+    ema = EMA(one, 0.9)
+    history = fit(
+        one, noisy_loss, points(48), steps=12, batch_size=16, lr=1e-2, accumulate=2, ema=ema, progress=False
+    )  # fmt: skip
+    for got, want in ((first[0], one.state_dict()), (first[1], ema.model.state_dict())):
+        for u, v in zip(got.values(), want.values(), strict=True):
+            torch.testing.assert_close(u, v, rtol=1e-4, atol=1e-6)  # float32 sums in another order, 12 Adam steps
+    torch.testing.assert_close(first[2], history.loss, rtol=1e-5, atol=0)
+    assert file.exists()  # one of the two wrote the checkpoint
+
+
+KILLED = """
+import sys, time, torch
+sys.path.insert(0, {tests!r})
+from test_training import line, noisy_loss, points
+from dlgm.training import fit
+torch.set_num_threads(1)
+
+def slow(model, batch, generator, step):
+    time.sleep(0.02)
+    return noisy_loss(model, batch, generator, step)
+
+fit(line(), slow, points(), steps=100_000, batch_size=16, lr=1e-2, checkpoint={file!r}, every=10, progress=False)
+"""
+
+
+def test_a_run_that_is_killed_goes_on_to_the_same_weights(tmp_path):
+    """kill -9, no time to clean up: the checkpoint is whole, and the rest of the run gives the same weights."""
+    file = tmp_path / "run.pt"
+    script = KILLED.format(tests=str(Path(__file__).parent), file=str(file))
+    process = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        deadline = time.time() + 100
+        while not file.exists() and time.time() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+    finally:
+        process.kill()
+        process.wait()
+    done = len(torch.load(file, weights_only=True)["history"]["loss"])
+    assert done >= 10
+    whole, again = line(), line(seed=4)
+    run(whole, done + 15)
+    run(again, done + 15, checkpoint=file)
+    assert same(whole, again)
+
+
+# --- files that give a ready denoiser ---------------------------------------------------------------------------------
+
+
+def denoiser(predicts="v", schedule=None, seed=0):
+    torch.manual_seed(seed)
+    net = UNet(1, (8, 16), heads=2, classes=3, time_scale=10.0)
+    for p in net.parameters():
+        nn.init.normal_(p, std=0.1)
+    return Denoiser(net, schedule or cosine_beta(100), predicts).eval()
+
+
+@pytest.mark.parametrize("schedule", [cosine_beta(100), VPCosine(), VPLinear(0.2, 15.0), VE(0.02, 30.0)])
+def test_a_file_gives_back_the_denoiser(tmp_path, schedule):
+    model = denoiser(schedule=schedule)
+    save(model, tmp_path / "a.safetensors", steps=3, words="noise to ε")
+    back, card = load(tmp_path / "a.safetensors")
+    x, y = torch.randn(2, 1, 8, 8), torch.tensor([1, 2])
+    t = torch.tensor([3, 90]) if hasattr(schedule, "T") else torch.tensor([0.03, 0.9])
+    assert torch.equal(back(x, t, y=y).x0, model(x, t, y=y).x0) and not back.training
+    assert card == {"steps": "3", "words": "noise to ε"}
+    if hasattr(schedule, "T"):
+        assert torch.equal(back.schedule.alpha_bar, schedule.alpha_bar)
+    else:
+        assert back.schedule == schedule
+
+
+def test_half_the_bytes_for_weights_rounded_to_half_precision(tmp_path):
+    model = denoiser()
+    save(model, tmp_path / "full.safetensors")
+    save(model, tmp_path / "half.safetensors", dtype=torch.float16)
+    full, half = (tmp_path / f"{n}.safetensors" for n in ("full", "half"))
+    head = len(describe(model)) + 6000  # both files carry the description and the table of names
+    assert half.stat().st_size - head < 0.55 * (full.stat().st_size - head) + head
+    back, _ = load(half)
+    for u, v in zip(back.parameters(), model.parameters(), strict=True):
+        assert u.dtype == torch.float32 and torch.equal(u, v.half().float())
+
+
+def test_a_checkpoint_of_a_run_gives_the_averaged_denoiser(tmp_path):
+    model = denoiser()
+    ema = EMA(model, 0.5)
+
+    def loss(m, x, generator, step):
+        return simple_loss(m, x, 5, torch.randn(x.shape, generator=generator)).mean()
+
+    fit(
+        model,
+        loss,
+        torch.randn(8, 1, 8, 8),
+        steps=3,
+        batch_size=4,
+        ema=ema,
+        checkpoint=tmp_path / "run.pt",
+        progress=False,
+    )
+    back, card = load(tmp_path / "run.pt")
+    assert same(back, ema.model) and not same(back, model) and card == {"steps": "3"}
+
+
+def test_what_cannot_be_loaded_or_described(tmp_path):
+    with pytest.raises(ValueError, match="a.safetensors is missing or damaged"):
+        load(tmp_path / "a.safetensors")
+    (tmp_path / "b.pt").write_bytes(b"PK not a checkpoint")
+    with pytest.raises(ValueError, match="b.pt is no checkpoint"):
+        load(tmp_path / "b.pt")
+    save_weights(line(), tmp_path / "c.safetensors")
+    with pytest.raises(ValueError, match="c.safetensors holds weights without network and schedule"):
+        load(tmp_path / "c.safetensors")
+    run(line(), 1, checkpoint=tmp_path / "d.pt")
+    with pytest.raises(ValueError, match="d.pt is a checkpoint of a model that is not a Denoiser"):
+        load(tmp_path / "d.pt")
+    with pytest.raises(ValueError, match="a Linear cannot be described"):
+        describe(Denoiser(nn.Linear(2, 2), cosine_beta(10)))
+    rebuilt = build(describe(denoiser()))
+    assert [p.shape for p in rebuilt.parameters()] == [p.shape for p in denoiser().parameters()]

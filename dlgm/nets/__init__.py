@@ -3,6 +3,15 @@
 import torch
 from torch import nn
 
+from .classifier import Classifier
+from .time import Fourier, Sinusoidal, TimeEmbedding, sinusoidal
+from .unet import ResBlock, SelfAttention, UNet
+
+__all__ = [
+    "Classifier", "Conditioned", "Fourier", "ResBlock", "SelfAttention", "Sinusoidal", "TimeEmbedding", "TimeMLP",
+    "UNet", "mlp", "sinusoidal",
+]  # fmt: skip
+
 
 def mlp(*sizes, activation=nn.SiLU):
     """Linear layers of these sizes with the activation between them: (B, sizes[0]) -> (B, sizes[-1])."""
@@ -20,3 +29,40 @@ class Conditioned(nn.Module):
     def forward(self, x, c=None):
         h = self.body(x)
         return self.head(h if c is None else torch.cat([h, c], 1))
+
+
+class TimeMLP(nn.Module):
+    """A network for points: residual layers of equal width, each told the time, (B, dim), (B,) -> (B, dim).
+
+        h ← h + W₂ SiLU((1 + s) W₁ SiLU(h) + b),   s, b linear in the embedding of t
+
+    Args:
+        dim: of a point.
+        width, layers: of the hidden part.
+        classes, features, time_scale: see ``TimeEmbedding``.
+    Raises:
+        ValueError: when called, x is not (B, dim).
+    Source: ledger ARCH-3, ARCH-6.
+    """
+
+    def __init__(self, dim, width=128, layers=2, *, classes=0, features="sinusoidal", time_scale=1.0):
+        super().__init__()
+        self.settings = dict(
+            dim=dim, width=width, layers=layers, classes=classes, features=features, time_scale=time_scale
+        )
+        self.dim = dim
+        self.embed = TimeEmbedding(width, features, time_scale, classes)
+        self.start, self.end = nn.Linear(dim, width), nn.Linear(width, dim)
+        self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
+        self.time = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(layers))
+
+    def forward(self, x, t, y=None):
+        """x: (B, dim); t: (B,); y: (B,) labels or None."""
+        if x.ndim != 2 or x.shape[1] != self.dim:
+            raise ValueError(f"expected points (B, {self.dim}), got shape {tuple(x.shape)}")
+        e, h = self.embed(t, y), self.start(x)
+        for first, second, time in zip(self.first, self.second, self.time, strict=True):
+            scale, shift = time(e).chunk(2, 1)
+            h = h + second(nn.functional.silu((1 + scale) * first(nn.functional.silu(h)) + shift))
+        return self.end(nn.functional.silu(h))

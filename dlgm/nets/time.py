@@ -1,0 +1,94 @@
+"""Features of the time t: what lets one network serve every noise level."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def sinusoidal(t, dim, max_period=10_000.0):
+    """[sin(ω_i t), cos(ω_i t)], ω_i = max_period^(−i/(dim/2)), i = 0..dim/2 − 1: (B,) -> (B, dim).
+
+    A shift of t turns each pair by the angle ω_i · shift, so near times have near features and all rows differ.
+
+    Raises:
+        ValueError: dim is odd.
+    Source: Vaswani et al. 2017, section 3.5; Ho et al. 2020, appendix B; ledger ARCH-4.
+    """
+    if dim % 2:
+        raise ValueError(f"sines and cosines come in pairs: dim must be even, got {dim}")
+    rate = torch.exp(-math.log(max_period) * torch.arange(dim // 2, device=t.device) / (dim // 2))
+    angle = t.float()[:, None] * rate
+    return torch.cat([angle.sin(), angle.cos()], 1)
+
+
+class Sinusoidal(nn.Module):
+    """``sinusoidal`` as a layer."""
+
+    def __init__(self, dim, max_period=10_000.0):
+        super().__init__()
+        self.dim, self.max_period = dim, max_period
+
+    def forward(self, t):
+        """(B,) -> (B, dim)."""
+        return sinusoidal(t, self.dim, self.max_period)
+
+
+class Fourier(nn.Module):
+    """√2 [sin(2π f_i t), cos(2π f_i t)] / √dim with frequencies f_i ~ N(0, scale²), drawn once and not trained.
+
+    The inner product of the features of t and t' averages cos(2π f (t − t')), which approaches
+    exp(−2 (π scale (t − t'))²) as dim grows: a Gaussian kernel of width 1/(2π scale).
+
+    Args:
+        dim: even.
+        scale: standard deviation of the frequencies, in cycles per unit of t.
+    Source: Tancik et al. 2020, section 4; Song et al. 2021 (SDE); ledger ARCH-5.
+    """
+
+    def __init__(self, dim, scale=16.0):
+        super().__init__()
+        if dim % 2:
+            raise ValueError(f"sines and cosines come in pairs: dim must be even, got {dim}")
+        self.register_buffer("frequency", torch.randn(dim // 2) * scale)
+
+    def forward(self, t):
+        """(B,) -> (B, dim)."""
+        angle = 2 * math.pi * t.float()[:, None] * self.frequency
+        return torch.cat([angle.sin(), angle.cos()], 1) / math.sqrt(len(self.frequency))
+
+
+TIME_FEATURES = {"sinusoidal": Sinusoidal, "fourier": Fourier}
+
+
+class TimeEmbedding(nn.Module):
+    """Features of t (and a label), through two layers: (B,) -> (B, width).
+
+    Args:
+        width: of the embedding.
+        features: "sinusoidal" or "fourier".
+        time_scale: t is multiplied by it first. Sinusoidal features are made for times from 0 to about 1000: 1 serves
+            T = 1000, 1000/T serves another T, 1000 serves continuous time. Fourier features are made for 0 to 1.
+        classes: number of labels, 0 for none. Label ``classes`` is the null label, "none given".
+    Raises:
+        ValueError: unknown features.
+    Source: ledger ARCH-4, ARCH-5, ARCH-7.
+    """
+
+    def __init__(self, width, features="sinusoidal", time_scale=1.0, classes=0):
+        super().__init__()
+        if features not in TIME_FEATURES:
+            raise ValueError(f"unknown time features {features!r}; known: {', '.join(TIME_FEATURES)}")
+        self.features, self.time_scale, self.classes = TIME_FEATURES[features](64), time_scale, classes
+        self.layers = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.label = nn.Embedding(classes + 1, 64) if classes else None
+
+    def forward(self, t, y=None):
+        """t: (B,). y: (B,) whole numbers 0..classes, or None for the null label."""
+        if y is not None and self.label is None:
+            raise ValueError("this network was built without labels (classes=0), so it cannot use y")
+        features = self.features(t.float() * self.time_scale)
+        if self.label is not None:
+            y = torch.full((len(t),), self.classes, device=t.device) if y is None else y
+            features = features + self.label(y)
+        return self.layers(features)

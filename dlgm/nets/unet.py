@@ -1,0 +1,195 @@
+"""A U-Net that reads (x_t, t) and answers an image of x_t's size. Floor 1': it knows tensors only, no schedule.
+
+    x ── stem ──► blocks ──────────────── skip ───────────────► blocks ──► head ──► out        full size
+                    └─ down ─► blocks ─── skip ──► blocks ─ up ─┘                              half size
+                                 └─ down ─► blocks, middle, blocks ─ up ─┘                     quarter size
+
+On the way down a picture gets smaller and its channels more; on the way up the skips bring back where things were.
+Every block is told the time.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .time import TimeEmbedding
+
+
+def group_norm(channels):
+    """Group normalisation with groups of equal size, 8 of them where the channels allow."""
+    return nn.GroupNorm(math.gcd(8, channels), channels)
+
+
+class Modulated(nn.Module):
+    """How a block hears of the time, between normalisation and activation.
+
+    "adagn": (1 + s) GN(h) + b with s, b linear in the embedding; "add": GN(h + b). Both start as plain GroupNorm,
+    since the linear layer starts at zero.
+
+    Source: Dhariwal & Nichol 2021, section 3; Perez et al. 2018; ledger ARCH-6, M-24.
+    """
+
+    def __init__(self, channels, width, conditioning):
+        super().__init__()
+        if conditioning not in ("adagn", "add"):
+            raise ValueError(f"unknown conditioning {conditioning!r}; known: adagn, add")
+        self.conditioning, self.norm = conditioning, group_norm(channels)
+        self.project = zeroed(nn.Linear(width, channels * (1 + (conditioning == "adagn"))))
+
+    def forward(self, h, e):
+        """h: (B, C, H, W); e: (B, width)."""
+        shift = self.project(e)[:, :, None, None]
+        if self.conditioning == "add":
+            return self.norm(h + shift)
+        scale, shift = shift.chunk(2, 1)
+        return torch.addcmul(shift, self.norm(h), 1 + scale)
+
+
+def zeroed(layer):
+    """The layer with weights and bias zero: what it is added to starts unchanged."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class ResBlock(nn.Module):
+    """x + conv(SiLU(modulated(conv(SiLU(GN(x))), e))); the second convolution starts at zero, so the block as x.
+
+    Where the channels change, a 1×1 convolution takes x along.
+
+    Args:
+        c_in, c_out: channels. width: of the time embedding e.
+    Source: He et al. 2016; Ho et al. 2020, appendix B; ledger ARCH-3, M-25.
+    """
+
+    def __init__(self, c_in, c_out, width, conditioning="adagn", dropout=0.0):
+        super().__init__()
+        self.norm, self.conv1 = group_norm(c_in), nn.Conv2d(c_in, c_out, 3, padding=1)
+        self.modulated, self.dropout = Modulated(c_out, width, conditioning), nn.Dropout(dropout)
+        self.conv2 = zeroed(nn.Conv2d(c_out, c_out, 3, padding=1))
+        self.shortcut = nn.Identity() if c_in == c_out else nn.Conv2d(c_in, c_out, 1)
+
+    def forward(self, x, e):
+        """(B, c_in, H, W), (B, width) -> (B, c_out, H, W)."""
+        h = self.conv1(F.silu(self.norm(x)))
+        h = self.conv2(self.dropout(F.silu(self.modulated(h, e))))
+        return self.shortcut(x) + h
+
+
+class SelfAttention(nn.Module):
+    """x + out(softmax(q kᵀ/√d) v) over all pixels, each of ``heads`` heads on its own; starts as x.
+
+    It knows no positions: permuting the pixels of x permutes the result.
+
+    Source: Vaswani et al. 2017; Ho et al. 2020, appendix B; ledger ARCH-3.
+    """
+
+    def __init__(self, channels, heads=4):
+        super().__init__()
+        if channels % heads:
+            raise ValueError(f"{channels} channels cannot be shared among {heads} heads")
+        self.heads, self.norm = heads, group_norm(channels)
+        self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x):
+        """(B, C, H, W) -> (B, C, H, W)."""
+        B, C, H, W = x.shape
+        pixels = self.qkv(self.norm(x)).flatten(2).transpose(1, 2)  # (B, HW, 3C)
+        q, k, v = pixels.reshape(B, H * W, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
+        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H, W, C)
+        return x + self.out(h.permute(0, 3, 1, 2))
+
+
+class Stage(nn.Module):
+    """A ResBlock, and self-attention after it where asked for."""
+
+    def __init__(self, c_in, c_out, width, attention, heads, conditioning, dropout):
+        super().__init__()
+        self.block = ResBlock(c_in, c_out, width, conditioning, dropout)
+        self.attention = SelfAttention(c_out, heads) if attention else nn.Identity()
+
+    def forward(self, x, e):
+        return self.attention(self.block(x, e))
+
+
+class UNet(nn.Module):
+    """The denoiser's network: (x_t, t, y) -> an image of x_t's size.
+
+    Args:
+        channels: of the images.
+        widths: channels at each size, the full size first; each further one has half the height and width, rounded up.
+        blocks: residual blocks at each size, each way; a number or one for each size.
+        attention: for each size whether its blocks attend; the middle always does.
+        heads: of the attention.
+        classes: number of labels y, 0 for none.
+        features, time_scale: see ``time.TimeEmbedding``.
+        conditioning: "adagn" or "add"; see ``Modulated``.
+        dropout: inside the blocks.
+        out_channels: ``channels`` unless said; twice as many where a variance is predicted too.
+    Raises:
+        ValueError: widths, blocks and attention do not fit each other; when called, an image too small to be halved
+            that often, or of other channels.
+    Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B; ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7, M-25.
+    """
+
+    def __init__(
+        self, channels=1, widths=(32, 64, 128), *, blocks=1, attention=None, heads=4, classes=0,
+        features="sinusoidal", time_scale=1.0, conditioning="adagn", dropout=0.0, out_channels=None,
+    ):  # fmt: skip
+        super().__init__()
+        sizes = len(widths)
+        blocks = (blocks,) * sizes if isinstance(blocks, int) else tuple(blocks)
+        attention = (*[False] * (sizes - 1), True) if attention is None else tuple(attention)
+        if not sizes or len(blocks) != sizes or len(attention) != sizes or min(blocks) < 1:
+            raise ValueError(
+                f"expected blocks (at least 1) and attention for each of {sizes} widths, got {blocks}, {attention}"
+            )
+        self.channels, self.sizes = channels, sizes
+        self.settings = dict(
+            channels=channels, widths=tuple(widths), blocks=blocks, attention=attention, heads=heads, classes=classes,
+            features=features, time_scale=time_scale, conditioning=conditioning, dropout=dropout,
+            out_channels=out_channels,
+        )  # fmt: skip
+        width = 4 * widths[0]
+        self.embed = TimeEmbedding(width, features, time_scale, classes)
+
+        def stage(c_in, c_out, attend):
+            return Stage(c_in, c_out, width, attend, heads, conditioning, dropout)
+
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.down, self.up = nn.ModuleList(), nn.ModuleList()
+        self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
+        for i, c in enumerate(widths):
+            self.down.append(nn.ModuleList(stage(c, c, attention[i]) for _ in range(blocks[i])))
+            self.up.append(nn.ModuleList(stage(2 * c, c, attention[i]) for _ in range(blocks[i])))
+            if i + 1 < sizes:
+                self.shrink.append(nn.Conv2d(c, widths[i + 1], 3, stride=2, padding=1))
+                self.grow.append(nn.Conv2d(widths[i + 1], c, 3, padding=1))
+        self.middle = stage(widths[-1], widths[-1], True)
+        self.head = nn.Sequential(
+            group_norm(widths[0]), nn.SiLU(), zeroed(nn.Conv2d(widths[0], out_channels or channels, 3, padding=1))
+        )
+        self.to(memory_format=torch.channels_last)  # convolutions run faster so, on CPU and GPU
+
+    def forward(self, x, t, y=None):
+        """x: (B, channels, H, W), any H and W. t: (B,). y: (B,) labels or None. Returns (B, out_channels, H, W)."""
+        if x.ndim != 4 or x.shape[1] != self.channels or min(x.shape[2:]) < 2 ** (self.sizes - 1):
+            least = 2 ** (self.sizes - 1)
+            raise ValueError(
+                f"expected images (B, {self.channels}, H, W) of at least {least}×{least} pixels, got {tuple(x.shape)}"
+            )
+        e, h, skips = self.embed(t, y), self.stem(x), []
+        for i, stages in enumerate(self.down):
+            h = self.shrink[i - 1](h) if i else h
+            for stage in stages:
+                h = stage(h, e)
+                skips.append(h)
+        h = self.middle(h, e)
+        for i, stages in reversed(list(enumerate(self.up))):
+            for stage in stages:
+                h = stage(torch.cat([h, skips.pop()], 1), e)
+            if i:  # back to the size of the skips above, which need not be exactly double
+                h = self.grow[i - 1](F.interpolate(h, size=skips[-1].shape[2:]))
+        return self.head(h)

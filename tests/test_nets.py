@@ -1,0 +1,190 @@
+"""Networks: shapes and sizes, what they start as, what they must not depend on, that they learn an exact answer."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dlgm import losses
+from dlgm.denoiser import Denoiser
+from dlgm.nets import Classifier, Fourier, ResBlock, SelfAttention, TimeEmbedding, TimeMLP, UNet, sinusoidal
+from dlgm.nets.unet import Modulated
+from dlgm.oracles import GaussianMixture
+from dlgm.process import q_sample
+from dlgm.schedules import cosine_beta
+from dlgm.training import EMA, CosineLR, fit
+
+
+def randomised(module, seed=0):
+    """The module with every weight drawn anew, so that nothing starts at zero."""
+    g = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.copy_(0.2 * torch.randn(p.shape, generator=g))
+    return module.eval()
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_arch_4_a_shift_of_time_is_a_rotation_of_each_pair():
+    t = torch.tensor([0.0, 3.0, 500.0])
+    before, after = sinusoidal(t, 16), sinusoidal(t + 7, 16)
+    rate = 10_000.0 ** (-torch.arange(8) / 8)
+    sin, cos = before.chunk(2, 1)
+    turned = torch.cat(
+        [sin * (7 * rate).cos() + cos * (7 * rate).sin(), cos * (7 * rate).cos() - sin * (7 * rate).sin()], 1
+    )
+    torch.testing.assert_close(after, turned, rtol=0, atol=1e-4)  # float32 angles of up to 500
+    rows = sinusoidal(torch.arange(1001.0), 64)
+    distance = torch.cdist(rows, rows) + 10 * torch.eye(1001)
+    assert distance.min() > 0.1  # all times of T = 1000 differ
+    with pytest.raises(ValueError, match="must be even, got 7"):
+        sinusoidal(t, 7)
+
+
+def test_arch_5_fourier_features_approach_a_gaussian_kernel_and_are_not_trained():
+    torch.manual_seed(0)
+    layer = Fourier(20_000, scale=2.0)
+    t = torch.linspace(0, 1, 21)
+    kernel = layer(t) @ layer(t[:1]).T
+    want = torch.exp(-2 * (math.pi * 2.0 * t) ** 2)[:, None]
+    assert (kernel - want).abs().max() < 5 / math.sqrt(20_000)  # a mean of 10,000 cosines, standard error below 0.0071
+    assert list(layer.parameters()) == [] and "frequency" in layer.state_dict()
+
+
+@pytest.mark.parametrize("size", [(28, 28), (7, 9), (5, 5), (32, 20)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_arch_7_the_unet_answers_in_the_shape_it_was_asked(size, channels):
+    net = randomised(UNet(channels, (8, 8, 16), heads=2))
+    x, t = noise(2, channels, *size), torch.tensor([1, 900])
+    out = net(x, t)
+    assert out.shape == x.shape
+    assert (out - net(x, torch.tensor([1, 20]))).flatten(1).abs().amax(1).tolist()[0] == 0  # examples do not mix
+    assert (out - net(x, torch.tensor([1, 20]))).flatten(1).abs().amax(1).tolist()[1] > 1e-3  # and t matters
+
+
+def test_twice_the_channels_for_a_learned_variance():
+    net = UNet(3, (8, 16), heads=2, out_channels=6)
+    assert net(noise(1, 3, 6, 6), torch.tensor([3])).shape == (1, 6, 6, 6)
+
+
+def test_a_fresh_unet_answers_zero_and_its_blocks_are_the_identity():
+    """Zero initialisation: the last convolution of each branch starts at zero (ARCH-3, ARCH-6)."""
+    torch.manual_seed(0)
+    assert UNet(1, (8, 16), heads=2)(noise(2, 1, 8, 8), torch.tensor([1, 2])).abs().max() == 0
+    x, e = noise(2, 8, 5, 5), noise(2, 32)
+    assert torch.equal(ResBlock(8, 8, 32)(x, e), x)
+    assert torch.equal(SelfAttention(8, 2)(x), x)
+    for kind in ("adagn", "add"):
+        layer = Modulated(8, 32, kind)
+        torch.testing.assert_close(layer(x, e), layer.norm(x), rtol=0, atol=1e-6)
+
+
+def test_arch_6_adaptive_group_norm_is_scale_and_shift_of_the_normalised():
+    layer, h, e = randomised(Modulated(8, 32, "adagn")), noise(2, 8, 3, 3), noise(2, 32, seed=1)
+    s, b = layer.project(e).chunk(2, 1)
+    want = (1 + s)[:, :, None, None] * layer.norm(h) + b[:, :, None, None]
+    torch.testing.assert_close(layer(h, e), want)
+    with pytest.raises(ValueError, match="unknown conditioning 'film'; known: adagn, add"):
+        Modulated(8, 32, "film")
+
+
+def test_arch_3_attention_is_the_softmax_formula_and_permutes_with_its_pixels():
+    layer, x = randomised(SelfAttention(8, heads=2)), noise(2, 8, 3, 4)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(0))
+    moved = x.flatten(2)[:, :, order].reshape(x.shape)
+    torch.testing.assert_close(layer(moved).flatten(2), layer(x).flatten(2)[:, :, order])
+    q, k, v = layer.qkv(layer.norm(x)).flatten(2).chunk(3, 1)  # each (2, 8, 12)
+    heads = []
+    for i in range(2):
+        qi, ki, vi = (u[:, 4 * i : 4 * i + 4] for u in (q, k, v))
+        share = (qi.mT @ ki / math.sqrt(4)).softmax(-1)  # (2, 12, 12): of each pixel, over all pixels
+        heads.append((share @ vi.mT).mT)
+    by_hand = x + layer.out(torch.cat(heads, 1).reshape(x.shape))
+    torch.testing.assert_close(layer(x), by_hand)
+    with pytest.raises(ValueError, match="6 channels cannot be shared among 4 heads"):
+        SelfAttention(6, 4)
+
+
+def test_arch_1_two_bare_convolutions_are_one_larger_one():
+    """E-53: without a nonlinearity between them, two 3×3 convolutions are one 5×5 convolution."""
+    a, b = (randomised(nn.Conv2d(1, 1, 3, bias=False), seed=i).double() for i in range(2))
+    x = noise(1, 1, 9, 9).double()
+    kernel = nn.functional.conv2d(a.weight.flip(2, 3), b.weight, padding=2).flip(2, 3)
+    one = nn.functional.conv2d(x, kernel)
+    torch.testing.assert_close(b(a(x)), one)
+    assert kernel.shape == (1, 1, 5, 5)
+    assert (b(a(x).relu()) - one).abs().max() > 1e-3
+
+
+def test_labels():
+    net = randomised(UNet(1, (8, 16), heads=2, classes=3))
+    x, t = noise(4, 1, 8, 8).expand(4, 1, 8, 8).clone(), torch.full((4,), 5)
+    x[:] = x[:1]
+    out = net(x, t, torch.tensor([0, 1, 2, 3]))
+    assert min((out[i] - out[j]).abs().max() for i in range(4) for j in range(i)) > 1e-4
+    torch.testing.assert_close(net(x[:1], t[:1]), out[3:])  # none given is the null label
+    with pytest.raises(ValueError, match="built without labels"):
+        UNet(1, (8, 16), heads=2)(x, t, torch.zeros(4, dtype=torch.long))
+
+
+def test_time_scale_lets_another_T_use_the_same_features():
+    a, b = TimeEmbedding(8), TimeEmbedding(8, time_scale=10.0)
+    b.load_state_dict(a.state_dict())
+    torch.testing.assert_close(a(torch.tensor([250.0])), b(torch.tensor([25])))
+    with pytest.raises(ValueError, match="unknown time features 'learned'; known: sinusoidal, fourier"):
+        TimeEmbedding(8, "learned")
+
+
+def test_what_a_unet_refuses():
+    with pytest.raises(ValueError, match="for each of 2 widths"):
+        UNet(1, (8, 16), attention=(True,))
+    with pytest.raises(ValueError, match="for each of 2 widths"):
+        UNet(1, (8, 16), blocks=(1, 0))
+    net = UNet(1, (8, 8, 8), heads=2)
+    for shape in ((2, 3, 8, 8), (2, 1, 3, 8), (2, 8, 8)):
+        with pytest.raises(ValueError, match="expected images \\(B, 1, H, W\\) of at least 4×4 pixels"):
+            net(torch.zeros(shape), torch.zeros(2))
+    with pytest.raises(ValueError, match="expected points"):
+        TimeMLP(2)(torch.zeros(2, 3), torch.zeros(2))
+
+
+def test_the_mlp_learns_the_exact_noise_of_a_mixture(generator):
+    """Trained on L_simple, ε̂ comes near E[ε | x_t] everywhere the data are: the only thing it can be right about."""
+    world, schedule = (
+        GaussianMixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.5]], [[0.05, 0.05], [0.05, 0.2]]),
+        cosine_beta(50),
+    )
+    torch.manual_seed(0)
+    model = Denoiser(TimeMLP(2, 64, time_scale=20.0), schedule)
+    ema = EMA(model, 0.99)
+
+    def loss(model, batch, generator, step):
+        t, _ = losses.sample_t(schedule, len(batch), generator)
+        return losses.simple_loss(model, batch, t, torch.randn(batch.shape, generator=generator)).mean()
+
+    fit(
+        model,
+        loss,
+        world.sample(4000, generator),
+        steps=1200,
+        batch_size=256,
+        lr=CosineLR(5e-3, 1200),
+        ema=ema,
+        progress=False,
+    )
+    x0, t = world.sample(4000, generator), torch.randint(1, 51, (4000,), generator=generator)
+    x_t = q_sample(schedule, x0, t, torch.randn(x0.shape, generator=generator))
+    with torch.no_grad():
+        error = (ema.model(x_t, t).eps - world.denoiser(schedule)(x_t, t).eps).square().mean()
+    assert error < 0.02  # the target's own conditional variance is about 0.3; a constant guess misses by 0.7
+
+
+def test_the_classifier_ignores_the_batch_around_an_image():
+    net = randomised(Classifier(1, 5, width=8))
+    x = noise(4, 1, 28, 28)
+    torch.testing.assert_close(net(x)[2:3], net(x[2:3]))
+    assert net.features(x).shape == (4, 32)
