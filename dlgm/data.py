@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 
 CHECKPOINTS = "checkpoints"  # the folder of trained weights, inside the data folder
@@ -120,6 +121,57 @@ def to_uint8(x: Tensor, top: int = 255) -> Tensor:
     if x.isnan().any():
         raise ValueError(f"{int(x.isnan().sum())} of {x.numel()} values are NaN and have no grey value")
     return ((x.float().clamp(-1, 1) + 1) * (top / 2)).round().to(torch.uint8)
+
+
+def from_uint8(v: Tensor) -> Tensor:
+    """x = v / 127.5 − 1: levels 0..255 as float32 numbers in [-1, 1]; ``to_uint8`` undoes it."""
+    return v.float() / 127.5 - 1
+
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def images(folder: str | os.PathLike, size: int, channels: int = 3) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+    """Every image in a folder and its subfolders, cut to the middle square and scaled to size × size pixels.
+
+    Args:
+        folder: with files of the kinds IMAGE_SUFFIXES; others are passed over.
+        size: in pixels.
+        channels: 3 for colour, 1 for grey.
+    Returns:
+        v: (N, channels, size, size) uint8, in the order of the paths; ``from_uint8`` gives numbers in [-1, 1].
+        y: (N,) int64, the class of each image, which is the first subfolder it lies in.
+        names: of the classes; "" for images that lie in the folder itself.
+    Raises:
+        ValueError: size or channels are of no use.
+        DataError: there is no such folder, it holds no image, or a file cannot be read as one.
+    """
+    folder = Path(folder)
+    if size < 1 or channels not in (1, 3):
+        raise ValueError(f"expected size of at least 1 and 1 or 3 channels, got {size} and {channels}")
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}")
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise DataError(f"{folder} holds no image; looked for {', '.join(IMAGE_SUFFIXES)}")
+    out, bad = torch.empty(len(files), channels, size, size, dtype=torch.uint8), []
+    for i, file in enumerate(files):
+        try:
+            with Image.open(file) as image:
+                image = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
+            square = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS))
+            out[i] = torch.from_numpy(square.copy()).reshape(size, size, channels).permute(2, 0, 1)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            bad.append(str(file.relative_to(folder)))
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise DataError(
+            f"{len(bad)} of {len(files)} files in {folder} cannot be read as images: {', '.join(bad[:3])}{more}; "
+            "remove or repair them"
+        )
+    first = [file.relative_to(folder).parts[:-1][:1] for file in files]
+    names = tuple(sorted({"".join(part) for part in first}))
+    return out, torch.tensor([names.index("".join(part)) for part in first]), names
 
 
 def data_folder() -> Path:

@@ -168,6 +168,33 @@ def vlb_terms(denoiser, x0, generator=None, variance="posterior", decoder="discr
     return VLB(prior, steps, terms[0], _dims(x0), decoder)
 
 
+def vlb_estimate(denoiser, x0, evaluations, generator=None, variance="posterior", decoder="discretized", **cond):
+    """An unbiased draw of the bound from fewer evaluations than T: stratified random times, nats, (B,).
+
+    prior + term(1) + Σ_k |S_k| term(t_k), t_k uniform in S_k, where S_1, S_2, ... cut 2..T into equal parts.
+
+    Args:
+        evaluations: of the network, 2..T; with T of them every t is used once, as in ``vlb_terms``.
+        others: see ``vlb_term``.
+    Raises:
+        ValueError: fewer than 2 evaluations, or more than T.
+    Source: ledger VLB-3, LOSS-6, NUM-1.
+    """
+    T = denoiser.schedule.T
+    if not 2 <= evaluations <= T:
+        raise ValueError(f"expected 2 to T = {T} evaluations, got {evaluations}")
+
+    def term(t):
+        return vlb_term(denoiser, x0, t, randn_like(x0, generator), variance, decoder, **cond)
+
+    total = terminal_kl(denoiser.schedule, x0) * _dims(x0) + term(1)
+    for stratum in torch.arange(2, T + 1).tensor_split(evaluations - 1):
+        device = None if generator is None else generator.device
+        chosen = torch.randint(len(stratum), (len(x0),), generator=generator, device=device).cpu()
+        total = total + len(stratum) * term(stratum[chosen])
+    return total
+
+
 def vlb_path(denoiser, path, variance="posterior", decoder="discretized", **cond):
     """The bound as one log-ratio of whole paths, −log p_θ(x_{0:T}) / q(x_{1:T} | x_0), in nats: (B,).
 

@@ -96,6 +96,24 @@ def image_rows(rows, titles, labels=()):
     return fig
 
 
+def tile(images, columns, gap=1):
+    """Images (N, C, H, W) as one, (C, rows (H + gap) − gap, columns (W + gap) − gap), white between them."""
+    N, C, H, W = images.shape
+    rows = -(-N // columns)
+    out = images.new_ones(C, rows * (H + gap) - gap, columns * (W + gap) - gap)
+    for i, image in enumerate(images):
+        top, left = i // columns * (H + gap), i % columns * (W + gap)
+        out[:, top : top + H, left : left + W] = image
+    return out
+
+
+def save_image(x, path, scale=1):
+    """Write an image (C, H, W) in [-1, 1] as a PNG, each pixel scale × scale dots, over an existing file too."""
+    gray = (to_gray(x) * 255).round().astype("uint8")
+    image = Image.fromarray(gray)
+    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
+
+
 def marginal_heatmap(mixture, schedule, paths):
     """The density of x_t for every t of a one-dimensional mixture, exact, with sample paths (T + 1, N) over it."""
     x = torch.linspace(-3, 3, 301, dtype=torch.float64)

@@ -145,8 +145,12 @@ def processes(device=None):
         device: "cuda" gives each process the card of its local rank; None takes a card where there is one.
     Yields:
         The device of this process.
+    Raises:
+        ValueError: there is no such device here.
     """
     device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if device.type == "cuda" and not torch.cuda.is_available() or device.type == "mps" and not torch.mps.is_available():
+        raise ValueError(f"this machine, or this build of PyTorch, has no {device.type} device; take cpu")
     if "RANK" not in os.environ:
         yield device
         return
@@ -200,8 +204,9 @@ def fit(
         precision: see ``mixed_precision``.
         compile: whether to compile the network (``model.net`` if there is one); a string names a backend.
         accumulate: parts into which each process cuts its share of a batch, to save memory.
-        evaluate: function model -> number, called every ``every`` steps and at the end, in evaluation mode and
-            without gradients, with the average of ``ema`` where there is one; by the first process only.
+        evaluate: function model -> number, or None to record nothing, called every ``every`` steps and at the end, in
+            evaluation mode and without gradients, with the average of ``ema`` where there is one; by the first
+            process only.
         checkpoint: a file, written every ``every`` steps, at the end and when interrupted, never half. If it exists
             the run goes on from it.
         progress: whether to show a bar with the loss and the time left.
@@ -291,8 +296,9 @@ def fit(
                     if evaluate is not None and rank == 0:
                         model.eval()
                         with torch.no_grad():
-                            value = float(evaluate(model if ema is None else ema.model))
-                        history.evaluations.append((step + 1, value))
+                            value = evaluate(model if ema is None else ema.model)
+                        if value is not None:
+                            history.evaluations.append((step + 1, float(value)))
                         model.train()
                     keep()
     except KeyboardInterrupt:
