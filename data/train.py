@@ -1,6 +1,6 @@
 """Trains the networks of the folder checkpoints/ again, from the data of this folder.
 
-    python data/train.py vae_mnist              # one of: vae_mnist vae_mnist_plane cvae_mnist
+    python data/train.py vae_mnist              # one of the names that --help lists
     python data/train.py vae_mnist --out folder # elsewhere, to compare
 
 A run writes NAME.training beside the result every 500 steps and goes on from it if it was stopped. Each result is a
@@ -12,15 +12,33 @@ standard errors.
 import argparse
 import hashlib
 import json
+import math
 import platform
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from dlgm import data, elbo, training, vae
+from dlgm import data, elbo, losses, metrics, nets, schedules, training, vae
+from dlgm.denoiser import Clipped, Denoiser
+from dlgm.train import draw, image_loss
 
 HERE = Path(__file__).resolve().parent
+LICENCES = {"mnist": "CC BY-SA 3.0", "fashion": "MIT"}
+
+
+@dataclass
+class Recipe:
+    """What is trained, on what, and how it is measured: ``measure(model)`` gives entries of the card."""
+
+    model: torch.nn.Module
+    loss: object
+    data: object
+    measure: object
+    source: str
+    options: dict = field(default_factory=dict)
+    dtype: torch.dtype | None = None  # in which the weights are stored
 
 
 def shifted(x, generator, most):
@@ -29,8 +47,8 @@ def shifted(x, generator, most):
     return torch.roll(x, move, (2, 3))
 
 
-def vae_mnist(latent, classes=0, most=2):
-    """A convolutional VAE of binarised digits: model, loss, training data, test data; see ``shifted`` for ``most``."""
+def vae_mnist(steps, latent, classes=0, most=2):
+    """A convolutional VAE of binarised digits; see ``shifted`` for ``most``."""
     model = vae.conv_vae((1, 28, 28), latent, width=16, likelihood="bernoulli", classes=classes)
 
     def loss(model, batch, generator, step):
@@ -41,14 +59,19 @@ def vae_mnist(latent, classes=0, most=2):
         x, y = data.load("mnist", split=which)
         return (vae.binarize(x), y) if classes else (vae.binarize(x),)
 
-    return model, loss, split("train"), split("test")
+    def measure(model):
+        test = split("test")
+        flat, tight = bounds(model, test)
+        bits = [vae.bits_per_dim(b.value, test[0]).item() for b in (flat, tight)]
+        return {
+            "data": f"{len(split('train')[0])} binarised training images; {len(test[0])} test images",
+            "elbo_nats": flat,
+            "elbo_bits_per_dim": f"{bits[0]:.4f}",
+            "iwae500_nats": tight,
+            "iwae500_bits_per_dim": f"{bits[1]:.4f}",
+        }
 
-
-RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's position, so nothing is moved there
-    "vae_mnist": (12_000, lambda: vae_mnist(16)),
-    "vae_mnist_plane": (3_000, lambda: vae_mnist(2, most=0)),
-    "cvae_mnist": (12_000, lambda: vae_mnist(8, classes=10)),
-}
+    return Recipe(model, loss, split("train"), measure, "mnist")
 
 
 @torch.no_grad()
@@ -65,6 +88,74 @@ def bounds(model, test, K=500):
     return [elbo.estimate(torch.cat(values), 0) for values in found.values()]
 
 
+def judge(steps, name):
+    """A classifier, whose features the Fréchet distance is taken in."""
+
+    def loss(model, batch, generator, step):
+        x, y = batch
+        return torch.nn.functional.cross_entropy(model(shifted(x, generator, 2)), y)
+
+    def measure(model):
+        x, y = data.load(name, split="test")
+        with torch.no_grad():
+            right = (model(x).argmax(1) == y).float()
+        return {"accuracy": elbo.estimate(right, 0), "frechet_floor": f"{floor(model, data.load(name)[0]):.4f}"}
+
+    options = {"lr": training.CosineLR(3e-3, steps)}
+    return Recipe(nets.Classifier(), loss, data.load(name), measure, name, options, torch.float16)
+
+
+def floor(judge, x, n=2000, splits=5):
+    """The mean Fréchet distance of n real images from all others, over ``splits`` choices of the n."""
+    f, found = metrics.features(judge, x), []
+    for seed in range(splits):
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+        found.append(metrics.frechet_distance(f[order[:n]], f[order[n:]]))
+    return sum(found) / splits
+
+
+def ddpm(steps, name, widths):
+    """A denoiser of images, v-prediction on the cosine schedule; the average of its weights is what counts."""
+    x = data.to_uint8(data.load(name)[0])
+    model = Denoiser(nets.UNet(1, widths), schedules.cosine_beta(), "v")
+    ema = training.EMA(model, 0.999)
+    options = {"batch_size": 64, "lr": training.CosineLR(2e-3, steps), "clip": 1.0, "ema": ema, "precision": "auto"}
+    return Recipe(model, image_loss, x, lambda model: measure_ddpm(model, name), name, options, torch.float16)
+
+
+@torch.no_grad()
+def measure_ddpm(model, name, images=500, evaluations=100, samples=2000):
+    """Bits per dimension of held-out images, and the Fréchet distance of samples from the training images."""
+    device, generator = next(model.parameters()).device, torch.Generator().manual_seed(0)
+    test, train = (data.load(name, split=which)[0] for which in ("test", "train"))
+    bound = [
+        losses.vlb_estimate(Clipped(model), part.to(device), evaluations, generator).cpu()
+        for part in test[:images].split(100)
+    ]
+    bits = elbo.estimate(torch.cat(bound) / (test[0].numel() * math.log(2)), 0)
+    drawn = [draw(model, 100, test.shape[-1], seed=seed, device=device).cpu() for seed in range(samples // 100)]
+    classifier = nets.Classifier()
+    training.load_weights(classifier, data.checkpoint(f"judge_{name}"))
+    a, b = (metrics.features(classifier, images) for images in (torch.cat(drawn), train))
+    return {
+        "data": f"{len(train)} training images; {len(test)} test images",
+        "bits_per_dim": f"{bits} ({images} test images, {evaluations} stratified times each)",
+        "frechet": f"{metrics.frechet_distance(a, b):.4f} ({samples} samples, DDIM, 50 steps; in judge_{name})",
+        "frechet_floor": f"{floor(classifier, train):.4f} ({samples} real images against the others)",
+    }
+
+
+RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's position, so nothing is moved there
+    "vae_mnist": (12_000, lambda steps: vae_mnist(steps, 16)),
+    "vae_mnist_plane": (3_000, lambda steps: vae_mnist(steps, 2, most=0)),
+    "cvae_mnist": (12_000, lambda steps: vae_mnist(steps, 8, classes=10)),
+    "judge_mnist": (2_000, lambda steps: judge(steps, "mnist")),
+    "judge_fashion": (4_000, lambda steps: judge(steps, "fashion")),
+    "ddpm_mnist": (10_000, lambda steps: ddpm(steps, "mnist", (16, 32, 64, 112))),
+    "ddpm_fashion": (10_000, lambda steps: ddpm(steps, "fashion", (16, 32, 64, 112))),
+}
+
+
 def main(argv=None):
     """The command."""
     parser = argparse.ArgumentParser(prog="python data/train.py", description=__doc__.split("\n")[0])
@@ -72,23 +163,28 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, default=HERE / "checkpoints")
     parser.add_argument("--steps", type=int, help="fewer or more than the recipe's")
     args = parser.parse_args(argv)
-    torch.manual_seed(0)  # the first weights
-    planned, recipe = RECIPES[args.name]
-    steps = args.steps or planned
-    model, loss, train, test = recipe()
     path = args.out / f"{args.name}.safetensors"
     if path.exists():
         sys.exit(f"{path.name} exists already; remove it first, or give --out another folder")
+    planned, make = RECIPES[args.name]
+    steps = args.steps or planned
+    torch.manual_seed(0)  # the first weights
+    recipe = make(steps)
     unfinished = args.out / f"{args.name}.training"
     device, hardware = "cpu", f"{torch.get_num_threads()} threads of {platform.machine()}"
     if torch.cuda.is_available():
         device, hardware = "cuda", torch.cuda.get_device_name()
-    history = training.fit(model, loss, train, steps=steps, device=device, checkpoint=unfinished, every=500)
+    history = training.fit(
+        recipe.model, recipe.loss, recipe.data, steps=steps, device=device, checkpoint=unfinished, every=500,
+        **recipe.options,
+    )  # fmt: skip
     if history.interrupted:
         return 1
-    model.cpu()
-    flat, tight = bounds(model, test)
-    bits = [vae.bits_per_dim(b.value, test[0]).item() for b in (flat, tight)]
+    ema = recipe.options.get("ema")
+    model = recipe.model.cpu() if ema is None else ema.model.to(device)
+    if recipe.dtype:  # what is stored is what is measured
+        for p in model.parameters():
+            p.data = p.data.to(recipe.dtype).float()
     card = {
         "command": f"python data/train.py {args.name}" + (f" --steps {steps}" if steps != planned else ""),
         "seed": 0,
@@ -96,20 +192,17 @@ def main(argv=None):
         "minutes": f"{history.seconds / 60:.1f}",
         "hardware": hardware,
         "torch": torch.__version__.split("+")[0],
-        "data": f"{len(train[0])} binarised training images; {len(test[0])} test images",
-        "elbo_nats": flat,
-        "elbo_bits_per_dim": f"{bits[0]:.4f}",
-        "iwae500_nats": tight,
-        "iwae500_bits_per_dim": f"{bits[1]:.4f}",
+        **recipe.measure(model),
     }
-    training.save_weights(model, path, **card)
+    write = training.save if isinstance(model, Denoiser) else training.save_weights
+    write(model, path, dtype=recipe.dtype, **card)
     unfinished.unlink()
     manifest = args.out / "MANIFEST.json"
     entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
     entries[path.name] = {
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-        "licence": "CC BY-SA 3.0",
+        "licence": LICENCES[recipe.source],
         "command": card["command"],
     }
     manifest.write_text(json.dumps(dict(sorted(entries.items())), indent=1) + "\n", encoding="utf-8", newline="\n")

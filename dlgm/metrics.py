@@ -65,3 +65,9 @@ def frechet_distance(a, b):
             raise ValueError(f"expected more examples than features, got shape {tuple(x.shape)}")
     a, b = a.double(), b.double()
     return frechet_gaussians(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
+
+
+@torch.no_grad()
+def features(classifier, images, batch=500):
+    """The features of images (N, C, H, W), a batch at a time: (N, F). For ``frechet_distance``."""
+    return torch.cat([classifier.features(part) for part in images.split(batch)])
