@@ -152,7 +152,7 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
     "judge_mnist": (2_000, lambda steps: judge(steps, "mnist")),
     "judge_fashion": (4_000, lambda steps: judge(steps, "fashion")),
     "ddpm_mnist": (10_000, lambda steps: ddpm(steps, "mnist", (16, 32, 64, 112))),
-    "ddpm_fashion": (10_000, lambda steps: ddpm(steps, "fashion", (16, 32, 64, 112))),
+    "ddpm_fashion": (7_000, lambda steps: ddpm(steps, "fashion", (16, 32, 64, 112))),
 }
 
 
