@@ -148,6 +148,18 @@ def test_one_random_time_estimates_the_sum(generator):
         assert abs(one.mean() - want) < 4.5 * one.std() / math.sqrt(len(one))
 
 
+@pytest.mark.parametrize("evaluations", [2, 3, 4])
+def test_stratified_times_estimate_the_bound(evaluations, generator):
+    denoiser = GaussianMixture([1.0], [[0.2]], [[0.3]]).denoiser(CHAIN)
+    x0 = 0.2 + 0.3**0.5 * torch.randn(100_000, 1, generator=generator, dtype=torch.float64)
+    found = losses.vlb_estimate(denoiser, x0, evaluations, generator, decoder="gaussian")
+    exact = losses.gaussian_vlb(CHAIN, 0.2, 0.3).total.item()
+    assert abs(found.mean() - exact) < 4.5 * found.std() / math.sqrt(len(found))
+    for bad in (1, 5):
+        with pytest.raises(ValueError, match=f"expected 2 to T = 4 evaluations, got {bad}"):
+            losses.vlb_estimate(denoiser, x0, bad)
+
+
 def test_sample_t_is_uniform_over_1_to_T_and_its_weights_average_to_one(generator):
     t, weight = losses.sample_t(CHAIN, 40_000, generator)
     counts = torch.bincount(t, minlength=5)
