@@ -1,6 +1,14 @@
 """Floor 6: the bank of exercises, one module per lesson, and ``check``, which a learner calls."""
 
-from . import generating_data, hierarchical_vaes, start_here, the_diffusion_kernel, the_elbo, variational_autoencoders
+from . import (
+    generating_data,
+    hierarchical_vaes,
+    start_here,
+    the_diffusion_kernel,
+    the_elbo,
+    the_posterior_mean,
+    variational_autoencoders,
+)  # fmt: skip
 from .engine import run
 
 LESSONS = {
@@ -10,6 +18,7 @@ LESSONS = {
     "03 variational_autoencoders": variational_autoencoders.EXERCISES,
     "04 hierarchical_vaes": hierarchical_vaes.EXERCISES,
     "05 the_diffusion_kernel": the_diffusion_kernel.EXERCISES,
+    "06 the_posterior_mean": the_posterior_mean.EXERCISES,
 }
 
 

@@ -1,0 +1,769 @@
+"""Exercises of lesson 06: Bayes' rule on a table, μ̃_t, β̃_t, the mean from the noise, and one ancestral step.
+
+Ledger REV-2, POST-1, POST-2, POST-5, ALG-2.
+"""
+
+import torch
+
+from ..tensors import expand
+from .engine import Case, Exercise, Mistake, Property
+from .inputs import normal, numbers
+from .the_diffusion_kernel import T4, _betas, _table
+
+LONG = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+
+WRONG_AXIS = "a coefficient of shape (B,) was lined up with the last axis, not the batch; expand(c, x_t) lines it up."
+NOT_CAST = "the float64 table turned float32 data into float64; expand casts, or use .to(x_t.dtype)."
+ONE_T = "t[0] was used for every example; each example has a time of its own."
+IN_PLACE = "the values are right, but x_t itself was overwritten; the caller still needs it."
+
+
+# ---- reverse_kernel -------------------------------------------------------------------------------------------------
+def reverse_kernel(q_prev, kernel):
+    pairs = q_prev[:, None] * kernel
+    q_next = pairs.sum(0)
+    return (pairs / q_next).T
+
+
+def _kernel_cases(generator):
+    def rows(*shape, dtype=torch.float64):
+        p = 0.1 + torch.rand(*shape, generator=generator, dtype=torch.float64)
+        return (p / p.sum(-1, keepdim=True)).to(dtype)
+
+    still = torch.eye(3, dtype=torch.float64)
+    one_way = numbers([0.7, 0.3, 0.0], [0.0, 0.6, 0.4], [0.0, 0.0, 1.0])
+    return [
+        Case("two states", (numbers(0.25, 0.75), numbers([0.8, 0.2], [0.4, 0.6]))),
+        Case("three states that never move", (rows(3), still)),
+        Case("three states and a chain that only climbs", (rows(3), one_way)),
+        Case("three random states", (rows(3), rows(3, 3))),
+        Case("five random states", (rows(5), rows(5, 5))),
+        Case("four random states in float32", (rows(4, dtype=torch.float32), rows(4, 4, dtype=torch.float32))),
+    ]
+
+
+def _returns_the_marginal(function):
+    q_prev, kernel = numbers(0.2, 0.5, 0.3), numbers([0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.3, 0.3, 0.4])
+    gap = (q_prev @ kernel @ function(q_prev, kernel) - q_prev).abs().max().item()
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+def _pairs_in_place(q_prev, kernel):
+    kernel.mul_(q_prev[:, None])
+    return (kernel / kernel.sum(0)).T
+
+
+REVERSE_KERNEL = Exercise(
+    name="reverse_kernel",
+    equation="q(x_{t−1} | x_t) = q(x_{t−1}) q(x_t | x_{t−1}) / q(x_t) (REV-2)",
+    reference=reverse_kernel,
+    returns=("reverse",),
+    cases=_kernel_cases,
+    properties=(Property("one step forward and one back return q(x_{t−1})", _returns_the_marginal),),
+    mistakes=(
+        Mistake(
+            "divided by q(x_{t−1}), the printed ratio (E-04)",
+            "the ratio has the marginal of x_{t−1} below: that gives back the forward kernel q(x_t | x_{t−1}). Divide "
+            "by q(x_t), the sum over x_{t−1}.",
+            lambda q, k: k.clone(),
+        ),
+        Mistake(
+            "the forward kernel transposed",
+            "this is q(x_t | x_{t−1}) with rows and columns exchanged: each row is a likelihood of x_{t−1}, which need "
+            "not sum to 1.",
+            lambda q, k: k.T.clone(),
+        ),
+        Mistake(
+            "prior forgotten",
+            "the likelihood alone was normalised, as if all x_{t−1} were equally frequent. Multiply by q(x_{t−1}), "
+            "along the rows: along the columns it cancels.",
+            lambda q, k: (k / k.sum(0)).T,
+        ),
+        Mistake(
+            "rows and columns exchanged in the answer",
+            "the numbers are right, but row i holds x_{t−1} = i; a row of the answer is one x_t, and sums to 1.",
+            lambda q, k: q[:, None] * k / (q @ k),
+        ),
+        Mistake(
+            "kernel transposed on the way in",
+            "the kernel was read with rows x_t; its rows are x_{t−1}, where the step starts.",
+            lambda q, k: reverse_kernel(q, k.T),
+        ),
+        Mistake(
+            "not normalised",
+            "this is the joint q(x_{t−1}, x_t); dividing by q(x_t) makes each row sum to 1.",
+            lambda q, k: (q[:, None] * k).T,
+        ),
+        Mistake(
+            "divided by q(x_t) on the wrong axis",
+            "the division by q(x_t) ran along x_{t−1}: each row x_t of the answer is divided by its own q(x_t).",
+            lambda q, k: (q[:, None] * k).T / (q @ k),
+        ),
+        Mistake(
+            "input modified in place",
+            "the values are right, but kernel itself was overwritten; the caller still needs it.",
+            _pairs_in_place,
+        ),
+    ),
+    start="Write down the joint q(x_{t−1}, x_t) as a table. What is the sum over x_{t−1}?",
+    hint="q_prev[:, None] * kernel is the joint, rows x_{t−1}. Divide each column by its sum, then transpose.",
+    see="For q_prev = (0.25, 0.75) and kernel = ((0.8, 0.2), (0.4, 0.6)): ((0.4, 0.6), (0.1, 0.9)).",
+)
+
+
+# ---- posterior_mean -------------------------------------------------------------------------------------------------
+def posterior_mean(alpha_bar, x0, x_t, t):
+    bar, before = alpha_bar[t], alpha_bar[t - 1]
+    alpha = bar / before
+    c_0 = before.sqrt() * (1 - alpha) / (1 - bar)
+    c_t = alpha.sqrt() * (1 - before) / (1 - bar)
+    return expand(c_0, x0) * x0 + expand(c_t, x_t) * x_t
+
+
+def _pair_cases(generator, noise=False):
+    """Cases (alpha_bar, first, second, t) of every shape, t = 1 and t = T included; with noise, a third tensor z."""
+
+    def case(label, t, *shape, table=None, dtype=torch.float64):
+        shape = (len(t), *shape)
+        first, second, z = (normal(*shape, generator=generator, dtype=dtype) for _ in range(3))
+        args = (_table(T4) if table is None else table, first, second, torch.tensor(t))
+        return Case(label, (*args, z) if noise else args)
+
+    return [
+        case("one number, T = 4, t = 2", [2]),
+        case("one number, T = 4, t = 1 (the clean state is next)", [1]),
+        case("one number, T = 4, t = 4 (the last)", [4]),
+        case("shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
+        case("shape (3, 2), random β", [5, 2, 9], 2, table=_table(_betas(9, generator))),
+        case("images of shape (3, 1, 3, 3), T = 1000", [1, 400, 1000], 1, 3, 3, table=_table(LONG)),
+        case("shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
+    ]
+
+
+def _keeps_the_noiseless_line(function):
+    table, t = _table(T4), torch.tensor([1, 2, 3, 4])
+    x0 = numbers(1.5, 1.5, 1.5, 1.5)
+    gap = (function(table, x0, table[t].sqrt() * x0, t) - table[t - 1].sqrt() * x0).abs().max().item()
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+def _mean(c_0=None, c_t=None):
+    """The posterior mean with other coefficients, functions of (ᾱ_{t−1}, ᾱ_t); None keeps the right one."""
+    c_0 = c_0 or (lambda s, t: s.sqrt() * (1 - t / s) / (1 - t))
+    c_t = c_t or (lambda s, t: (t / s).sqrt() * (1 - s) / (1 - t))
+
+    def function(a, x0, x_t, t):
+        pair = a[t - 1], a[t]
+        return expand(c_0(*pair), x0) * x0 + expand(c_t(*pair), x_t) * x_t
+
+    return function
+
+
+def _by_precisions(a, x0, x_t, t):
+    """Precision-weighted mean, taken literally: inf · 0 at t = 1."""
+    s, beta = a[t - 1], 1 - a[t] / a[t - 1]
+    prior, likelihood = 1 / (1 - s), (1 - beta) / beta
+    c_0, c_t = prior * s.sqrt(), likelihood / (1 - beta).sqrt()
+    return (expand(c_0, x0) * x0 + expand(c_t, x_t) * x_t) / expand(prior + likelihood, x_t)
+
+
+def _unscaled_observation(a, x0, x_t, t):
+    """Precisions right, but x_t itself averaged in, not x_t/√α_t: the factor α_t/β_t stands where √α_t/β_t must."""
+    return _mean(c_t=lambda s, t: t / s * (1 - s) / (1 - t))(a, x0, x_t, t)
+
+
+def _mean_in_place(a, x0, x_t, t):
+    out = posterior_mean(a, x0, x_t, t)
+    x_t.copy_(out)
+    return x_t
+
+
+def _mean_not_cast(a, x0, x_t, t):
+    return posterior_mean(a, x0.double(), x_t.double(), t)
+
+
+def _last_axis(function):
+    """A function of (alpha_bar, x, y, t, ...) whose coefficients are lined up with the last axis of the data."""
+
+    def wrong(a, x, y, t, *rest):
+        if x.ndim == 1:
+            return function(a, x, y, t, *rest)
+        wide = [v.movedim(-1, 0) for v in (x, y, *rest)]
+        if x.shape[-1] != len(t) and len(t) > 1:
+            raise RuntimeError(f"sizes {x.shape[-1]} and {len(t)} do not match")
+        t = t if len(t) > 1 else t.expand(x.shape[-1])
+        return function(a, wide[0], wide[1], t, *wide[2:]).movedim(0, -1)
+
+    return wrong
+
+
+POSTERIOR_MEAN = Exercise(
+    name="posterior_mean",
+    equation="μ̃_t = √ᾱ_{t−1} β_t/(1−ᾱ_t) x_0 + √α_t (1−ᾱ_{t−1})/(1−ᾱ_t) x_t (POST-1)",
+    reference=posterior_mean,
+    returns=("mean",),
+    cases=_pair_cases,
+    properties=(Property("without noise, x_t = √ᾱ_t x_0, the mean is √ᾱ_{t−1} x_0", _keeps_the_noiseless_line),),
+    mistakes=(
+        Mistake(
+            "ᾱ_t for ᾱ_{t−1} at x_0 (E-01)",
+            "the coefficient of x_0 has √ᾱ_t where the formula has √ᾱ_{t−1}; they agree only as β_t → 0.",
+            _mean(c_0=lambda s, t: t.sqrt() * (1 - t / s) / (1 - t)),
+        ),
+        Mistake(
+            "√ᾱ_t at x_t (E-02)",
+            "the coefficient of x_t is √ᾱ_t(1−ᾱ_t)/(1−ᾱ_t) = √ᾱ_t, as deck 004 prints it; it is "
+            "√α_t(1−ᾱ_{t−1})/(1−ᾱ_t).",
+            _mean(c_t=lambda s, t: t.sqrt()),
+        ),
+        Mistake(
+            "both coefficients as deck 004 prints them (E-01, E-02)",
+            "both coefficients have ᾱ_t where ᾱ_{t−1} belongs, and √ᾱ_t stands where √α_t does: Property 2 of deck 004 "
+            "as printed.",
+            _mean(lambda s, t: t.sqrt() * (1 - t / s) / (1 - t), lambda s, t: t.sqrt()),
+        ),
+        Mistake(
+            "ᾱ_t for ᾱ_{t−1} at x_t",
+            "with 1 − ᾱ_t for 1 − ᾱ_{t−1} the fraction at x_t cancels and √α_t is left; the numerator is 1 − ᾱ_{t−1}.",
+            _mean(c_t=lambda s, t: (t / s).sqrt()),
+        ),
+        Mistake(
+            "√ᾱ_t for √α_t at x_t",
+            "x_t is multiplied by √ᾱ_t(1−ᾱ_{t−1})/(1−ᾱ_t); the root is of α_t, one step's share: the likelihood "
+            "speaks of one step.",
+            _mean(c_t=lambda s, t: t.sqrt() * (1 - s) / (1 - t)),
+        ),
+        Mistake(
+            "β under the root (E-16)",
+            "the coefficient of x_0 has √(ᾱ_{t−1}β_t), as deck 001 prints it; β_t stands outside the root.",
+            _mean(c_0=lambda s, t: (s * (1 - t / s)).sqrt() / (1 - t)),
+        ),
+        Mistake(
+            "coefficients swapped",
+            "the coefficient of x_0 multiplies x_t and the other way round; for small β_t nearly all weight is on x_t.",
+            lambda a, x0, x_t, t: posterior_mean(a, x_t, x0, t),
+        ),
+        Mistake(
+            "square root missing at x_0",
+            "x_0 is multiplied by ᾱ_{t−1}β_t/(1−ᾱ_t); its factor has √ᾱ_{t−1}.",
+            _mean(c_0=lambda s, t: s * (1 - t / s) / (1 - t)),
+        ),
+        Mistake(
+            "x_t not divided by √α_t before averaging",
+            "the coefficient of x_t has α_t where √α_t belongs: the likelihood is centred at x_t/√α_t, not at x_t.",
+            _unscaled_observation,
+        ),
+        Mistake(
+            "square roots missing at both",
+            "both roots are missing: √ᾱ_{t−1} at x_0 and √α_t at x_t.",
+            _mean(lambda s, t: s * (1 - t / s) / (1 - t), lambda s, t: t / s * (1 - s) / (1 - t)),
+        ),
+        Mistake(
+            "the total noise for β_t",
+            "1 − ᾱ_t was taken for β_t; β_t = 1 − ᾱ_t/ᾱ_{t−1} is the noise of step t alone.",
+            _mean(c_0=lambda s, t: s.sqrt()),
+        ),
+        Mistake(
+            "denominator 1 − ᾱ_{t−1}",
+            "both denominators are 1 − ᾱ_t; 1 − ᾱ_{t−1} is 0 at t = 1.",
+            _mean(
+                lambda s, t: s.sqrt() * (1 - t / s) / (1 - s),
+                lambda s, t: (t / s).sqrt() * (1 - s) / (1 - s),
+            ),
+        ),
+        Mistake(
+            "the weights exchanged",
+            "prior and likelihood were weighted with their own variances; in a product of Gaussians each mean is "
+            "weighted with its precision, 1/variance.",
+            _mean(
+                lambda s, t: s.sqrt() * t / s * (1 - s) / (1 - t),
+                lambda s, t: (1 - t / s) / (1 - t) / (t / s).sqrt(),
+            ),
+        ),
+        Mistake(
+            "x_0 ignored",
+            "this is x_t/√α_t, where the likelihood is centred; what is known of x_0 pulls the mean away from it.",
+            lambda a, x0, x_t, t: expand((a[t - 1] / a[t]).sqrt(), x_t) * x_t,
+        ),
+        Mistake(
+            "x_t ignored",
+            "this is √ᾱ_{t−1}x_0, the mean of q(x_{t−1} | x_0); x_t says where the path went, too.",
+            lambda a, x0, x_t, t: expand(a[t - 1].sqrt(), x0) * x0,
+        ),
+        Mistake(
+            "0 / 0 at t = 1",
+            "the precision of q(x_{t−1} | x_0) is infinite at t = 1, and inf/inf is nan. Multiply numerator and "
+            "denominator by the variances first: that is POST-1.",
+            _by_precisions,
+        ),
+        Mistake(
+            "t off by one: the step from t + 1",
+            "this is the step from t + 1 to t; the step from t to t − 1 needs alpha_bar[t] and alpha_bar[t - 1].",
+            lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t + 1),
+        ),
+        Mistake(
+            "t off by one: the step from t − 1",
+            "this is the step from t − 1 to t − 2; the table starts with the clean state, so no shift is needed.",
+            lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t - 1),
+        ),
+        Mistake(
+            "one t for the whole batch",
+            ONE_T,
+            lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t[:1].expand(len(t))),
+        ),
+        Mistake(
+            "broadcast over the wrong axis",
+            WRONG_AXIS,
+            _last_axis(posterior_mean),
+        ),
+        Mistake(
+            "coefficients not cast to x_t's dtype",
+            NOT_CAST,
+            _mean_not_cast,
+        ),
+        Mistake(
+            "input modified in place",
+            IN_PLACE,
+            _mean_in_place,
+        ),
+    ),
+    start="Two numbers for each example: α_t = ᾱ_t/ᾱ_{t−1}, and from it β_t = 1 − α_t.",
+    hint="c_0 and c_t come from alpha_bar[t] and alpha_bar[t - 1]; expand(c, x_t) lines each up with the batch.",
+    see="On the chain β = (0.1, 0.25, 0.4, 0.6) at t = 2: 0.7298 x_0 + 0.2665 x_t. At t = 1 the mean is x_0.",
+)
+
+
+# ---- posterior_variance ---------------------------------------------------------------------------------------------
+def posterior_variance(alpha_bar, t):
+    beta = 1 - alpha_bar[t] / alpha_bar[t - 1]
+    return (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]) * beta
+
+
+def _variance_cases(generator):
+    def case(label, t, table):
+        return Case(label, (table, torch.tensor(t)))
+
+    return [
+        case("T = 4, t = 2", [2], _table(T4)),
+        case("T = 4, t = 1 (the clean state is next)", [1], _table(T4)),
+        case("T = 4, all t", [1, 2, 3, 4], _table(T4)),
+        case("T = 30, random β", [7, 30, 1, 2], _table(_betas(30, generator))),
+        case("T = 1000, the linear schedule", [1, 2, 400, 1000], _table(LONG)),
+    ]
+
+
+def _below_both(function):
+    table, t = _table(T4), torch.tensor([1, 2, 3, 4])
+    alpha = table[t] / table[t - 1]
+    room = torch.minimum((1 - alpha) / alpha, 1 - table[t - 1]) - function(table, t)
+    return bool((room >= 0).all()), f"least room {room.min().item():.3g}"
+
+
+def _variance(of):
+    """A variance that is another function of (ᾱ_{t−1}, ᾱ_t)."""
+    return lambda a, t: of(a[t - 1], a[t])
+
+
+POSTERIOR_VARIANCE = Exercise(
+    name="posterior_variance",
+    equation="β̃_t = (1−ᾱ_{t−1})/(1−ᾱ_t) β_t (POST-2)",
+    reference=posterior_variance,
+    returns=("variance",),
+    cases=_variance_cases,
+    properties=(Property("no wider than prior and likelihood, at any t", _below_both),),
+    mistakes=(
+        Mistake(
+            "β_t",
+            "this is β_t, the variance of the forward step (1 − ᾱ_t for 1 − ᾱ_{t−1} in the numerator gives it too). "
+            "Knowing x_0 makes the step back narrower: by (1−ᾱ_{t−1})/(1−ᾱ_t).",
+            _variance(lambda s, t: 1 - t / s),
+        ),
+        Mistake(
+            "ratio upside down",
+            "the ratio is (1−ᾱ_t)/(1−ᾱ_{t−1}), above 1 and infinite at t = 1; it is the other way round.",
+            _variance(lambda s, t: (1 - t) / (1 - s) * (1 - t / s)),
+        ),
+        Mistake(
+            "standard deviation for variance",
+            "this is √β̃_t, the standard deviation; the variance is its square.",
+            _variance(lambda s, t: ((1 - s) / (1 - t) * (1 - t / s)).sqrt()),
+        ),
+        Mistake(
+            "precision for variance",
+            "this is α_t/β_t + 1/(1−ᾱ_{t−1}), the precision; the variance is one over it.",
+            _variance(lambda s, t: t / s / (1 - t / s) + 1 / (1 - s)),
+        ),
+        Mistake(
+            "variances added",
+            "the variances of likelihood and prior were added; in a product of Gaussians the precisions add.",
+            _variance(lambda s, t: (s / t - 1) + (1 - s)),
+        ),
+        Mistake(
+            "precision of the likelihood without α_t",
+            "the likelihood's precision was taken as 1/β_t; as a function of x_{t−1} it is α_t/β_t, because x_{t−1} is "
+            "shrunk by √α_t before the noise comes.",
+            _variance(lambda s, t: 1 / (1 / (1 - t / s) + 1 / (1 - s))),
+        ),
+        Mistake(
+            "the variance of the prior",
+            "this is 1 − ᾱ_{t−1}, the variance of q(x_{t−1} | x_0); x_t has not been used.",
+            _variance(lambda s, t: 1 - s),
+        ),
+        Mistake(
+            "the variance of the likelihood",
+            "this is β_t/α_t, the width of q(x_t | x_{t−1}) as a function of x_{t−1}; x_0 has not been used. (A ratio "
+            "of the ᾱ, where one of the 1 − ᾱ belongs, gives it too.)",
+            _variance(lambda s, t: s / t - 1),
+        ),
+        Mistake(
+            "β_t left out",
+            "this is (1−ᾱ_{t−1})/(1−ᾱ_t) alone; it multiplies β_t.",
+            _variance(lambda s, t: (1 - s) / (1 - t)),
+        ),
+        Mistake(
+            "β_1 put in at t = 1",
+            "β̃_1 is 0: with x_0 known, the step to x_0 has nothing left to guess. (Losses that need a density at "
+            "t = 1 put β_1 there; that is their choice, not this variance.)",
+            lambda a, t: torch.where(t == 1, 1 - a[1], posterior_variance(a, t)),
+        ),
+        Mistake(
+            "t off by one: the step from t + 1",
+            "this is β̃_{t+1}; β̃_t needs alpha_bar[t] and alpha_bar[t - 1].",
+            lambda a, t: posterior_variance(a, t + 1),
+        ),
+        Mistake(
+            "t off by one: the step from t − 1",
+            "this is β̃_{t−1}; the table starts with the clean state, so no shift is needed.",
+            lambda a, t: posterior_variance(a, t - 1),
+        ),
+    ),
+    start="Precisions add: α_t/β_t from the step, 1/(1−ᾱ_{t−1}) from x_0. One over the sum is β̃_t.",
+    hint="beta = 1 - alpha_bar[t] / alpha_bar[t - 1]; both noise shares come from the same table.",
+    see="On the chain β = (0.1, 0.25, 0.4, 0.6): 0, 0.0769, 0.2185, 0.4260.",
+)
+
+
+# ---- mean_from_eps --------------------------------------------------------------------------------------------------
+def mean_from_eps(alpha_bar, x_t, eps, t):
+    alpha = alpha_bar[t] / alpha_bar[t - 1]
+    weight = (1 - alpha) / (1 - alpha_bar[t]).sqrt()
+    return (x_t - expand(weight, x_t) * eps) / expand(alpha.sqrt(), x_t)
+
+
+def _same_as_from_x0(function):
+    table, t = _table(T4), torch.tensor([1, 2, 3, 4])
+    x0, eps = numbers(0.5, -1.0, 2.0, 0.3), numbers(1.0, 0.4, -0.7, 0.2)
+    x_t = table[t].sqrt() * x0 + (1 - table[t]).sqrt() * eps
+    gap = (function(table, x_t, eps, t) - posterior_mean(table, x0, x_t, t)).abs().max().item()
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+def _from_eps(weight=None, root=None):
+    """The mean from ε with another weight or prefactor, functions of (ᾱ_{t−1}, ᾱ_t): (x_t − weight ε) / root."""
+    weight = weight or (lambda s, t: (1 - t / s) / (1 - t).sqrt())
+    root = root or (lambda s, t: (t / s).sqrt())
+
+    def function(a, x_t, eps, t):
+        pair = a[t - 1], a[t]
+        return (x_t - expand(weight(*pair), x_t) * eps) / expand(root(*pair), x_t)
+
+    return function
+
+
+def _eps_in_place(a, x_t, eps, t):
+    out = mean_from_eps(a, x_t, eps, t)
+    x_t.copy_(out)
+    return x_t
+
+
+MEAN_FROM_EPS = Exercise(
+    name="mean_from_eps",
+    equation="μ̃_t = (x_t − β_t/√(1−ᾱ_t) ε) / √α_t (POST-5)",
+    reference=mean_from_eps,
+    returns=("mean",),
+    cases=_pair_cases,
+    properties=(Property("the same mean as from x_0, where x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε", _same_as_from_x0),),
+    mistakes=(
+        Mistake(
+            "√ᾱ_t for √α_t in the prefactor (E-03)",
+            "the result is divided by √ᾱ_t, as deck 004 prints it; one step back divides by √α_t.",
+            _from_eps(root=lambda s, t: t.sqrt()),
+        ),
+        Mistake(
+            "the noise subtracted at the scale of one step",
+            "√β_t ε was subtracted, the size of the step's own noise; ε is the noise of all t steps, and its share in "
+            "the last one is β_t/√(1−ᾱ_t).",
+            _from_eps(weight=lambda s, t: (1 - t / s).sqrt()),
+        ),
+        Mistake(
+            "all of the noise subtracted (E-46)",
+            "√(1−ᾱ_t) ε was subtracted, all noise there is; one step back takes away β_t/√(1−ᾱ_t) ε only.",
+            _from_eps(weight=lambda s, t: (1 - t).sqrt()),
+        ),
+        Mistake(
+            "x_0 instead of the mean",
+            "this is (x_t − √(1−ᾱ_t) ε)/√ᾱ_t = x_0, all t steps at once.",
+            _from_eps(lambda s, t: (1 - t).sqrt(), lambda s, t: t.sqrt()),
+        ),
+        Mistake(
+            "square root missing under β",
+            "ε is multiplied by β_t/(1−ᾱ_t); the denominator is √(1−ᾱ_t).",
+            _from_eps(weight=lambda s, t: (1 - t / s) / (1 - t)),
+        ),
+        Mistake(
+            "square root missing in the prefactor",
+            "the result is divided by α_t; the factor is 1/√α_t.",
+            _from_eps(root=lambda s, t: t / s),
+        ),
+        Mistake(
+            "prefactor missing",
+            "the result was not divided by √α_t: the step shrank the state, and one step back undoes that.",
+            _from_eps(root=lambda s, t: torch.ones_like(t)),
+        ),
+        Mistake(
+            "multiplied by √α_t",
+            "the result was multiplied by √α_t where it has to be divided by it.",
+            _from_eps(root=lambda s, t: (s / t).sqrt()),
+        ),
+        Mistake(
+            "β without a weight",
+            "β_t ε was subtracted; ε counts with β_t/√(1−ᾱ_t).",
+            _from_eps(weight=lambda s, t: 1 - t / s),
+        ),
+        Mistake(
+            "noise added",
+            "ε was added; the step back takes noise away.",
+            _from_eps(weight=lambda s, t: -(1 - t / s) / (1 - t).sqrt()),
+        ),
+        Mistake(
+            "ᾱ_{t−1} under the root",
+            "the root is of 1 − ᾱ_t, the noise in x_t; with 1 − ᾱ_{t−1} it is 0 at t = 1.",
+            _from_eps(weight=lambda s, t: (1 - t / s) / (1 - s).sqrt()),
+        ),
+        Mistake(
+            "the arguments exchanged",
+            "x_t and eps were exchanged: ε is what is subtracted.",
+            lambda a, x_t, eps, t: mean_from_eps(a, eps, x_t, t),
+        ),
+        Mistake(
+            "t off by one: the step from t + 1",
+            "this is the step from t + 1 to t; the step from t to t − 1 needs alpha_bar[t] and alpha_bar[t - 1].",
+            lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t + 1),
+        ),
+        Mistake(
+            "t off by one: the step from t − 1",
+            "this is the step from t − 1 to t − 2; the table starts with the clean state, so no shift is needed.",
+            lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t - 1),
+        ),
+        Mistake(
+            "one t for the whole batch",
+            ONE_T,
+            lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t[:1].expand(len(t))),
+        ),
+        Mistake(
+            "broadcast over the wrong axis",
+            WRONG_AXIS,
+            _last_axis(mean_from_eps),
+        ),
+        Mistake(
+            "coefficients not cast to x_t's dtype",
+            NOT_CAST,
+            lambda a, x_t, eps, t: mean_from_eps(a, x_t.double(), eps.double(), t),
+        ),
+        Mistake(
+            "input modified in place",
+            IN_PLACE,
+            _eps_in_place,
+        ),
+    ),
+    start="How much of the noise in x_t is taken away by one step? And what did the forward step multiply by?",
+    hint="alpha = alpha_bar[t] / alpha_bar[t - 1]; the weight of eps is (1 - alpha) / sqrt(1 - alpha_bar[t]).",
+    see="At t = 1 this is x_0: (x_1 − √β_1 ε)/√α_1. For small β_t it is close to x_t.",
+)
+
+
+# ---- ancestral_step -------------------------------------------------------------------------------------------------
+def ancestral_step(alpha_bar, x_t, x0_hat, t, z):
+    mean = posterior_mean(alpha_bar, x0_hat, x_t, t)
+    std = posterior_variance(alpha_bar, t).sqrt()
+    return mean + expand(std, x_t) * z
+
+
+def _step_cases(generator):
+    return _pair_cases(generator, noise=True)
+
+
+def _lands_on_the_estimate(function):
+    x_t, x0, z = numbers(2.0, -1.0), numbers(0.3, 0.7), numbers(1.5, -3.0)
+    gap = (function(_table(T4), x_t, x0, torch.tensor([1, 1]), z) - x0).abs().max().item()
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+def _keeps_the_kernel(function):
+    """With the true x_0 = 0 the step turns variance 1 − ᾱ_t into 1 − ᾱ_{t−1}; read off the answers to unit inputs."""
+    table, t, zero = _table(T4), torch.tensor([1, 2, 3, 4]), numbers(0.0, 0.0, 0.0, 0.0)
+    c_t, std = function(table, zero + 1, zero, t, zero), function(table, zero, zero, t, zero + 1)
+    gap = (c_t**2 * (1 - table[t]) + std**2 - (1 - table[t - 1])).abs().max().item()
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+def _step(std=None, mean=posterior_mean):
+    """The step with another factor of z, a function of (ᾱ_{t−1}, ᾱ_t), or another mean."""
+    std = std or (lambda s, t: ((1 - s) / (1 - t) * (1 - t / s)).sqrt())
+    return lambda a, x_t, x0, t, z: mean(a, x0, x_t, t) + expand(std(a[t - 1], a[t]), x_t) * z
+
+
+def _tilde(s, t):
+    return (1 - s) / (1 - t) * (1 - t / s)
+
+
+def _noise_at_the_end(s, t):
+    """√β̃_t, but √β_1 at t = 1."""
+    return torch.where(s == 1, 1 - t, _tilde(s, t)).sqrt()
+
+
+def _step_in_place(a, x_t, x0_hat, t, z):
+    out = ancestral_step(a, x_t, x0_hat, t, z)
+    x_t.copy_(out)
+    return x_t
+
+
+ANCESTRAL_STEP = Exercise(
+    name="ancestral_step",
+    equation="x_{t−1} = μ̃_t(x_t, x̂_0) + √β̃_t z (ALG-2)",
+    reference=ancestral_step,
+    returns=("x_{t−1}",),
+    cases=_step_cases,
+    properties=(
+        Property("the step from t = 1 ends on x̂_0, whatever the noise", _lands_on_the_estimate),
+        Property("with the true x_0, variance 1 − ᾱ_t becomes 1 − ᾱ_{t−1}", _keeps_the_kernel),
+    ),
+    mistakes=(
+        Mistake(
+            "variance for standard deviation",
+            "z is multiplied by β̃_t; a sample is scaled by the standard deviation √β̃_t.",
+            _step(_tilde),
+        ),
+        Mistake(
+            "noise added at the last step (E-24)",
+            "at t = 1 noise of variance β_1 is added to the finished x̂_0; β̃_1 is 0, and the last step adds nothing.",
+            _step(_noise_at_the_end),
+        ),
+        Mistake(
+            "√β_t for √β̃_t",
+            "the noise has variance β_t. That is the other usual choice, right for N(0, I) data; asked for is β̃_t, "
+            "which also is 0 at t = 1.",
+            _step(lambda s, t: (1 - t / s).sqrt()),
+        ),
+        Mistake(
+            "noise doubled",
+            "z is multiplied by 2√β̃_t; the variance of one step is then four times β̃_t.",
+            _step(lambda s, t: 2 * _tilde(s, t).sqrt()),
+        ),
+        Mistake(
+            "variance doubled",
+            "z is multiplied by √(2β̃_t), twice the variance.",
+            _step(lambda s, t: (2 * _tilde(s, t)).sqrt()),
+        ),
+        Mistake(
+            "no noise",
+            "this is the mean; a sample of q(x_{t−1} | x_t, x_0) adds √β̃_t z.",
+            _step(lambda s, t: 0 * t),
+        ),
+        Mistake(
+            "noise at full size",
+            "z was added as it came; its factor is √β̃_t.",
+            _step(lambda s, t: torch.ones_like(t)),
+        ),
+        Mistake(
+            "noise subtracted",
+            "z is subtracted. The law is the same, but a run with given noise cannot be compared with another one.",
+            _step(lambda s, t: -_tilde(s, t).sqrt()),
+        ),
+        Mistake(
+            "x_t forgotten: a fresh draw from x̂_0",
+            "this is √ᾱ_{t−1}x̂_0 + √(1−ᾱ_{t−1}) z, a jump from x̂_0; the step stays near x_t, which enters the mean.",
+            lambda a, x_t, x0, t, z: expand(a[t - 1].sqrt(), x0) * x0 + expand((1 - a[t - 1]).sqrt(), x0) * z,
+        ),
+        Mistake(
+            "the forward step",
+            "this is √α_t x_t + √β_t z, one step further into the noise.",
+            lambda a, x_t, x0, t, z: (
+                expand((a[t] / a[t - 1]).sqrt(), x_t) * x_t + expand((1 - a[t] / a[t - 1]).sqrt(), x_t) * z
+            ),
+        ),
+        Mistake(
+            "ᾱ_t for ᾱ_{t−1} at x̂_0 (E-01)",
+            "the coefficient of x̂_0 has √ᾱ_t where it is √ᾱ_{t−1}: the last step then ends on √ᾱ_1 x̂_0.",
+            _step(mean=_mean(c_0=lambda s, t: t.sqrt() * (1 - t / s) / (1 - t))),
+        ),
+        Mistake(
+            "√ᾱ_t at x_t (E-02)",
+            "the coefficient of x_t is √ᾱ_t; it is √α_t(1−ᾱ_{t−1})/(1−ᾱ_t).",
+            _step(mean=_mean(c_t=lambda s, t: t.sqrt())),
+        ),
+        Mistake(
+            "β under the root (E-16)",
+            "the coefficient of x̂_0 has √(ᾱ_{t−1}β_t); β_t stands outside the root.",
+            _step(mean=_mean(c_0=lambda s, t: (s * (1 - t / s)).sqrt() / (1 - t))),
+        ),
+        Mistake(
+            "x_t and x̂_0 exchanged",
+            "the state and the estimate were exchanged: posterior_mean takes x_0 first, ancestral_step x_t.",
+            lambda a, x_t, x0, t, z: ancestral_step(a, x0, x_t, t, z),
+        ),
+        Mistake(
+            "t off by one: the step from t + 1",
+            "this is the step from t + 1 to t, a slip of code that counts t from 0; here alpha_bar[0] = 1 is the clean "
+            "state and the last step is t = 1.",
+            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t + 1, z),
+        ),
+        Mistake(
+            "t off by one: the step from t − 1",
+            "this is the step from t − 1 to t − 2; alpha_bar[t] belongs to x_t as it came in.",
+            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t - 1, z),
+        ),
+        Mistake(
+            "the noise of t + 1, the mean of t",
+            "the mean is right, but z is scaled with √β̃_{t+1}; mean and noise belong to one step.",
+            lambda a, x_t, x0, t, z: (
+                posterior_mean(a, x0, x_t, t) + expand(posterior_variance(a, t + 1).sqrt(), x_t) * z
+            ),
+        ),
+        Mistake(
+            "one noise for the whole batch",
+            "the noise of the first example was used for all; each example has noise of its own.",
+            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t, z[:1].expand_as(z)),
+        ),
+        Mistake(
+            "noise of its own instead of the given one",
+            "z was ignored and new noise drawn from the global generator: the run cannot be repeated.",
+            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t, torch.randn_like(x_t)),
+        ),
+        Mistake(
+            "one t for the whole batch",
+            ONE_T,
+            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t[:1].expand(len(t)), z),
+        ),
+        Mistake(
+            "broadcast over the wrong axis",
+            WRONG_AXIS,
+            _last_axis(ancestral_step),
+        ),
+        Mistake(
+            "coefficients not cast to x_t's dtype",
+            NOT_CAST,
+            lambda a, x_t, x0, t, z: ancestral_step(a, x_t.double(), x0.double(), t, z.double()),
+        ),
+        Mistake(
+            "input modified in place",
+            IN_PLACE,
+            _step_in_place,
+        ),
+    ),
+    start="A sample of a Gaussian is mean + √variance · z. You have written both.",
+    hint="posterior_mean(alpha_bar, x0_hat, x_t, t) and posterior_variance(alpha_bar, t); mind the square root.",
+    see="At t = 1 the answer is x0_hat, whatever z.",
+)
+
+EXERCISES = (REVERSE_KERNEL, POSTERIOR_MEAN, POSTERIOR_VARIANCE, MEAN_FROM_EPS, ANCESTRAL_STEP)
