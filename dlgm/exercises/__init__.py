@@ -8,6 +8,7 @@ from . import (
     the_elbo,
     the_posterior_mean,
     variational_autoencoders,
+    what_to_predict,
 )  # fmt: skip
 from .engine import run
 
@@ -19,6 +20,7 @@ LESSONS = {
     "04 hierarchical_vaes": hierarchical_vaes.EXERCISES,
     "05 the_diffusion_kernel": the_diffusion_kernel.EXERCISES,
     "06 the_posterior_mean": the_posterior_mean.EXERCISES,
+    "08 what_to_predict": what_to_predict.EXERCISES,
 }
 
 

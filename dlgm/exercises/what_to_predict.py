@@ -1,0 +1,769 @@
+"""Exercises of lesson 08: x̂_0 from ε̂, v, the constant of the KL, the weight of the bound, and L_simple.
+
+Ledger PAR-1, PAR-3, LOSS-1, LOSS-3, LOSS-5, LOSS-9.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from ..tensors import expand, sum_non_batch
+from .engine import Case, Exercise, Mistake, Property
+from .inputs import normal, numbers
+
+T4 = numbers(0.0, 0.1, 0.25, 0.4, 0.6)
+
+
+def _random_betas(T, generator):
+    return torch.cat([numbers(0.0), 0.02 + 0.5 * torch.rand(T, generator=generator, dtype=torch.float64)])
+
+
+def _table(beta):
+    """ᾱ_0..ᾱ_T of β_0..β_T, β_0 = 0."""
+    return (1 - beta).cumprod(0)
+
+
+def _steps(alpha_bar):
+    """The table that has α_t where the given one has ᾱ_t."""
+    return torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+
+
+LONG = torch.cat([numbers(0.0), torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)])
+
+
+def _signal(alpha_bar, t, x):
+    return expand(alpha_bar[t].sqrt(), x)
+
+
+def _noise(alpha_bar, t, x):
+    return expand((1 - alpha_bar[t]).sqrt(), x)
+
+
+def _cases_of_two(generator):
+    """(alpha_bar, two tensors of one shape, t), the arguments of eps_to_x0 and of v_target."""
+
+    def case(label, t, *shape, beta=T4, dtype=torch.float64):
+        shape = (len(t), *shape)
+        a, b = (normal(*shape, generator=generator, dtype=dtype) for _ in range(2))
+        return Case(label, (_table(beta), a, b, torch.tensor(t)))
+
+    return [
+        case("one number, T = 4, t = 1", [1]),
+        case("one number, T = 4, t = 4 (the last)", [4]),
+        case("shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
+        case("shape (3, 2), random β", [5, 1, 8], 2, beta=_random_betas(9, generator)),
+        case("images of shape (3, 1, 3, 3), T = 1000", [1, 500, 999], 1, 3, 3, beta=LONG),
+        case("shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
+    ]
+
+
+# ---- eps_to_x0 ------------------------------------------------------------------------------------------------------
+def eps_to_x0(alpha_bar, x_t, eps, t):
+    signal = alpha_bar[t].sqrt()
+    noise = (1 - alpha_bar[t]).sqrt()
+    return (x_t - expand(noise, x_t) * eps) / expand(signal, x_t)
+
+
+def _lands_on_x0(function):
+    generator, table = torch.Generator().manual_seed(3), _table(LONG)
+    x0, eps = (normal(5, 2, generator=generator) for _ in range(2))
+    t = torch.tensor([1, 10, 200, 700, 1000])
+    x_t = _signal(table, t, x0) * x0 + _noise(table, t, x0) * eps
+    gap = (function(table, x_t, eps, t) - x0).abs().max().item()
+    return gap < 1e-10, f"largest distance {gap:.0e} for T = 1000"
+
+
+def _amplifies(function):
+    table, one, t = _table(LONG), torch.ones(1, dtype=torch.float64), torch.tensor([1000])
+    moved = abs((function(table, one, 1.01 * one, t) - function(table, one, one, t)).item())
+    return abs(moved / 0.01 - 157.4) < 0.1, f"{moved / 0.01:.1f}-fold"
+
+
+def _one_step_mean(a, x, e, t):
+    alpha = _steps(a)
+    return (x - expand((1 - alpha[t]) / (1 - a[t]).sqrt(), x) * e) / _signal(alpha, t, x)
+
+
+def _divided_in_place(a, x, e, t):
+    return x.sub_(_noise(a, t, x) * e).div_(_signal(a, t, x))
+
+
+def _x0_not_cast(a, x, e, t):
+    shape = (-1, *[1] * (x.ndim - 1))
+    return (x - (1 - a[t]).sqrt().reshape(shape) * e) / a[t].sqrt().reshape(shape)
+
+
+EPS_TO_X0 = Exercise(
+    name="eps_to_x0",
+    equation="x_0 = (x_t − √(1−ᾱ_t) ε) / √ᾱ_t (PAR-1)",
+    reference=eps_to_x0,
+    returns=("x0",),
+    cases=_cases_of_two,
+    properties=(
+        Property("with the true noise it gives back x_0", _lands_on_x0),
+        Property("at t = 1000 of the linear schedule an error of ε counts 157-fold", _amplifies),
+    ),
+    mistakes=(
+        Mistake(
+            "not divided by √ᾱ_t",
+            "this is √ᾱ_t x_0, the shrunk picture; divide by √ᾱ_t to undo the shrinking.",
+            lambda a, x, e, t: x - _noise(a, t, x) * e,
+        ),
+        Mistake(
+            "divided by ᾱ_t",
+            "x_0 was multiplied by √ᾱ_t on the way up, so it is √ᾱ_t, not ᾱ_t, that has to be divided out.",
+            lambda a, x, e, t: (x - _noise(a, t, x) * e) / expand(a[t], x),
+        ),
+        Mistake(
+            "square root missing on the noise",
+            "ε is multiplied by the variance 1 − ᾱ_t; the noise in x_t is √(1−ᾱ_t) ε.",
+            lambda a, x, e, t: (x - expand(1 - a[t], x) * e) / _signal(a, t, x),
+        ),
+        Mistake(
+            "noise added",
+            "the noise is added a second time; to get rid of it, subtract it.",
+            lambda a, x, e, t: (x + _noise(a, t, x) * e) / _signal(a, t, x),
+        ),
+        Mistake(
+            "the predicted noise subtracted as it is",
+            "this is x_t − ε: the noise in x_t is √(1−ᾱ_t) ε, and what remains is √ᾱ_t x_0.",
+            lambda a, x, e, t: x - e,
+        ),
+        Mistake(
+            "noise not scaled",
+            "ε is subtracted at full size; in x_t it stands with the factor √(1−ᾱ_t).",
+            lambda a, x, e, t: (x - e) / _signal(a, t, x),
+        ),
+        Mistake(
+            "only the noise divided",
+            "√ᾱ_t divides the whole difference x_t − √(1−ᾱ_t) ε; here the bracket is missing.",
+            lambda a, x, e, t: x - _noise(a, t, x) * e / _signal(a, t, x),
+        ),
+        Mistake(
+            "multiplied by √ᾱ_t",
+            "the difference is multiplied by √ᾱ_t once more, where it has to be divided by it.",
+            lambda a, x, e, t: (x - _noise(a, t, x) * e) * _signal(a, t, x),
+        ),
+        Mistake(
+            "the mean of one step",
+            "this is (x_t − β_t/√(1−ᾱ_t) ε)/√α_t, the mean of x_{t−1} (POST-5); x_0 lies t steps back.",
+            _one_step_mean,
+        ),
+        Mistake(
+            "α_t for ᾱ_t",
+            "these are the factors √α_t and √β_t of a single step; from x_0 to x_t it takes the product ᾱ_t.",
+            lambda a, x, e, t: eps_to_x0(_steps(a), x, e, t),
+        ),
+        Mistake(
+            "signal and noise swapped",
+            "√ᾱ_t multiplies ε and √(1−ᾱ_t) divides: it is the other way round.",
+            lambda a, x, e, t: (x - _signal(a, t, x) * e) / _noise(a, t, x),
+        ),
+        Mistake(
+            "1 − √ᾱ for √(1−ᾱ)",
+            "ε is multiplied by 1 − √ᾱ_t; the factor is √(1−ᾱ_t).",
+            lambda a, x, e, t: (x - expand(1 - a[t].sqrt(), x) * e) / _signal(a, t, x),
+        ),
+        Mistake(
+            "index shifted: t − 1",
+            "this is ᾱ_{t−1}: the table starts with the clean state, so ᾱ_t is alpha_bar[t], without a shift.",
+            lambda a, x, e, t: eps_to_x0(a, x, e, t - 1),
+        ),
+        Mistake(
+            "index shifted: t + 1",
+            "this is ᾱ_{t+1}, one step too noisy, and it runs past the table at t = T.",
+            lambda a, x, e, t: eps_to_x0(a, x, e, t + 1),
+        ),
+        Mistake(
+            "one t for the whole batch",
+            "t[0] was used for every example; each example has a time of its own.",
+            lambda a, x, e, t: eps_to_x0(a, x, e, t[:1].expand(len(t))),
+        ),
+        Mistake(
+            "broadcast over the wrong axis",
+            "a coefficient of shape (B,) was lined up with the last axis instead of the batch; expand lines it up.",
+            lambda a, x, e, t: (x - (1 - a[t]).sqrt().to(x.dtype) * e) / a[t].sqrt().to(x.dtype),
+        ),
+        Mistake(
+            "input modified in place",
+            "the values are right, but x_t itself was overwritten; the caller still needs it.",
+            _divided_in_place,
+        ),
+        Mistake(
+            "coefficients not cast to the dtype of x_t",
+            "the float64 table turned a float32 x_t into float64; expand casts, or use .to(x_t.dtype).",
+            _x0_not_cast,
+        ),
+    ),
+    start="Write down x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε and solve for x_0.",
+    hint="alpha_bar[t] has shape (B,). expand(c, x_t) from dlgm.tensors lines it up with x_t and casts it.",
+    see="For T = 4 at t = 4, ᾱ_4 = 0.162: from x_t = ε = 1 you get (1 − 0.9154)/0.4025 = 0.2101.",
+)
+
+
+# ---- v_target -------------------------------------------------------------------------------------------------------
+def v_target(alpha_bar, x0, eps, t):
+    signal = expand(alpha_bar[t].sqrt(), x0)
+    noise = expand((1 - alpha_bar[t]).sqrt(), x0)
+    return signal * eps - noise * x0
+
+
+def _turns_back(function):
+    generator, table, t = torch.Generator().manual_seed(4), _table(T4), torch.tensor([1, 2, 4])
+    x0, eps = (normal(3, 2, generator=generator) for _ in range(2))
+    v = function(table, x0, eps, t)
+    signal, noise = _signal(table, t, x0), _noise(table, t, x0)
+    x_t = signal * x0 + noise * eps
+    gap = max((signal * x_t - noise * v - x0).abs().max(), (noise * x_t + signal * v - eps).abs().max()).item()
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+def _v_in_place(a, x, e, t):
+    return x.mul_(-_noise(a, t, x)).add_(_signal(a, t, x) * e)
+
+
+def _x_t(a, x, e, t):
+    return _signal(a, t, x) * x + _noise(a, t, x) * e
+
+
+V_TARGET = Exercise(
+    name="v_target",
+    equation="v = √ᾱ_t ε − √(1−ᾱ_t) x_0 (PAR-3; Salimans & Ho 2022)",
+    reference=v_target,
+    returns=("v",),
+    cases=_cases_of_two,
+    properties=(Property("x_0 = √ᾱ_t x_t − √(1−ᾱ_t) v and ε = √(1−ᾱ_t) x_t + √ᾱ_t v", _turns_back),),
+    mistakes=(
+        Mistake(
+            "sign of v",
+            "this is −v = √(1−ᾱ_t) x_0 − √ᾱ_t ε; v points from the data towards the noise.",
+            lambda a, x, e, t: -v_target(a, x, e, t),
+        ),
+        Mistake(
+            "plus for minus",
+            "the two parts are added; with a plus sign v is not at right angles to x_t, and x_0 cannot be got back by "
+            "√ᾱ_t x_t − √(1−ᾱ_t) v.",
+            lambda a, x, e, t: _signal(a, t, x) * e + _noise(a, t, x) * x,
+        ),
+        Mistake(
+            "alpha and sigma swapped",
+            "√(1−ᾱ_t) stands at ε and √ᾱ_t at x_0; in v it is the other way round than in x_t.",
+            lambda a, x, e, t: _noise(a, t, x) * e - _signal(a, t, x) * x,
+        ),
+        Mistake(
+            "x_t for v",
+            "this is x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε itself, which the network is given.",
+            _x_t,
+        ),
+        Mistake(
+            "target x_t − x_0",
+            "this is x_t − x_0, what the noising changed; v is √ᾱ_t ε − √(1−ᾱ_t) x_0.",
+            lambda a, x, e, t: _x_t(a, x, e, t) - x,
+        ),
+        Mistake(
+            "squares for roots",
+            "ᾱ_t and 1 − ᾱ_t stand where the formula has their square roots.",
+            lambda a, x, e, t: expand(a[t], x) * e - expand(1 - a[t], x) * x,
+        ),
+        Mistake(
+            "ε − x_0",
+            "this is ε − x_0, the velocity on a straight line between data and noise (flow matching, lesson 22); "
+            "the diffusion kernel moves on a circle, and v has the factors √ᾱ_t and √(1−ᾱ_t).",
+            lambda a, x, e, t: e - x,
+        ),
+        Mistake(
+            "x_t for x_0",
+            "x_t was put where the formula has x_0: v = √ᾱ_t ε − √(1−ᾱ_t) x_0.",
+            lambda a, x, e, t: _signal(a, t, x) * e - _noise(a, t, x) * _x_t(a, x, e, t),
+        ),
+        Mistake(
+            "α_t for ᾱ_t",
+            "these are the factors √α_t and √β_t of a single step; v has the product ᾱ_t.",
+            lambda a, x, e, t: v_target(_steps(a), x, e, t),
+        ),
+        Mistake(
+            "index shifted: t − 1",
+            "this is ᾱ_{t−1}: the table starts with the clean state, so ᾱ_t is alpha_bar[t], without a shift.",
+            lambda a, x, e, t: v_target(a, x, e, t - 1),
+        ),
+        Mistake(
+            "index shifted: t + 1",
+            "this is ᾱ_{t+1}, one step too noisy, and it runs past the table at t = T.",
+            lambda a, x, e, t: v_target(a, x, e, t + 1),
+        ),
+        Mistake(
+            "one t for the whole batch",
+            "t[0] was used for every example; each example has a time of its own.",
+            lambda a, x, e, t: v_target(a, x, e, t[:1].expand(len(t))),
+        ),
+        Mistake(
+            "broadcast over the wrong axis",
+            "a coefficient of shape (B,) was lined up with the last axis instead of the batch; expand lines it up.",
+            lambda a, x, e, t: a[t].sqrt().to(x.dtype) * e - (1 - a[t]).sqrt().to(x.dtype) * x,
+        ),
+        Mistake(
+            "input modified in place",
+            "the values are right, but x0 itself was overwritten; the caller still needs it.",
+            _v_in_place,
+        ),
+    ),
+    start="v mixes ε and x_0 with the two factors of x_t, exchanged, and one minus sign.",
+    hint="Small t: √ᾱ_t is nearly 1, and v is nearly ε. Late t: v is nearly −x_0.",
+    see="For T = 4 at t = 4: from x_0 = ε = 1 you get 0.4025 − 0.9154 = −0.5129.",
+)
+
+
+# ---- kl_constant ----------------------------------------------------------------------------------------------------
+def kl_constant(beta_tilde, sigma2, dims):
+    ratio = beta_tilde / sigma2
+    return 0.5 * dims * (ratio - 1 - ratio.log())
+
+
+def _kl_constant_cases(generator):
+    def random(n):
+        return 0.01 + torch.rand(n, generator=generator, dtype=torch.float64)
+
+    return [
+        Case("one step, β̃ = 0.1, σ² = 0.2, d = 1", (numbers(0.1), numbers(0.2), 1)),
+        Case("one step, β̃ = 0.3, σ² = 0.1, d = 2", (numbers(0.3), numbers(0.1), 2)),
+        Case("three steps, random variances, d = 5", (random(3), random(3), 5)),
+        Case("64 steps, random variances, d = 784", (random(64), random(64), 784)),
+    ]
+
+
+def _is_the_kl(function):
+    v, sigma2 = numbers(0.1, 0.02), numbers(0.15, 0.01)
+    zero = torch.zeros(2, dtype=torch.float64)
+    q, p = (torch.distributions.Normal(zero, s.sqrt()) for s in (v, sigma2))
+    gap = (function(v, sigma2, 3) - 3 * torch.distributions.kl_divergence(q, p)).abs().max().item()
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+def _zero_at_equality(function):
+    v = numbers(0.3, 0.01)
+    value, around = function(v, v, 4), torch.stack([function(v, v * k, 4) for k in (0.9, 1.1)])
+    return value.abs().max() < 1e-12 and bool((around > 0).all()), f"at equality {value.abs().max().item():.0e}"
+
+
+def _constant(of_ratio):
+    return lambda v, s, d: 0.5 * d * of_ratio(v / s)
+
+
+KL_CONSTANT = Exercise(
+    name="kl_constant",
+    equation="C = ½ d [β̃/σ² − 1 − log(β̃/σ²)] in nats (LOSS-1)",
+    reference=kl_constant,
+    returns=("C",),
+    cases=_kl_constant_cases,
+    properties=(
+        Property("it is 0 for σ² = β̃ and positive beside it", _zero_at_equality),
+        Property("it is the KL of d pairs of Gaussians with equal means", _is_the_kl),
+    ),
+    mistakes=(
+        Mistake(
+            "ratio inverted",
+            "the ratio is σ²/β̃; in KL(q ‖ p) the variance of q is divided by that of p, and q is the true step.",
+            _constant(lambda r: 1 / r - 1 + r.log()),
+        ),
+        Mistake(
+            "sign of C",
+            "every sign is turned: C is negative, and a KL with equal means never is.",
+            _constant(lambda r: 1 - r + r.log()),
+        ),
+        Mistake(
+            "sign of the logarithm",
+            "the logarithm is added; with log(β̃/σ²) it is subtracted (with log(σ²/β̃) added).",
+            _constant(lambda r: r - 1 + r.log()),
+        ),
+        Mistake(
+            "without −1",
+            "the −1 is missing: for σ² = β̃ this is d/2, and it should be 0.",
+            _constant(lambda r: r - r.log()),
+        ),
+        Mistake(
+            "one dimension",
+            "this is C for d = 1; each of the d dimensions adds as much.",
+            lambda v, s, d: kl_constant(v, s, 1),
+        ),
+        Mistake(
+            "½ missing",
+            "this is twice C: the KL of two Gaussians has ½ in front.",
+            lambda v, s, d: 2 * kl_constant(v, s, d),
+        ),
+        Mistake(
+            "standard deviations for variances",
+            "the ratio is √(β̃/σ²); the formula has the ratio of the variances.",
+            _constant(lambda r: r.sqrt() - 1 - r.sqrt().log()),
+        ),
+        Mistake(
+            "variances squared",
+            "the ratio is (β̃/σ²)²: β̃ and σ² are variances already.",
+            _constant(lambda r: r**2 - 1 - 2 * r.log()),
+        ),
+        Mistake(
+            "bits for nats",
+            "the logarithm has base 2; C is in nats, with the natural logarithm.",
+            _constant(lambda r: r - 1 - r.log2()),
+        ),
+        Mistake(
+            "the logarithm alone",
+            "this is −½ d log(β̃/σ²), without the part β̃/σ² − 1.",
+            _constant(lambda r: -r.log()),
+        ),
+    ),
+    start="Take the KL of two Gaussians with variances v (first) and w (second) and put the means equal.",
+    hint="With the ratio r of the first variance to the second: r − 1 − log r, halved, times d.",
+    see="For β̃ = 0.1, σ² = 0.2, d = 1: ½ (0.5 − 1 + 0.6931) = 0.0966 nats.",
+)
+
+
+# ---- vlb_weight_eps -------------------------------------------------------------------------------------------------
+def vlb_weight_eps(beta, alpha_bar, t, sigma2):
+    alpha = 1 - beta[t]
+    return beta[t] ** 2 / (2 * sigma2 * alpha * (1 - alpha_bar[t]))
+
+
+def _weight_cases(generator):
+    def case(label, t, beta, sigma2=None):
+        t = torch.tensor(t)
+        return Case(label, (beta, _table(beta), t, beta[t] if sigma2 is None else numbers(*sigma2)))
+
+    return [
+        case("T = 4, t = 2, σ² = β_2 = 0.25", [2], T4),
+        case("T = 4, t = 3, σ² = 0.3", [3], T4, [0.3]),
+        case("T = 4, t = 1, 2, 3, 4 with σ² of their own", [1, 2, 3, 4], T4, [0.1, 0.2, 0.3, 0.5]),
+        case("T = 9, random β, σ² = β_t", [2, 8, 5, 3], _random_betas(9, generator)),
+        case("T = 1000, the linear schedule, σ² = β_t", [1, 2, 349, 999], LONG),
+    ]
+
+
+def _is_the_mean_error(function):
+    """λ_t (ε error)² = (mean error)²/(2σ²), both of one error of x̂_0."""
+    a, t, sigma2 = _table(T4), torch.tensor([2, 3, 4]), numbers(0.2, 0.3, 0.5)
+    c_0 = a[t - 1].sqrt() * T4[t] / (1 - a[t])
+    of_eps = a[t].sqrt() / (1 - a[t]).sqrt()
+    gap = (function(T4, a, t, sigma2) * of_eps**2 - c_0**2 / (2 * sigma2)).abs().max().item()
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+def _weight(formula):
+    """A wrong weight from β_t, α_t, ᾱ_t, ᾱ_{t−1} and σ²."""
+    return lambda b, a, t, s: formula(b[t], 1 - b[t], a[t], a[t - 1], s)
+
+
+VLB_WEIGHT_EPS = Exercise(
+    name="vlb_weight_eps",
+    equation="λ_t = β_t² / (2 σ_t² α_t (1−ᾱ_t)) (LOSS-3)",
+    reference=vlb_weight_eps,
+    returns=("weight",),
+    cases=_weight_cases,
+    properties=(Property("λ_t ‖ε − ε̂‖² is ‖μ̃ − μ_θ‖²/(2σ²) at t = 2, 3, 4 of the short chain", _is_the_mean_error),),
+    mistakes=(
+        Mistake(
+            "σ⁴ for σ²",
+            "sigma2 was squared. It is the variance σ_t² already; deck 002 prints the norm of Σ squared (E-10).",
+            _weight(lambda b, al, a, p, s: b**2 / (2 * s**2 * al * (1 - a))),
+        ),
+        Mistake(
+            "index shifted: t + 1",
+            "these are β, α and ᾱ of step t + 1: with the weight of step t belongs the term of step t (E-11).",
+            lambda b, a, t, s: vlb_weight_eps(b, a, t + 1, s),
+        ),
+        Mistake(
+            "index shifted: t − 1",
+            "these are β, α and ᾱ of step t − 1; the tables start with the clean state, so index t is right.",
+            lambda b, a, t, s: vlb_weight_eps(b, a, t - 1, s),
+        ),
+        Mistake(
+            "ᾱ_{t−1} in the denominator",
+            "the denominator has 1 − ᾱ_{t−1}; the noise in x_t has the variance 1 − ᾱ_t.",
+            _weight(lambda b, al, a, p, s: b**2 / (2 * s * al * (1 - p))),
+        ),
+        Mistake(
+            "β_t not squared",
+            "the difference of the means has the factor β_t, and its square has β_t².",
+            _weight(lambda b, al, a, p, s: b / (2 * s * al * (1 - a))),
+        ),
+        Mistake(
+            "2 missing",
+            "this is 2 λ_t: the KL is the squared distance of the means over 2 σ².",
+            _weight(lambda b, al, a, p, s: b**2 / (s * al * (1 - a))),
+        ),
+        Mistake(
+            "α_t missing",
+            "the factor 1/√α_t of the mean was left out; squared, it is 1/α_t.",
+            _weight(lambda b, al, a, p, s: b**2 / (2 * s * (1 - a))),
+        ),
+        Mistake(
+            "ᾱ_t for α_t",
+            "ᾱ_t, the product of all steps, stands where the formula has the α_t of this step.",
+            _weight(lambda b, al, a, p, s: b**2 / (2 * s * a * (1 - a))),
+        ),
+        Mistake(
+            "α_t for ᾱ_t",
+            "1 − α_t stands where the formula has 1 − ᾱ_t, the variance of all the noise in x_t.",
+            _weight(lambda b, al, a, p, s: b**2 / (2 * s * al * b)),
+        ),
+        Mistake(
+            "1 − ᾱ_t squared",
+            "1 − ᾱ_t enters the mean under a root, so it enters the weight once; its square belongs to the weight of "
+            "the x_0 error.",
+            _weight(lambda b, al, a, p, s: b**2 / (2 * s * al * (1 - a) ** 2)),
+        ),
+        Mistake(
+            "root of 1 − ᾱ_t",
+            "the factor of the mean is β_t/√(1−ᾱ_t); the weight has its square, without the root.",
+            _weight(lambda b, al, a, p, s: b**2 / (2 * s * al * (1 - a).sqrt())),
+        ),
+        Mistake(
+            "the weight of the mean",
+            "1/(2σ²) is the weight of ‖μ̃ − μ_θ‖²; an error of ε enters the mean with β_t/√(α_t(1−ᾱ_t)).",
+            lambda b, a, t, s: 0.5 / s,
+        ),
+        Mistake(
+            "the weight of x_0",
+            "this is ᾱ_{t−1} β_t²/(2σ²(1−ᾱ_t)²), the weight of ‖x_0 − x̂_0‖² (LOSS-4).",
+            _weight(lambda b, al, a, p, s: p * b**2 / (2 * s * (1 - a) ** 2)),
+        ),
+        Mistake(
+            "not squared",
+            "this is the factor of ε in the mean over 2 σ²; the weight has the square of the factor.",
+            _weight(lambda b, al, a, p, s: b / (2 * s * (al * (1 - a)).sqrt())),
+        ),
+        Mistake(
+            "σ for σ²",
+            "the square root of sigma2 stands in the denominator; the KL is over 2 σ².",
+            _weight(lambda b, al, a, p, s: b**2 / (2 * s.sqrt() * al * (1 - a))),
+        ),
+    ),
+    start="The mean is (x_t − β_t/√(1−ᾱ_t) ε)/√α_t. By how much does it move when ε moves by δ?",
+    hint="Square that factor of δ and divide by 2 σ².",
+    see="T = 4, t = 2, σ² = β_2: 0.25²/(2 · 0.25 · 0.75 · 0.325) = 0.5128.",
+)
+
+
+# ---- simple_loss ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Line:
+    """A stand-in for a network: predict(x_t, t) = slope x_t + t/rate."""
+
+    slope: float
+    rate: float
+
+    def __call__(self, x_t, t):
+        shift = torch.as_tensor(t / self.rate).to(x_t.dtype)
+        return self.slope * x_t + shift.reshape(-1, *[1] * (x_t.ndim - 1))
+
+    def __repr__(self):
+        return f"x_t, t ↦ {self.slope} x_t + t/{self.rate:g}"
+
+
+def simple_loss(predict, x0, t, eps, alpha_bar):
+    signal, noise = alpha_bar[t].sqrt(), (1 - alpha_bar[t]).sqrt()
+    x_t = expand(signal, x0) * x0 + expand(noise, x0) * eps
+    error = eps - predict(x_t, t)
+    return error.square().flatten(1).sum(1)
+
+
+def _simple_cases(generator):
+    def case(label, predict, t, *shape, beta=T4, dtype=torch.float64):
+        x0, eps = (normal(len(t), *shape, generator=generator, dtype=dtype) for _ in range(2))
+        return Case(label, (predict, x0, torch.tensor(t), eps, _table(beta)))
+
+    line = Line(0.5, 10.0)
+    first = (Line(0.5, 10.0), numbers([1.0]), torch.tensor([2]), numbers([2.0]), _table(T4))
+    return [
+        Case("one number, T = 4, t = 2, x_0 = 1, ε = 2", first),
+        case("one example of 3 numbers, T = 4, t = 4", line, [4], 3),
+        case("x0 of shape (4, 4), a different t for each example", line, [3, 1, 4, 2], 4),
+        case("x0 of shape (3, 2), random β", Line(-0.3, 4.0), [5, 1, 8], 2, beta=_random_betas(9, generator)),
+        case("images of shape (3, 1, 3, 3), T = 1000", Line(0.9, 1e3), [1, 500, 999], 1, 3, 3, beta=LONG),
+        case("x0 of shape (2, 3) in float32", line, [2, 3], 3, dtype=torch.float32),
+    ]
+
+
+def _reaches_the_network(function):
+    slope = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
+    x0, eps = normal(2, 2, 3, generator=torch.Generator().manual_seed(5))
+    args = x0, torch.tensor([1, 3]), eps, _table(T4)
+
+    def gradient(f):
+        return torch.autograd.grad(f(lambda x, t: slope * x, *args).sum(), slope)[0].item()
+
+    got, want = gradient(function), gradient(simple_loss)
+    return math.isclose(got, want, rel_tol=1e-9), f"dL/dθ = {got:.6g}, required {want:.6g}"
+
+
+def _knows(function):
+    """For data that are all 0 the noise is x_t / √(1−ᾱ_t), and a network can know it."""
+    table, eps = _table(T4), normal(4, 3, generator=torch.Generator().manual_seed(6))
+    loss = function(lambda x, t: x / _noise(table, t, x), 0 * eps, torch.tensor([1, 2, 3, 4]), eps, table)
+    return loss.abs().max().item() < 1e-12, f"largest loss {loss.abs().max().item():.0e}"
+
+
+def _squares(target=None, seen=None, time=None, reduce=sum_non_batch):
+    """simple_loss with one part exchanged: the target, what the network sees, the time it is told, the reduction."""
+
+    def function(f, x0, t, eps, a):
+        x_t = _x_t(a, x0, eps, t)
+        want = eps if target is None else target(a, x0, eps, t, x_t)
+        given = x_t if seen is None else seen(a, x0, eps, t)
+        told = t if time is None else time(t)
+        return reduce((want - f(given, told)).square())
+
+    return function
+
+
+def _loss_not_cast(f, x0, t, eps, a):
+    shape = (-1, *[1] * (x0.ndim - 1))
+    x_t = a[t].sqrt().reshape(shape) * x0 + (1 - a[t]).sqrt().reshape(shape) * eps
+    return sum_non_batch((eps - f(x_t, t)).square())
+
+
+def _bound_weighted(f, x0, t, eps, a):
+    beta = 1 - _steps(a)
+    return vlb_weight_eps(beta, a, t, beta[t]).to(x0) * simple_loss(f, x0, t, eps, a)
+
+
+def _step_noise(a, x0, eps, t, x_t):
+    """The noise of the last step as far as the total noise tells: √(β_t/(1−ᾱ_t)) ε."""
+    return expand(((1 - _steps(a)[t]) / (1 - a[t])).sqrt(), eps) * eps
+
+
+SIMPLE_LOSS = Exercise(
+    name="simple_loss",
+    equation="L_simple = ‖ε − ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t)‖² for each example (LOSS-5)",
+    reference=simple_loss,
+    returns=("loss",),
+    cases=_simple_cases,
+    properties=(
+        Property("a network that knows the noise has loss 0", _knows),
+        Property("the gradient reaches the network", _reaches_the_network),
+    ),
+    mistakes=(
+        Mistake(
+            "mean over the dimensions",
+            "the squares of one example are averaged; ‖·‖² is their sum. The average over the batch comes later.",
+            _squares(reduce=lambda e: e.flatten(1).mean(1)),
+        ),
+        Mistake(
+            "mean over dimensions and batch",
+            "one number came out, the mean over examples and dimensions; the loss is one number for each example, "
+            "summed over its dimensions, so that each can get a weight of its own.",
+            _squares(reduce=lambda e: e.mean()),
+        ),
+        Mistake(
+            "mean over the batch",
+            "one number came out, the mean over the examples; keep one number for each example.",
+            _squares(reduce=lambda e: e.flatten(1).sum(1).mean()),
+        ),
+        Mistake(
+            "sum over the batch",
+            "one number came out, the sum over the examples; keep one number for each example.",
+            _squares(reduce=lambda e: e.sum()),
+        ),
+        Mistake(
+            "norm not squared",
+            "this is ‖ε − ε_θ‖; the loss is its square.",
+            _squares(reduce=lambda e: sum_non_batch(e).sqrt()),
+        ),
+        Mistake(
+            "one t for the whole batch",
+            "t[0] was used for every example; each example has a time of its own.",
+            lambda f, x, t, e, a: simple_loss(f, x, t[:1].expand(len(t)), e, a),
+        ),
+        Mistake(
+            "one t in x_t, the right one in the network",
+            "x_t was made with t[0] for every example, while the network was told t.",
+            _squares(seen=lambda a, x, e, t: _x_t(a, x, e, t[:1].expand(len(t)))),
+        ),
+        Mistake(
+            "the network sees x_0",
+            "predict was called with the clean x_0; it is given x_t, or there would be nothing to find out.",
+            _squares(seen=lambda a, x, e, t: x),
+        ),
+        Mistake(
+            "target x_0",
+            "the prediction is compared with x_0; this network predicts the noise (option B would predict x_0).",
+            _squares(target=lambda a, x, e, t, x_t: x),
+        ),
+        Mistake(
+            "target x_t − x_0",
+            "the target is x_t − x_0, what the noising changed; it is the noise ε itself.",
+            _squares(target=lambda a, x, e, t, x_t: x_t - x),
+        ),
+        Mistake(
+            "target √(1−ᾱ_t) ε",
+            "the target is the noise as scaled in x_t; it is ε itself, of variance 1 at every t.",
+            _squares(target=lambda a, x, e, t, x_t: _noise(a, t, x) * e),
+        ),
+        Mistake(
+            "step noise in x_t",
+            "x_t was made with √α_t and √β_t, as if the walk had one step; from x_0 to x_t it takes ᾱ_t.",
+            lambda f, x, t, e, a: simple_loss(f, x, t, e, _steps(a)),
+        ),
+        Mistake(
+            "step noise as the target",
+            "the target is √(β_t/(1−ᾱ_t)) ε, the part that belongs to the last step; the network predicts the noise "
+            "of all steps together (E-69).",
+            _squares(target=_step_noise),
+        ),
+        Mistake(
+            "another noise as the target",
+            "fresh noise was drawn for the target; it has to be the same ε that went into x_t, or there is nothing "
+            "to learn.",
+            _squares(target=lambda a, x, e, t, x_t: torch.randn_like(x)),
+        ),
+        Mistake(
+            "another noise in x_t",
+            "eps was ignored in x_t and new noise drawn; the target must be the noise that went in.",
+            _squares(seen=lambda a, x, e, t: _x_t(a, x, torch.randn_like(x), t)),
+        ),
+        Mistake(
+            "one noise for the whole batch",
+            "the noise of the first example was used for all; each example has noise of its own.",
+            lambda f, x, t, e, a: simple_loss(f, x, t, e[:1].expand_as(e), a),
+        ),
+        Mistake(
+            "square roots missing",
+            "x_t was made with ᾱ_t and 1 − ᾱ_t; the factors are their square roots.",
+            _squares(seen=lambda a, x, e, t: expand(a[t], x) * x + expand(1 - a[t], x) * e),
+        ),
+        Mistake(
+            "noise subtracted",
+            "x_t has −√(1−ᾱ_t) ε, so the network would have to predict −ε.",
+            _squares(seen=lambda a, x, e, t: _x_t(a, x, -e, t)),
+        ),
+        Mistake(
+            "index shifted: t − 1 in x_t",
+            "x_t was made with ᾱ_{t−1}; the table starts with the clean state, so ᾱ_t is alpha_bar[t].",
+            _squares(seen=lambda a, x, e, t: _x_t(a, x, e, t - 1)),
+        ),
+        Mistake(
+            "the network is told t − 1",
+            "x_t is right, but predict was called with t − 1; in this course t runs from 1 to T for the network too.",
+            _squares(time=lambda t: t - 1),
+        ),
+        Mistake(
+            "the network is told t/T",
+            "predict was called with t/T; it is given the whole number t.",
+            lambda f, x, t, e, a: _squares(time=lambda t: t / (len(a) - 1))(f, x, t, e, a),
+        ),
+        Mistake(
+            "weighted as in the bound",
+            "the error is multiplied by λ_t for σ² = β_t; L_simple leaves the weight out (LOSS-9).",
+            _bound_weighted,
+        ),
+        Mistake(
+            "coefficients not cast to x0's dtype",
+            "the float64 table turned a float32 batch into float64; expand casts, or use .to(x0.dtype).",
+            _loss_not_cast,
+        ),
+    ),
+    start="Three lines: make x_t, ask the network, sum the squares of each example.",
+    hint="error.square().flatten(1).sum(1) sums everything but the batch. expand(c, x0) lines a coefficient up.",
+    see="For T = 4, t = 2, x_0 = 1, ε = 2: x_t = 0.8216 + 2 · 0.5701 = 1.9618, prediction 1.1809, loss 0.6709.",
+)
+
+EXERCISES = (EPS_TO_X0, V_TARGET, KL_CONSTANT, VLB_WEIGHT_EPS, SIMPLE_LOSS)
