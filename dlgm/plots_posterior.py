@@ -49,18 +49,60 @@ def gaussianity(betas, measured, predicted):
 
     Args:
         betas: (n,) step sizes.
-        measured: dict name -> (n,) total variations; predicted: dict name -> (n,), the law of the same name, or None.
+        measured: dict name -> (n,) total variations; predicted: dict name -> (n,), the law of the same name, or None;
+            drawn as far as it is a total variation, up to 1.
     Source: ledger REV-3, M-07, E-57.
     """
     fig, ax = figure(6.6, 3.4)
     for (name, values), colour, marker in zip(measured.items(), (BLUE, GREEN, ORANGE), "os^", strict=False):
         ax.plot(betas, values, marker=marker, ls="", ms=5, color=colour, label=name)
         if predicted.get(name) is not None:
-            ax.plot(betas, predicted[name], color=colour, lw=1)
+            law = torch.as_tensor(predicted[name], dtype=torch.float64)
+            possible = law <= 1
+            ax.plot(torch.as_tensor(betas)[possible], law[possible], color=colour, lw=1)
     ax.plot([], [], color=GREY, lw=1, label="small-β law")
     ax.set(xscale="log", yscale="log", xlabel="noise variance of the step, $\\beta_t$", ylabel="total variation")
     ax.set_ylim(min(v for values in measured.values() for v in values) / 2, 1)
-    ax.legend(loc="upper left")
+    ax.legend(loc="lower right")
+    return fig
+
+
+def _bells(ax, schedule, x0, x_t, t, head=1.45):
+    """Draw prior, likelihood and posterior of x_{t−1}; the axis is ``head`` times as high as the highest bell."""
+    alpha, beta = schedule.alpha[t].item(), schedule.beta[t].item()
+    one = torch.ones(1, dtype=torch.float64)
+    likelihood = Gaussian(one * x_t / math.sqrt(alpha), beta / alpha)
+    prior = q_marginal(schedule, one * x0, t - 1)
+    posterior = product(prior, likelihood)[0] if t > 1 else prior
+    x = torch.linspace(-4, 4, 801, dtype=torch.float64)
+    names = ("prior $q(x_{t-1}|x_0)$", "likelihood $q(x_t|x_{t-1})$, area 1", "posterior $q(x_{t-1}|x_t,x_0)$")
+    top = 0.0
+    for law, name, colour, style in zip(
+        (prior, likelihood, posterior), names, (GREEN, SKY, ORANGE), ("--", "-.", "-"), strict=True
+    ):
+        mean, var = law.mean.item(), law.var.item()
+        if var > 0:
+            y = _density(mean, var, x)
+            ax.plot(x, y, style, color=colour, label=name)
+            top = max(top, y.max().item())
+        else:
+            ax.axvline(mean, ymax=1 / head, ls=style, color=colour, label=name)  # below the legend
+    ax.set(xlabel="$x_{t-1}$", ylabel="density", xlim=(-4, 4), ylim=(0, head * top))
+
+
+def posterior_bells(schedule, x0, x_t, times):
+    """The left panel of ``posterior_panel`` for several t, side by side.
+
+    Args:
+        schedule: DiscreteSchedule of a few steps.
+        x0, x_t: numbers; times: the t, each in 1..T.
+    Source: ledger POST-1, POST-2, POST-3, POST-4.
+    """
+    fig, ((*axes,),) = figure(8.4, 2.8, 1, len(times), squeeze=False)
+    for ax, t in zip(axes, times, strict=True):
+        _bells(ax, schedule, x0, x_t, t, head=1.1)
+        ax.set(title=f"t = {t}", ylabel="density" if ax is axes[0] else "")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return fig
 
 
@@ -77,37 +119,19 @@ def posterior_panel(schedule, x0, x_t, t):
     """
     fig, (left, right) = figure(8.4, 3.3, 1, 2, width_ratios=(1.5, 1))
     c_0, c_t, v = posterior_coefficients(schedule, t - 1, t)
-    alpha, beta = schedule.alpha[t].item(), schedule.beta[t].item()
-    one = torch.ones(1, dtype=torch.float64)
-    likelihood = Gaussian(one * x_t / math.sqrt(alpha), beta / alpha)
-    prior = q_marginal(schedule, one * x0, t - 1)
-    posterior = product(prior, likelihood)[0] if t > 1 else prior
-    x = torch.linspace(-4, 4, 801, dtype=torch.float64)
-    names = ("prior $q(x_{t-1}|x_0)$", "likelihood $q(x_t|x_{t-1})$", "posterior $q(x_{t-1}|x_t,x_0)$")
-    top = 0.0
-    for law, name, colour, style in zip(
-        (prior, likelihood, posterior), names, (GREEN, SKY, ORANGE), ("--", "-.", "-"), strict=True
-    ):
-        mean, var = law.mean.item(), law.var.item()
-        if var > 0:
-            y = _density(mean, var, x)
-            left.plot(x, y, style, color=colour, label=name)
-            top = max(top, y.max().item())
-        else:
-            left.axvline(mean, ls=style, color=colour, label=name)
-    left.set(xlabel="$x_{t-1}$", ylabel="density", xlim=(-4, 4), ylim=(0, 1.45 * top))
+    _bells(left, schedule, x0, x_t, t)
     left.set_title(f"t = {t}, $x_0$ = {x0:g}, $x_t$ = {x_t:g}".replace("-", "−"))
     left.legend(loc="upper left", fontsize=8.5)
     steps = range(1, schedule.T + 1)
     table = [posterior_coefficients(schedule, k - 1, k) for k in steps]
     ratio = (schedule.posterior_variance / schedule.beta)[1:]
     curves = ([c for c, _, _ in table], [c for _, c, _ in table], ratio.tolist())
-    labels = (f"$c_0$ = {c_0:.3f}", f"$c_t$ = {c_t:.3f}", f"$\\tilde\\beta_t/\\beta_t$ = {v / beta:.3f}")
+    labels = (f"$c_0$ = {c_0:.3f}", f"$c_t$ = {c_t:.3f}", f"$\\tilde\\beta_t/\\beta_t$ = {ratio[t - 1]:.3f}")
     for curve, name, colour, style in zip(curves, labels, (GREEN, SKY, ORANGE), ("o--", "s-.", "^-"), strict=True):
         right.plot(steps, curve, style, color=colour, ms=4, lw=1.4, label=name)
     right.plot([t, t], [-0.03, 1.03], color=GREY, lw=1)
     right.set(xlabel="step $t$", ylabel="coefficient", ylim=(-0.05, 1.7), yticks=[0, 0.5, 1])
-    right.set_title(f"$\\tilde\\mu_t$ = {posterior.mean.item():.3f}, $\\tilde\\beta_t$ = {v:.4f}".replace("-", "−"))
+    right.set_title(f"$\\tilde\\mu_t$ = {c_0 * x0 + c_t * x_t:.3f}, $\\tilde\\beta_t$ = {v:.4f}".replace("-", "−"))
     right.legend(loc="upper right", ncols=1, fontsize=8.5)
     return fig
 
@@ -159,7 +183,7 @@ def reverse_variances(schedule, times, variances, exact):
     ax.axhline(1, color=GREY, lw=1, ls=":")
     ax.plot([1], [1], "k*", ms=9)
     ax.annotate("N(0, 1) data", (1, 1), (0.9, 1.03), ha="right", color="#222222", fontsize=9.5)
-    ax.set(xscale="log", xlabel="variance of the data", ylabel="reverse variance / $\\beta_t$", ylim=(0, 2))
+    ax.set(xscale="log", xlabel="variance of the data", ylabel="reverse variance / $\\beta_t$", ylim=(0, 2.3))
     ax.set_xlim(variances[0], variances[-1])
     ax.legend(loc="lower right", title="dots: $\\tilde\\beta_t/\\beta_t$")
     return fig

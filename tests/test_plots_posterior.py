@@ -153,6 +153,12 @@ def test_gaussianity_draws_points_and_laws_where_there_is_one():
     ] == [0.021]
 
 
+def test_gaussianity_draws_a_law_only_where_it_can_be_a_total_variation():
+    ax = plots_posterior.gaussianity([0.1, 0.2, 0.5], {"a": [0.2, 0.3, 0.4]}, {"a": [0.5, 0.9, 3.0]}).axes[0]
+    (law,) = [line for line in ax.get_lines() if line.get_linestyle() == "-" and len(line.get_xdata())]
+    assert list(law.get_xdata()) == [0.1, 0.2] and list(law.get_ydata()) == [0.5, 0.9]
+
+
 @pytest.mark.parametrize("t", [1, 2, 7, 10])
 def test_posterior_panel_draws_prior_likelihood_and_posterior(t):
     ten, x0, x_t = cosine_beta(T=10), 1.1, -0.4
@@ -168,7 +174,7 @@ def test_posterior_panel_draws_prior_likelihood_and_posterior(t):
             y, np.exp(-((x - mean) ** 2) / (2 * v)) / math.sqrt(2 * math.pi * v), rtol=1e-7, atol=1e-12
         )
         x, prior = drawn["prior $q(x_{t-1}|x_0)$"]
-        _, likelihood = drawn["likelihood $q(x_t|x_{t-1})$"]
+        _, likelihood = drawn["likelihood $q(x_t|x_{t-1})$, area 1"]
         ratio = (y / (prior * likelihood))[np.abs(x - mean) < 2 * math.sqrt(v)]
         np.testing.assert_allclose(ratio, ratio[0], rtol=1e-6)  # the posterior is their product, normalised
     assert f"{mean:.3f}".replace("-", "−") in right.get_title(loc="left")
@@ -178,6 +184,22 @@ def test_posterior_panel_draws_prior_likelihood_and_posterior(t):
     for value in (c_0, c_t, v / ten.beta[t].item()):
         (curve,) = [line for text, line in labels.items() if text.endswith(f"= {value:.3f}")][:1] or [None]
         assert curve.get_ydata()[t - 1] == pytest.approx(value)
+
+
+def test_posterior_bells_are_the_left_panels_and_points_stay_below_the_legend():
+    ten = cosine_beta(T=10)
+    for ax, t in zip(plots_posterior.posterior_bells(ten, 1.1, -0.4, (10, 5, 1)).axes, (10, 5, 1), strict=True):
+        left = plots_posterior.posterior_panel(ten, 1.1, -0.4, t).axes[0]
+        assert ax.get_title(loc="left") == f"t = {t}"
+        for name, curve in lines(left).items():
+            x, y = lines(ax)[name]
+            np.testing.assert_array_equal(x, curve[0])
+            if t > 1 or name.startswith("likelihood"):
+                np.testing.assert_array_equal(y, curve[1])
+    legend = left.get_legend()
+    left.figure.draw_without_rendering()
+    bottom = left.transAxes.inverted().transform(legend.get_window_extent())[0, 1]
+    assert lines(left)["prior $q(x_{t-1}|x_0)$"][1].max() < bottom  # axvline counts in fractions of the axis
 
 
 def test_mean_of_posteriors_marks_the_exact_mean():

@@ -50,6 +50,12 @@ def posterior_variance_loop(alpha_bar, t):
     return torch.tensor(out, dtype=alpha_bar.dtype)
 
 
+def posterior_variance_by_subtraction(alpha_bar, t):
+    """β_t − ᾱ_{t−1} β_t²/(1−ᾱ_t): β_t less what knowing x_0 takes away (POST-6); 0 at t = 1 up to rounding only."""
+    beta = 1 - alpha_bar[t] / alpha_bar[t - 1]
+    return beta - alpha_bar[t - 1] * beta**2 / (1 - alpha_bar[t])
+
+
 def mean_from_eps_by_x0(alpha_bar, x_t, eps, t):
     def column(c):
         return c.view(-1, *([1] * (x_t.dim() - 1)))
@@ -87,7 +93,11 @@ def ancestral_step_ddim(alpha_bar, x_t, x0_hat, t, z):
 RIGHT = {
     "reverse_kernel": [reverse_kernel_loop, reverse_kernel_einsum],
     "posterior_mean": [posterior_mean_gain, posterior_mean_loop],
-    "posterior_variance": [posterior_variance_precisions, posterior_variance_loop],
+    "posterior_variance": [
+        posterior_variance_precisions,
+        posterior_variance_loop,
+        posterior_variance_by_subtraction,
+    ],
     "mean_from_eps": [mean_from_eps_by_x0, mean_from_eps_loop],
     "ancestral_step": [ancestral_step_addcmul, ancestral_step_ddim],
 }
