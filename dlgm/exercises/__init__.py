@@ -4,6 +4,7 @@ from . import (
     generating_data,
     hierarchical_vaes,
     start_here,
+    the_diffusion_elbo,
     the_diffusion_kernel,
     the_elbo,
     the_posterior_mean,
@@ -20,6 +21,7 @@ LESSONS = {
     "04 hierarchical_vaes": hierarchical_vaes.EXERCISES,
     "05 the_diffusion_kernel": the_diffusion_kernel.EXERCISES,
     "06 the_posterior_mean": the_posterior_mean.EXERCISES,
+    "07 the_diffusion_elbo": the_diffusion_elbo.EXERCISES,
     "08 what_to_predict": what_to_predict.EXERCISES,
 }
 
