@@ -447,6 +447,11 @@ def test_a_list_of_mean_and_variance_and_a_graph_are_fine():
     assert check("alpha_bar", lambda b: weight * alpha_bar_loop(b)).state == "right"
 
 
+def test_a_tuple_of_one_is_not_the_value_in_it():
+    report = check("alpha_bar", lambda b: (alpha_bar_loop(b),))
+    assert report.state == "not yet" and "is not a tensor" in report.fails and report.observed == "tuple"
+
+
 def test_float32_inside_is_told_from_a_wrong_formula():
     report = check("alpha_bar", lambda b: alpha_bar_loop(b.float()).double())
     assert report.state == "not yet" and "float32 precision only" in report.fails

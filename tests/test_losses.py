@@ -1,13 +1,11 @@
 """The bound: three equal forms, the closed form of Gaussian data, the discretised decoder; weights and losses."""
 
-import itertools
 import math
 
-import numpy as np
 import pytest
 import torch
 
-from dlgm import losses
+from dlgm import exact_bounds, losses
 from dlgm import parameterization as P
 from dlgm.denoiser import Clipped, Denoiser, Prediction
 from dlgm.gaussian import Gaussian, discretized_log_prob
@@ -16,57 +14,22 @@ from dlgm.process import posterior_coefficients, q_path, q_posterior, q_sample, 
 from dlgm.schedules import DiscreteSchedule, VPCosine, cosine_beta, linear_beta
 from dlgm.vae import bits_per_dim
 
-CHAIN = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])  # no term of its bound is negligible
-A, OFFSET = torch.tensor([math.nan, 0.9, 0.8, 0.55, 0.5]), torch.tensor([math.nan, 0.05, -0.1, 0.02, 0.1])
-V = torch.tensor([math.nan, 0.2, 0.25, 0.3, 0.5], dtype=torch.float64)
-
-
-class Line(torch.nn.Module):
-    """A reverse mean a_t x_t + b_t, whose every expectation is a polynomial of degree two."""
-
-    def forward(self, x, t):
-        return A.to(x)[t][:, None] * x + OFFSET.to(x)[t][:, None]
-
-
-LINEAR = Denoiser(Line(), CHAIN, predicts="mean")
-
-
-def nodes(k, n=3):
-    """Gauss–Hermite nodes (n^k, k) and weights (n^k,) of N(0, I): exact up to degree 5 in each."""
-    z, w = np.polynomial.hermite_e.hermegauss(n)
-    z, w = torch.tensor(z), torch.tensor(w / math.sqrt(2 * math.pi))
-    grid = torch.tensor(list(itertools.product(range(n), repeat=k)))
-    return z[grid], w[grid].prod(1)
-
-
-def every_path(x0):
-    """All 81 nodes of the noise of the T = 4 chain as paths from x0, and their weights."""
-    z, w = nodes(4)
-    path = [torch.full((len(w), 1), x0, dtype=torch.float64)]
-    for t in range(1, 5):
-        law = q_transition(CHAIN, path[-1], t - 1, t)
-        path.append(law.mean + law.var.sqrt() * z[:, t - 1 : t])
-    return path, w
-
-
-def matched(denoiser, x0, t, variance, decoder="gaussian"):
-    """The term of step t averaged exactly over ε, for x0 (1, 1) and a linear denoiser."""
-    z, w = nodes(1)
-    return w @ losses.vlb_term(denoiser, x0.expand(len(w), 1), t, z, variance, decoder)
+CHAIN = exact_bounds.T4  # no term of its bound is negligible
+LINEAR, V = exact_bounds.short_chain()
+SLOPE, OFFSET = (torch.tensor((math.nan, *v), dtype=torch.float64) for v in (LINEAR.net.A, LINEAR.net.B))
 
 
 def test_vlb_1_3_9_the_three_forms_are_one_number_on_the_short_chain():
     x0 = torch.full((1, 1), 0.8, dtype=torch.float64)
-    path, w = every_path(0.8)
+    path, w = exact_bounds.every_path(CHAIN, 0.8)
     whole = w @ losses.vlb_path(LINEAR, path, V, "gaussian")
     triple = losses.vlb_consistency(LINEAR, path, V, "gaussian")
-    prior = losses.vlb_terms(LINEAR, x0, variance=V, decoder="gaussian").prior[0]
-    matching = prior + sum(matched(LINEAR, x0, t, V) for t in range(1, 5))
+    matching = exact_bounds.exact_terms(LINEAR, 0.8, V).total[0]
     assert abs(whole - matching) < 1e-12 and abs(whole - w @ triple.total) < 1e-12  # rounding of sums of order 1
     # the model's own likelihood is Gaussian, run it top-down: the bound lies above it (VLB-1, QUIZ-1.1)
     mean, var = 0.0, 1.0
     for t in range(4, 0, -1):
-        mean, var = A[t].item() * mean + OFFSET[t].item(), A[t].item() ** 2 * var + V[t].item()
+        mean, var = SLOPE[t].item() * mean + OFFSET[t].item(), SLOPE[t].item() ** 2 * var + V[t].item()
     nll = -Gaussian(torch.full((1, 1), mean, dtype=torch.float64), var).log_prob(x0)[0]
     assert nll < whole
     # VLB-2: the gap is the KL between the path posteriors. E_p-weighted paths: −log p(x_0) = −log E_q[p/q]
@@ -80,15 +43,15 @@ def test_vlb_1_3_9_the_three_forms_are_one_number_on_the_short_chain():
 
 
 def test_e06_a_kl_in_the_place_of_the_triple_average_is_another_number():
-    path, w = every_path(0.8)
+    path, w = exact_bounds.every_path(CHAIN, 0.8)
     steps = losses.vlb_consistency(LINEAR, path, V, "gaussian").steps
     right = w @ steps
     wrong = torch.zeros(3, dtype=torch.float64)
     for t in (1, 2, 3):
         p = losses.reverse_step(LINEAR, path[t + 1], t + 1, V)
         wrong[t - 1] = w @ q_transition(CHAIN, path[t - 1], t - 1, t).kl(p)
-    error = sum((A[t + 1] * math.sqrt(CHAIN.alpha[t + 1]) * CHAIN.beta[t] / V[t + 1]).item() for t in (1, 2, 3))
-    assert abs((wrong - right).sum() - error) < 1e-7  # A is float32: its products carry 1e-8
+    error = sum((SLOPE[t + 1] * math.sqrt(CHAIN.alpha[t + 1]) * CHAIN.beta[t] / V[t + 1]).item() for t in (1, 2, 3))
+    assert abs((wrong - right).sum() - error) < 1e-12
 
 
 @pytest.mark.parametrize("variance", losses.VARIANCES)
@@ -96,7 +59,7 @@ def test_e06_a_kl_in_the_place_of_the_triple_average_is_another_number():
 def test_the_bound_of_gaussian_data_equals_its_closed_form(schedule, variance):
     mean, var = 0.7, 0.3
     denoiser = GaussianMixture([1.0], [[mean]], [[var]]).denoiser(schedule)
-    z, w = nodes(2)  # of x_0 and of ε: every term is quadratic in both
+    z, w = exact_bounds.nodes(2)  # of x_0 and of ε: every term is quadratic in both
     x0, eps = mean + math.sqrt(var) * z[:, :1], z[:, 1:]
     exact = losses.gaussian_vlb(schedule, mean, var, variance)
     terms = [w @ losses.vlb_term(denoiser, x0, t, eps, variance, "gaussian") for t in range(1, schedule.T + 1)]
@@ -311,7 +274,7 @@ def test_simple_loss_of_gaussian_data_has_the_conditional_variance_as_its_minimu
     """LOSS-5, LOSS-10, E-19: E‖ε − E[ε | x_t]‖² = Var(ε | x_t) = α² v/(α² v + σ²), and Var E[ε | x_t] is below 1."""
     v, schedule = 0.25, linear_beta(1000)
     denoiser = GaussianMixture([1.0], [[0.0]], [[v]]).denoiser(schedule)
-    z, w = nodes(2)
+    z, w = exact_bounds.nodes(2)
     for t in (10, 100, 500, 1000):
         x0, eps = math.sqrt(v) * z[:, :1], z[:, 1:]
         power = schedule.alpha_bar[t].item() * v

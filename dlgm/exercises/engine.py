@@ -87,7 +87,9 @@ def observe(function, args):
     finally:
         torch.default_generator.set_state(outside)
     changed = any(isinstance(a, torch.Tensor) and not _same_bits(a, b) for a, b in zip(args, mine, strict=True))
-    several = isinstance(out, tuple) or (isinstance(out, list) and all(isinstance(v, torch.Tensor) for v in out))
+    several = (isinstance(out, tuple) and len(out) > 1) or (
+        isinstance(out, list) and all(isinstance(v, torch.Tensor) for v in out)
+    )
     values = tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in (out if several else (out,)))
     return Behaviour(values, None, changed, drew)
 
@@ -216,7 +218,7 @@ def _judge(exercise, function, cases, seen):
             if not _close(a, b, exercise.rtol):
                 fails = f"the value of {name} for {case.label}"
                 if _close(a, b, 1e-5):
-                    fails += ", right to float32 precision only: an intermediate is float32; cast last"
+                    fails += ", right to float32 precision only: is an intermediate float32, or a number clamped?"
                 return not_yet(fails, case, *_first_difference(a, b, exercise.rtol))
     verified.append(f"values on {len(cases)} inputs ({cases[0].label}, ..., {cases[-1].label})")
     for item in exercise.properties:
