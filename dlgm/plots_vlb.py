@@ -8,6 +8,8 @@ from .gaussian import Gaussian, discretized_log_prob
 from .plots import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure
 
 LOG2 = math.log(2)
+BLACK = "#222222"
+BETA, TILDE = "($\\sigma_t^2=\\beta_t$)", "($\\sigma_t^2=\\tilde\\beta_t$)"
 VARIANCES = {"beta": "$\\sigma_t^2=\\beta_t$", "posterior": "$\\sigma_t^2=\\tilde\\beta_t$"}
 
 
@@ -29,13 +31,15 @@ def bits_by_length(bounds, entropy):
         prior, steps, last = _bits(vlb)
         ax.bar(i, last, 0.6, color=GREEN, label="reconstruction, t = 1" if i == 0 else None)
         ax.bar(i, steps, 0.6, bottom=last, color=BLUE, label="steps, t = 2..T" if i == 0 else None)
-        ax.bar(i, prior, 0.6, bottom=last + steps, color=ORANGE)
-        ax.text(i, last + steps + prior + 0.08, f"{last + steps + prior:.2f}", ha="center", fontsize=9.5)
-    ax.axhline(entropy, color=GREY, ls="--", label=f"entropy of the pixel, {entropy:.2f} bits")
-    ax.axhline(8, color=PINK, ls=":", label="uniform guess, 8 bits")
+        name = "prior" if prior > 0.03 else "prior (too small to see)"
+        ax.bar(i, prior, 0.6, bottom=last + steps, color=ORANGE, label=name if i == 0 else None)
+        box = dict(facecolor="white", edgecolor="none", pad=1)
+        ax.text(i, last + steps + prior + 0.18, f"{last + steps + prior:.2f}", ha="center", fontsize=9.5, bbox=box)
+    ax.axhline(entropy, color=BLACK, ls="--", lw=1.3, label=f"entropy of the pixel, {entropy:.2f} bits")
+    ax.axhline(8, color=PINK, ls=":", zorder=0.5, label="uniform guess, 8 bits")
     ax.set_xticks(range(len(bounds)), [f"T = {T}" for T in bounds])
     ax.set(ylabel="bits per pixel", ylim=(0, 9.2))
-    fig.legend(loc="outside upper center", ncols=2)
+    fig.legend(loc="outside upper center", ncols=3)
     return fig
 
 
@@ -66,7 +70,7 @@ def terms_panel(law, schedule, variance):
                                     (last + steps, prior, ORANGE, "prior")):  # fmt: skip
         right.bar([0], [height], 0.5, bottom=y, color=colour, label=f"{name} {height:.2g}" if height < 0.01
                   else f"{name} {height:.2f}")  # fmt: skip
-    right.axhline(law.entropy, color=GREY, ls="--", label=f"entropy {law.entropy:.2f}")
+    right.axhline(law.entropy, color=BLACK, ls="--", lw=1.3, label=f"entropy {law.entropy:.2f}")
     top = max(prior + steps + last, law.entropy)
     right.set(xlim=(-0.35, 0.35), xticks=[], ylim=(0, 1.62 * top), ylabel="bits per pixel")
     right.set_title(f"total {prior + steps + last:.3f} bits")
@@ -97,11 +101,9 @@ def decoder_panel(mean, std, floor):
         left.text(
             centre if k else centre - 2 * half, 1.06 * density.max(), f"{p.item():.2f}", ha="center", fontsize=8.5
         )
-    left.set(
-        xlabel="grey value $x_0$ (ticks: levels 0, 3 and 6)", ylabel="density", ylim=(0, 1.2 * density.max().item())
-    )
-    left.set_xticks(levels[::3].tolist(), [f"{v:.3f}".replace("-", "−") for v in levels[::3].tolist()])
-    left.set_title("the dark end: probabilities of levels 0 to 6")
+    left.set(xlabel="grey level (0 is black, $x_0=-1$)", ylabel="density", ylim=(0, 1.2 * density.max().item()))
+    left.set_xticks(levels.tolist(), [str(k) for k in range(count)])
+    left.set_title("the dark end: a probability for each level")
     distance = torch.linspace(0, 1, 256, dtype=torch.float64)
     middle = torch.full((256, 1), 1 / 255, dtype=torch.float64)
     law = Gaussian(middle + distance[:, None], 0.03**2)
@@ -110,7 +112,7 @@ def decoder_panel(mean, std, floor):
     right.plot(
         distance, exact.clamp(max=-math.log2(floor)), "--", color=ORANGE, label=f"probability clamped at {floor:g}"
     )
-    right.set(xlabel="distance of the mean from the pixel", ylabel="bits", title="the penalty, σ = 0.03")
+    right.set(xlabel="distance of the mean above the pixel", ylabel="bits", title="the penalty, σ = 0.03")
     right.legend(loc="upper left")
     return fig
 
@@ -154,14 +156,14 @@ def estimates_on_exact(estimates, exact, entropy):
             color=colour,
             ms=5,
             lw=1.5,
-            label=f"{VARIANCES.get(name, name)}, sampled",
+            label=f"{VARIANCES.get(name, name)}, sampled, ±2 standard errors",
         )
     ax.axhline(entropy, color=GREY, ls="--", label="entropy")
     ax.set(xscale="log", xlabel="number of steps $T$", ylabel="bits per pixel")
     ax.set_xticks(lengths, [str(T) for T in lengths])
     ax.minorticks_off()
-    ax.legend(ncols=2, loc="upper right")
-    ax.set_ylim(top=ax.get_ylim()[1] + 0.25 * (ax.get_ylim()[1] - ax.get_ylim()[0]))
+    ax.legend(ncols=2, loc="upper right", fontsize=9)
+    ax.set_ylim(top=ax.get_ylim()[1] + 0.3 * (ax.get_ylim()[1] - ax.get_ylim()[0]))
     return fig
 
 
@@ -176,9 +178,11 @@ def terms_by_step(bounds):
         scale = vlb.dims * LOG2
         terms = torch.cat([vlb.reconstruction[:, None], vlb.steps], 1).mean(0) / scale
         total = terms.flip(0).cumsum(0).flip(0) + vlb.prior.mean() / scale
-        ax.plot(range(1, len(total) + 1), total, style, color=colour, label=f"{name}: {total[0]:.3g} bits")
+        label = f"{name.replace('(beta tilde)', TILDE).replace('(beta)', BETA)}: {total[0]:.2f} bits"
+        ax.plot(range(1, len(total) + 1), total, style, color=colour, marker="o", markevery=[0], ms=6, label=label)
     ax.axhline(8, color=PINK, ls=":", label="uniform guess: 8 bits")
-    ax.set(xscale="log", yscale="log", ylim=(1e-4, 1000), xlim=(len(total) * 1.1, 0.9))
+    ax.plot([], [], "o", color=GREY, label="t = 1: reconstruction included")
+    ax.set(xscale="log", yscale="log", ylim=(1e-4, 1000), xlim=(len(total) * 1.1, 0.85))
     ax.set_xticks([1000, 100, 10, 1], ["1000", "100", "10", "1"])
     ax.set(xlabel="step $t$, from $T$ on the left down to 1", ylabel="bits per dimension\npaid so far")
     ax.legend(loc="lower right")

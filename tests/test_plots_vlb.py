@@ -21,6 +21,9 @@ def test_the_stacked_bars_add_up_to_the_bounds():
     heights = torch.tensor([bar.get_height() for bar in ax.patches], dtype=F64).reshape(2, 3).sum(1)
     torch.testing.assert_close(heights, torch.cat([v.bits_per_dim for v in bounds.values()]))
     assert ax.lines[0].get_ydata()[0] == PIXEL.entropy
+    assert "prior (too small to see)" in ax.get_legend_handles_labels()[1]
+    totals = [f"{v.bits_per_dim.item():.2f}" for v in bounds.values()]
+    assert [label.get_text() for label in ax.texts] == totals
 
 
 @pytest.mark.parametrize("variance", ["beta", "posterior"])
@@ -42,6 +45,9 @@ def test_the_decoder_panel_charges_in_bits_and_its_clamp_stops():
     law = Gaussian(torch.full((1, 1), -0.99, dtype=F64), 0.012**2)
     black = discretized_log_prob(law, torch.full((1, 1), -1.0, dtype=F64)).exp().item()
     assert left.texts[0].get_text() == f"{black:.2f}" and len(left.texts) == 7
+    ticks = {label.get_text(): -1 + 2 * int(label.get_text()) / 255 for label in left.get_xticklabels()}
+    assert list(ticks) == list("0123456")
+    assert left.get_xticks().tolist() == pytest.approx(list(ticks.values()))
 
 
 def test_the_other_figures_hold_their_data(generator):
@@ -55,4 +61,5 @@ def test_the_other_figures_hold_their_data(generator):
     ax = plots_vlb.terms_by_step({"one": run}).axes[0]
     paid = torch.tensor(ax.lines[0].get_ydata(), dtype=F64)
     torch.testing.assert_close(paid[0], run.bits_per_dim.mean())  # all is paid at t = 1
+    assert f"one: {run.bits_per_dim.mean():.2f} bits" in ax.get_legend_handles_labels()[1]
     torch.testing.assert_close(paid[-1], (run.prior + run.steps[:, -1]).mean() / math.log(2))

@@ -57,6 +57,11 @@ def _prior_reversed(alpha_bar, x0):
     return _sum(0.5 * ((1 + a * x0**2) / (1 - a) - 1 + torch.log(1 - a)))
 
 
+def _each_prior(alpha_bar, x0):
+    a = alpha_bar[-1]
+    return 0.5 * (a * x0**2 - a - torch.log1p(-a))
+
+
 def _negligible(function):
     nats = function(LONG, numbers([1.0])).item()
     return 1.9e-5 < nats < 2.1e-5, f"{nats:.2g} nats for one pixel of value 1 at T = 1000"
@@ -136,6 +141,37 @@ PRIOR_TERM = Exercise(
             "divided by log 2: the terms are in nats, the bits come once, at the end.",
             lambda a, x: prior_term(a, x) / math.log(2),
         ),
+        Mistake(
+            "the variances counted once",
+            "−ᾱ_T − log(1−ᾱ_T) is what one dimension costs: it comes d times, as the squares do.",
+            lambda a, x: 0.5 * (_sum(a[-1] * x**2) - a[-1] - torch.log1p(-a[-1])),
+        ),
+        Mistake(
+            "the sign of ᾱ_T",
+            "ᾱ_T enters with a minus sign: variance minus 1 is (1−ᾱ_T) − 1 = −ᾱ_T.",
+            lambda a, x: _sum(0.5 * (a[-1] * x**2 + a[-1] - torch.log1p(-a[-1]))),
+        ),
+        Mistake(
+            "index 0",
+            "this is the term of x_0 itself, infinite since ᾱ_0 = 1: a point against a density. x_T is the last entry.",
+            lambda a, x: prior_term(a[:1], x),
+        ),
+        Mistake(
+            "signs of the ELBO",
+            "this is −KL, as the ELBO has it; the bound L on −log p has the KL, which is never negative.",
+            lambda a, x: -prior_term(a, x),
+        ),
+        Mistake(
+            "only axis 1 summed",
+            "only axis 1 is summed, which is right for x0 of shape (B, D) alone; images have more axes: all but the "
+            "first.",
+            lambda a, x: _each_prior(a, x).sum(1),
+        ),
+        Mistake(
+            "no sum",
+            "these are the KLs of the single dimensions; a term of the bound is their sum, shape (B,).",
+            lambda a, x: _each_prior(a, x),
+        ),
     ),
     start="Which two Gaussians are compared? Write down the mean and the variance of each.",
     hint="KL(N(m, v) ‖ N(0, 1)) = ½ [m² + v − 1 − log v]; m = √ᾱ_T x_0 and v = 1 − ᾱ_T. Sum all axes but the first.",
@@ -152,17 +188,17 @@ def step_kl(mean_q, var_q, mean_p, var_p):
 
 
 def _kl_cases(generator):
-    def case(label, *shape):
+    def case(label, *shape, narrower=1.0):
         means = [normal(*shape, generator=generator) for _ in range(2)]
         variances = [_uniform(shape[0], low=0.1, high=0.9, generator=generator) for _ in range(2)]
-        return Case(label, (means[0], variances[0], means[1], variances[1]))
+        return Case(label, (means[0], narrower * variances[0], means[1], variances[1]))
 
     return [
         Case("one number, N(1, 0.5) and N(0, 1)", (numbers([1.0]), numbers(0.5), numbers([0.0]), numbers(1))),
         Case("the same mean, three dimensions", (*_same_mean(3),)),
-        case("means of shape (3, 3), a variance for each example", 3, 3),
+        case("means of shape (3, 3), a variance for each example, v_q far below v_p", 3, 3, narrower=0.01),
         case("means of shape (4, 2)", 4, 2),
-        case("images of shape (2, 1, 3, 3)", 2, 1, 3, 3),
+        case("images of shape (3, 1, 3, 3)", 3, 1, 3, 3),
     ]
 
 
@@ -211,6 +247,28 @@ STEP_KL = Exercise(
             "the variances counted once",
             "v_q/v_p − 1 − log(v_q/v_p) is what one dimension costs: it comes d times, as the squares do.",
             lambda m, v, n, w: _kl_terms(m, v, n, w, dims=1),
+        ),
+        Mistake(
+            "the batch counted in d",
+            "d is mean_q.numel() here, which counts the batch as well; d is the number of entries of one example.",
+            lambda m, v, n, w: _kl_terms(m, v, n, w, dims=m.numel()),
+        ),
+        Mistake(
+            "one axis for d",
+            "d is mean_q.shape[1] here, which is right for means of shape (B, D) alone: an image has more axes, and d "
+            "is the number of all its entries.",
+            lambda m, v, n, w: _kl_terms(m, v, n, w, dims=m.shape[1]),
+        ),
+        Mistake(
+            "only axis 1 summed",
+            "only axis 1 of the squares is summed, which is right for means of shape (B, D) alone; images have more "
+            "axes: all but the first.",
+            lambda m, v, n, w: _kl_terms(m, v, n, w, square=0.0) + 0.5 * (m - n).square().sum(1) / w,
+        ),
+        Mistake(
+            "only the variances",
+            "the distance of the means is missing: what is left is ½ d (r − 1 − log r), which no network can change.",
+            lambda m, v, n, w: _kl_terms(m, v, n, w, square=0.0),
         ),
         Mistake(
             "only the squared error",
@@ -365,6 +423,28 @@ CONSISTENCY = Exercise(
             lambda p, d, u: (u[:, -1] - p, u[:, :-1] - d[:, 1:], -d[:, -1]),
         ),
         Mistake(
+            "the prior alone",
+            "log p(x_T) alone is no term of the bound: it stands below, with a minus sign, and log q(x_T | x_{T−1}) "
+            "stands above.",
+            lambda p, d, u: (p, u[:, :-1] - d[:, 1:], -d[:, 0]),
+        ),
+        Mistake(
+            "steps in reverse",
+            "the columns run from t = T − 1 down to 1; the first column is t = 1, as in up and down.",
+            lambda p, d, u: (u[:, -1] - p, (u[:, :-1] - d[:, 1:]).flip(1), -d[:, 0]),
+        ),
+        Mistake(
+            "the first kernel counted in the reconstruction",
+            "log q(x_1 | x_0) was added to the reconstruction, as in VLB-1; here it belongs to the step t = 1.",
+            lambda p, d, u: (u[:, -1] - p, u[:, :-1] - d[:, 1:], u[:, 0] - d[:, 0]),
+        ),
+        Mistake(
+            "VLB-1 not regrouped",
+            "this is VLB-1, not regrouped: each term pairs q(x_t | x_{t−1}) with p(x_{t−1} | x_t), densities of "
+            "different variables. Pair the two densities of x_t.",
+            lambda p, d, u: (-p, u[:, 1:] - d[:, 1:], u[:, 0] - d[:, 0]),
+        ),
+        Mistake(
             "steps summed",
             "the steps are added up already; one column for each t is asked for, (B, T − 1).",
             lambda p, d, u: (u[:, -1] - p, (u[:, :-1] - d[:, 1:]).sum(1), -d[:, 0]),
@@ -406,22 +486,26 @@ def _decoder_cases(generator):
         Case("one pixel, level 128, mean 0, variance 0.01", (level([128]), numbers([0.0]), numbers(0.01))),
         Case("one pixel, level 0 (black), mean −0.9", (level([0]), numbers([-0.9]), numbers(0.01))),
         Case("one pixel, level 255 (white), mean 0.95", (level([255]), numbers([0.95]), numbers(0.01))),
-        Case("two pixels far from the mean", (level([255, 30]), numbers([-0.9, 0.8]), numbers(0.0004))),
+        Case("one pixel far below the mean", (level([30]), numbers([0.8]), numbers(0.0004))),
+        Case("two pixels far above and far below", (level([255, 30]), numbers([-0.9, 0.8]), numbers(0.0004))),
         case("3 examples of 3 pixels", 3, 3),
         case("images of shape (2, 1, 3, 3)", 2, 1, 3, 3),
     ]
 
 
-def _decoder(half=1 / 255, black=True, white=True, floor=None, power=0.5, log=None):
-    """The difference of two Φ without care for the tails, with one thing changed."""
+def _decoder(half=1 / 255, black=True, white=True, floor=None, power=0.5, cut=False, mirrored=True):
+    """The difference of two Φ with one thing changed; a floor means: without logarithms, and clamped."""
 
     def function(x, mean, var):
         std = expand(var**power, x)
-        low, high = (x - half - mean) / std, (x + half - mean) / std
+        low, high = x - half, x + half
+        if cut:
+            low, high = low.clamp(min=-1), high.clamp(max=1)
+        low, high = (low - mean) / std, (high - mean) / std
         low = torch.where(x < -0.999, -torch.inf, low) if black else low
         high = torch.where(x > 0.999, torch.inf, high) if white else high
         if floor is None:
-            mirror = low + high > 0
+            mirror = (low + high > 0) & mirrored
             low, high = torch.where(mirror, -high, low), torch.where(mirror, -low, high)
             log_low, log_high = torch.special.log_ndtr(low), torch.special.log_ndtr(high)
             return _sum(log_high + torch.log(-torch.expm1(log_low - log_high)))
@@ -487,9 +571,32 @@ DISCRETISED = Exercise(
         ),
         Mistake(
             "a clamp caps the penalty",
-            "probabilities below 1e-12 were raised to it: a model that is far off pays 40 bits and no more. Stay in "
-            "logarithms: torch.special.log_ndtr.",
+            "probabilities below 1e-12 were raised to it: a model that is far off pays 40 bits a pixel and no more. "
+            "Stay in logarithms: torch.special.log_ndtr.",
             _decoder(floor=1e-12),
+        ),
+        Mistake(
+            "a clamp at 1e-10",
+            "probabilities below 1e-10 were raised to it: a model that is far off pays 33 bits a pixel and no more. "
+            "Stay in logarithms: torch.special.log_ndtr.",
+            _decoder(floor=1e-10),
+        ),
+        Mistake(
+            "a clamp at 1e-30",
+            "probabilities below 1e-30 were raised to it: a model that is far off pays 100 bits a pixel and no more, "
+            "and above the mean Φ(b) − Φ(a) is 0 long before. Stay in logarithms: torch.special.log_ndtr.",
+            _decoder(floor=1e-30),
+        ),
+        Mistake(
+            "no mirror",
+            "right below the mean, −∞ far above it: there log Φ(a) and log Φ(b) are both 0, and their difference is "
+            "lost. Mirror such a bin to the lower tail: Φ(b) − Φ(a) = Φ(−a) − Φ(−b).",
+            _decoder(mirrored=False),
+        ),
+        Mistake(
+            "edges cut at ±1",
+            "the bins of black and white end at −1 and 1 here; they are open, and reach to −∞ and +∞.",
+            _decoder(black=False, white=False, cut=True),
         ),
         Mistake(
             "difference lost in rounding",
@@ -602,6 +709,21 @@ BOUND = Exercise(
             _bits(lambda p, s, r, d: p + s.sum((1, 2)) + r.sum(1)),
         ),
         Mistake(
+            "axes swapped",
+            "the draws (axis 1) are summed and the times (axis 2) averaged; it is the other way round.",
+            _bits(lambda p, s, r, d: p + s.sum(1).mean(1) + r.mean(1)),
+        ),
+        Mistake(
+            "the steps' draws summed",
+            "the draws of the steps are summed, those of the reconstruction averaged; all of them estimate averages.",
+            _bits(lambda p, s, r, d: p + s.sum((1, 2)) + r.mean(1)),
+        ),
+        Mistake(
+            "logarithm of the total",
+            "this is log₂ of the nats; they are logarithms already. Nats are divided by log 2.",
+            lambda p, s, r, d: torch.log2(p + s.mean(1).sum(1) + r.mean(1)) / d,
+        ),
+        Mistake(
             "one draw for the average",
             "only the first draw was used: a KL at one x_t is not yet its average over x_t (E-42).",
             _bits(lambda p, s, r, d: p + s[:, 0].sum(1) + r[:, 0]),
@@ -635,6 +757,11 @@ BOUND = Exercise(
             "prior not divided by dims",
             "the prior term is added whole to the others' share of one dimension; it is a sum over dimensions too.",
             lambda p, s, r, d: p / math.log(2) + bound_in_bits(0 * p, s, r, d),
+        ),
+        Mistake(
+            "only the prior divided by dims",
+            "the steps and the reconstruction are sums over the dimensions too: divide the whole bound by dims.",
+            lambda p, s, r, d: (p / d + s.mean(1).sum(1) + r.mean(1)) / math.log(2),
         ),
     ),
     start="Which axes are averaged, which are summed?",
