@@ -25,6 +25,7 @@ GRAPH = {
     "theta": (),
     "loss": ("eps", "prediction"),
 }
+GRADIENT = (("loss", "prediction"), ("prediction", "theta"))  # the edges it goes back along
 _PLACES = {
     "x0": (1.0, 4.0, "data\n$x_0\\sim p(x_0)$"),
     "eps": (1.0, 2.4, "noise\n$ε\\sim N(0, I)$"),
@@ -61,22 +62,35 @@ def five_answers(denoiser, x0, eps, times):
 def bound_weights(schedules):
     """The weight of the bound on ‖ε error‖² and on ‖x_0 error‖², for both variances.
 
+    A dot marks λ_T where it is more than ten times λ_{T−1}, since a curve shows a single step badly.
+
     Args:
         schedules: dict name -> DiscreteSchedule.
     Source: ledger LOSS-3, LOSS-4.
     """
-    fig, axes = figure(8.4, 3.2, 1, 2)
+    fig, axes = figure(8.4, 3.6, 1, 2)
     for (name, s), colour in zip(schedules.items(), COLOURS, strict=False):
         t = torch.arange(1, s.T + 1)
         for variance, style, symbol in (("beta", "-", r"\beta_t"), ("posterior", "--", r"\tilde\beta_t")):
             for ax, target in zip(axes, ("eps", "x0"), strict=True):
                 label = f"{name}, $σ_t^2={symbol}$"
                 ax.plot(t, losses.vlb_weight(s, t, target, variance), style, color=colour, lw=1.6, label=label)
+        before, last = losses.vlb_weight(s, torch.tensor([s.T - 1, s.T]), "eps", "beta").tolist()
+        if last > 10 * before:
+            axes[0].scatter(s.T, last, s=26, color=colour, zorder=3)
+            axes[0].annotate(
+                f"{name}, t = T: {last:.0f}",
+                (s.T, last),
+                xytext=(-8, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+            )
     axes[0].set(title=r"weight $λ_t$ of $\|ε-\hat ε\|^2$", ylabel="weight (nats per squared unit)")
     axes[1].set(title=r"weight of $\|x_0-\hat x_0\|^2$")
     for ax in axes:
         ax.set(xlabel="step $t$ (log scale)", xscale="log", yscale="log")
-    axes[1].legend()
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
 
 
@@ -93,7 +107,7 @@ def loss_weights(schedule, variance="beta"):
     """How the unweighted losses and the bound spread their weight over the times, against the log-SNR.
 
     Left as weights of ‖ε error‖², right of the same losses as weights of ‖x_0 error‖²; each curve has mean 1 over
-    t = 1..T, so that only its shape counts.
+    t = 1..T, so that only its shape counts. The v loss is a broad band, since two others coincide with it in part.
 
     Source: ledger LOSS-5, LOSS-7, M-08, E-18, E-74.
     """
@@ -103,9 +117,14 @@ def loss_weights(schedule, variance="beta"):
         for name, w in _in_unit(schedule, unit, variance).items():
             label = "the bound" if name == "bound" else f"unweighted {NAMES[name]} loss"
             colour, style = ("black", "-") if name == "bound" else (COLOUR[name], STYLES[name])
-            ax.plot(lam, w, style, color=colour, lw=1.6, label=label)
+            band = (
+                {"ls": "-", "lw": 6, "alpha": 0.35, "solid_capstyle": "butt"}
+                if name == "v"
+                else {"ls": style, "lw": 1.6}
+            )
+            ax.plot(lam, w, color=colour, label=label, zorder=1 if name == "v" else 2, **band)
         what = r"\varepsilon-\hat \varepsilon" if unit == "eps" else r"x_0-\hat x_0"
-        ax.set(title=rf"weight of $\|{what}\|^2$, mean 1", xlabel=LEVEL, yscale="log")
+        ax.set(title=rf"weight of $\|{what}\|^2$, scaled to mean 1 over t", xlabel=LEVEL, yscale="log")
     axes[0].set_ylabel("relative weight")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
@@ -140,8 +159,9 @@ def training_graph():
     for node, inputs in GRAPH.items():
         for source in inputs:
             _arrow(ax, boxes, source, node)
-    _arrow(ax, boxes, "loss", "theta", bend=-0.3, color=ORANGE, linestyle="--")
-    ax.text(8.9, 1.0, "gradient", color=ORANGE, ha="center")
+    for (source, node), bend in zip(GRADIENT, (0.35, -0.35), strict=True):
+        _arrow(ax, boxes, source, node, bend=bend, color=ORANGE, linestyle="--")
+    ax.text(8.95, 3.75, "gradient", color=ORANGE, ha="center")
     return fig
 
 
@@ -164,6 +184,14 @@ def errors_by_level(logsnr, errors, ylabel):
     fig.legend(
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, title="the network predicts"
     )
+    return fig
+
+
+def sample_rows(rows, labels):
+    """Rows of images as ``image_rows`` draws them, without titles and with more room between the rows."""
+    fig = image_rows(rows, [""] * len(rows[0]), labels=labels)
+    fig.set_size_inches(8, fig.get_figheight() + 0.05 * len(rows))
+    fig.get_layout_engine().set(hspace=0.06)
     return fig
 
 
@@ -191,9 +219,10 @@ def error_panel(mixture, schedule, x0, eps, t, target, size=0.1):
     seen = Prediction(schedule, x_t.expand(24, 2), t, s=t - 1 if target == "mean" else None, **{target: wrong}).x0
     data = mixture.sample(1500, torch.Generator().manual_seed(0))
     left.scatter(*data.T, s=2, color="#cfcfcf", label="data", rasterized=True)
-    left.scatter(*seen.T, s=14, color=COLOUR[target], label="$\\hat x_0$ with the error", zorder=3)
-    left.scatter(*exact.x0.T, s=70, marker="*", color="black", label="exact $\\hat x_0$", zorder=4)
-    left.scatter(*x_t.T, s=40, marker="x", color=GREY, label="$x_t$", zorder=4)
+    left.scatter(*seen.T, s=10, color=COLOUR[target], label="$\\hat x_0$ with the error", zorder=4)
+    star = {"marker": "*", "facecolors": "none", "edgecolors": "black"}  # hollow and below: small errors lie inside it
+    left.scatter(*exact.x0.T, s=130, label="exact $\\hat x_0$", zorder=3, **star)
+    left.scatter(*x_t.T, s=40, marker="x", color=GREY, label="$x_t$", zorder=2)
     reach = max(2.6, 1.2 * seen.abs().max().item())  # large errors shrink the data to a dot, which is the point
     left.set(xlim=(-reach, reach), ylim=(-reach, 1.5 * reach), aspect="equal")
     left.set(xlabel="first coordinate", ylabel="second coordinate")

@@ -8,6 +8,7 @@ import torch
 from dlgm import losses, plots_targets
 from dlgm import parameterization as P
 from dlgm.denoiser import Denoiser
+from dlgm.exercises import check, what_to_predict
 from dlgm.oracles import EmpiricalData, GaussianMixture
 from dlgm.process import q_posterior, q_sample
 from dlgm.schedules import DiscreteSchedule, cosine_beta, linear_beta
@@ -77,6 +78,15 @@ def test_bound_weights_draws_both_variances_of_every_schedule():
                 torch.testing.assert_close(torch.tensor(next(lines).get_ydata()), want)
 
 
+def test_bound_weights_marks_a_last_step_that_outweighs_the_one_before():
+    left, _ = plots_targets.bound_weights({"linear": LINEAR, "cosine": cosine_beta(1000)}).axes
+    (dot,) = left.collections  # the linear schedule has none
+    (text,) = left.texts
+    # λ_T = β_T²/(2 β_T α_T (1−ᾱ_T)) with β_T = 0.999 and ᾱ_T ≈ 0
+    assert dot.get_offsets().tolist()[0] == pytest.approx([1000, 0.999 / (2 * 0.001)], rel=1e-6)
+    assert text.get_text() == "cosine, t = T: 500"
+
+
 def test_loss_7_the_unweighted_losses_are_one_error_in_other_units():
     """LOSS-7, LOSS-8, LOSS-9, M-01, E-74: drawn on ε, the ε loss is flat, the x_0 loss 1/SNR, the v loss 1/ᾱ."""
     left, right = plots_targets.loss_weights(LINEAR, "beta").axes
@@ -105,13 +115,13 @@ def test_loss_6_every_law_of_t_has_weights_that_leave_the_average_alone():
 
 
 def test_loss_10_and_take_2_the_best_noise_prediction_varies_less_than_the_noise():
-    """LOSS-10, TAKE-2, E-19: for data N(0, v) the best answer, k x_t, has variance n²/(n² + ᾱ v)."""
-    v, one = 0.25, GaussianMixture([1.0], [[0.0]], [[0.25]])
+    """LOSS-10, TAKE-2, E-19: for data N(0, c²) the best answer, k x_t, has variance (1−ᾱ)/(1−ᾱ + ᾱ c²)."""
+    c2, one = 0.25, GaussianMixture([1.0], [[0.0]], [[0.25]])
     for t, published in ((10, 0.0075), (100, 0.315), (500, 0.979), (1000, 1.0)):
         ab = LINEAR.alpha_bar[t].item()
         k = one.denoiser(LINEAR)(torch.ones(1, 1, dtype=F64), t).eps.item()
-        var = k**2 * (ab * v + 1 - ab)
-        assert math.isclose(var, (1 - ab) / (1 - ab + ab * v), rel_tol=1e-9)
+        var = k**2 * (ab * c2 + 1 - ab)
+        assert math.isclose(var, (1 - ab) / (1 - ab + ab * c2), rel_tol=1e-9)
         assert var < 1 and abs(var - published) < 6e-4  # rounded to three digits
 
 
@@ -143,7 +153,14 @@ def test_alg_5_the_graph_computes_the_simple_loss_and_all_of_it_is_drawn():
     arrows = [text for text in ax.texts if getattr(text, "arrow_patch", None) is not None]
     boxes = [text for text in ax.texts if text.get_bbox_patch() is not None]
     assert len(boxes) == len(plots_targets.GRAPH)
-    assert len(arrows) == sum(map(len, plots_targets.GRAPH.values())) + 1  # and the gradient
+    assert len(arrows) == sum(map(len, plots_targets.GRAPH.values())) + len(plots_targets.GRADIENT)
+
+
+def test_alg_5_the_gradient_goes_back_along_edges_of_the_graph_from_the_loss_to_the_weights():
+    path = [plots_targets.GRADIENT[0][0], *(node for _, node in plots_targets.GRADIENT)]
+    assert path[0] == "loss" and path[-1] == "theta"
+    for node, source in plots_targets.GRADIENT:
+        assert source in plots_targets.GRAPH[node]
 
 
 def test_errors_by_level_draws_the_geometric_mean_over_seeds():
@@ -152,6 +169,22 @@ def test_errors_by_level_draws_the_geometric_mean_over_seeds():
     lines = fig.axes[0].lines
     torch.testing.assert_close(torch.tensor(lines[0].get_ydata()), torch.tensor([2.0, 4.0, 3.0], dtype=F64))
     torch.testing.assert_close(torch.tensor(lines[1].get_ydata()), torch.tensor([4.0, 8.0, 6.0], dtype=F64))
+
+
+def test_a_detached_prediction_is_said_to_be_one():
+    def detached(predict, x0, t, eps, alpha_bar):
+        return what_to_predict.simple_loss(lambda x, t: predict(x, t).detach(), x0, t, eps, alpha_bar)
+
+    report = check("simple_loss", detached)
+    assert report.state == "not yet" and report.fails == "the gradient reaches the network"
+    assert "no gradient" in report.observed
+
+
+def test_sample_rows_draws_every_picture_beside_its_label():
+    rows = [torch.linspace(-1, 1, 3)[:, None, None, None].expand(3, 1, 2, 2) * k for k in (1.0, 0.5)]
+    axes = plots_targets.sample_rows(rows, ["data", "ε"]).axes
+    assert [ax.get_ylabel() for ax in axes[::3]] == ["data", "ε"]
+    assert [float(ax.images[0].get_array()[0, 0]) for ax in axes] == pytest.approx([0, 0.5, 1, 0.25, 0.5, 0.75])
 
 
 @pytest.mark.parametrize("target", ["mean", "x0", "eps", "v"])

@@ -176,6 +176,12 @@ EPS_TO_X0 = Exercise(
             lambda a, x, e, t: eps_to_x0(a, x, e, t + 1),
         ),
         Mistake(
+            "clamped to [−1, 1]",
+            "the answer was clamped to [−1, 1]. A sampler of pictures may do that with its estimate (lesson 12); the "
+            "identity holds for data of any size.",
+            lambda a, x, e, t: eps_to_x0(a, x, e, t).clamp(-1, 1),
+        ),
+        Mistake(
             "one t for the whole batch",
             "t[0] was used for every example; each example has a time of its own.",
             lambda a, x, e, t: eps_to_x0(a, x, e, t[:1].expand(len(t))),
@@ -184,6 +190,12 @@ EPS_TO_X0 = Exercise(
             "broadcast over the wrong axis",
             "a coefficient of shape (B,) was lined up with the last axis instead of the batch; expand lines it up.",
             lambda a, x, e, t: (x - (1 - a[t]).sqrt().to(x.dtype) * e) / a[t].sqrt().to(x.dtype),
+        ),
+        Mistake(
+            "the arguments of expand exchanged",
+            "expand takes the coefficient first: expand(c, x_t); with x_t first, x_t itself stands where the factor "
+            "should, or the call raises.",
+            lambda a, x, e, t: (x - expand(x, (1 - a[t]).sqrt()) * e) / expand(x, a[t].sqrt()),
         ),
         Mistake(
             "input modified in place",
@@ -267,6 +279,21 @@ V_TARGET = Exercise(
             lambda a, x, e, t: expand(a[t], x) * e - expand(1 - a[t], x) * x,
         ),
         Mistake(
+            "square root missing on the signal",
+            "ε is multiplied by ᾱ_t; its factor is √ᾱ_t.",
+            lambda a, x, e, t: expand(a[t], x) * e - _noise(a, t, x) * x,
+        ),
+        Mistake(
+            "square root missing on the noise",
+            "x_0 is multiplied by 1 − ᾱ_t; its factor is √(1−ᾱ_t).",
+            lambda a, x, e, t: _signal(a, t, x) * e - expand(1 - a[t], x) * x,
+        ),
+        Mistake(
+            "1 − √ᾱ for √(1−ᾱ)",
+            "x_0 is multiplied by 1 − √ᾱ_t; the factor is √(1−ᾱ_t).",
+            lambda a, x, e, t: _signal(a, t, x) * e - expand(1 - a[t].sqrt(), x) * x,
+        ),
+        Mistake(
             "ε − x_0",
             "this is ε − x_0, the velocity on a straight line between data and noise (flow matching, lesson 22); "
             "the diffusion kernel moves on a circle, and v has the factors √ᾱ_t and √(1−ᾱ_t).",
@@ -301,6 +328,12 @@ V_TARGET = Exercise(
             "broadcast over the wrong axis",
             "a coefficient of shape (B,) was lined up with the last axis instead of the batch; expand lines it up.",
             lambda a, x, e, t: a[t].sqrt().to(x.dtype) * e - (1 - a[t]).sqrt().to(x.dtype) * x,
+        ),
+        Mistake(
+            "the arguments of expand exchanged",
+            "expand takes the coefficient first: expand(c, x0); with x0 first, x0 itself stands where the factor "
+            "should, or the call raises.",
+            lambda a, x, e, t: expand(x, a[t].sqrt()) * e - expand(x, (1 - a[t]).sqrt()) * x,
         ),
         Mistake(
             "input modified in place",
@@ -407,6 +440,27 @@ KL_CONSTANT = Exercise(
             _constant(lambda r: r - 1 - r.log2()),
         ),
         Mistake(
+            "logarithm to base 10",
+            "the logarithm has base 10; C is in nats, with the natural logarithm.",
+            _constant(lambda r: r - 1 - r.log10()),
+        ),
+        Mistake(
+            "log1p of the ratio",
+            "log1p(r) is log(1 + r); the formula has log r (or log1p(r − 1)).",
+            _constant(lambda r: r - 1 - r.log1p()),
+        ),
+        Mistake(
+            "summed over the steps",
+            "one number came out, the sum over the steps; C_t is one number for each of them.",
+            lambda v, s, d: kl_constant(v, s, d).sum(),
+        ),
+        Mistake(
+            "a function of single numbers",
+            "math.log and float take one number, and the ratio is a tensor with one for each step: torch.log, or "
+            "ratio.log().",
+            _constant(lambda r: r - 1 - math.log(r)),
+        ),
+        Mistake(
             "the logarithm alone",
             "this is −½ d log(β̃/σ²), without the part β̃/σ² − 1.",
             _constant(lambda r: -r.log()),
@@ -474,6 +528,33 @@ VLB_WEIGHT_EPS = Exercise(
             "index shifted: t − 1",
             "these are β, α and ᾱ of step t − 1; the tables start with the clean state, so index t is right.",
             lambda b, a, t, s: vlb_weight_eps(b, a, t - 1, s),
+        ),
+        Mistake(
+            "β_{t−1} with ᾱ_t",
+            "beta was read at t − 1, as in a list that starts with β_1; this table holds β_0 = 0 first, so β_t is "
+            "beta[t].",
+            lambda b, a, t, s: b[t - 1] ** 2 / (2 * s * (1 - b[t - 1]) * (1 - a[t])),
+        ),
+        Mistake(
+            "sigma2 indexed with t",
+            "an index runs out of range. Only beta and alpha_bar are tables; sigma2 holds one σ_t² for each example "
+            "already, and needs no index.",
+            lambda b, a, t, s: vlb_weight_eps(b, a, t, s[t]),
+        ),
+        Mistake(
+            "sigma2 ignored",
+            "β_t stands where sigma2 should: right for σ_t² = β_t only, and the choice is the caller's (PAR-5).",
+            lambda b, a, t, s: vlb_weight_eps(b, a, t, b[t]),
+        ),
+        Mistake(
+            "brackets missing around the denominator",
+            "b**2 / 2 * s * … multiplies by everything after the 2; put the whole denominator in brackets.",
+            _weight(lambda b, al, a, p, s: b**2 / 2 * s * al * (1 - a)),
+        ),
+        Mistake(
+            "the bracket of the denominator closed too early",
+            "b**2 / (2 * s) * … multiplies by α_t (1−ᾱ_t); both belong into the denominator.",
+            _weight(lambda b, al, a, p, s: b**2 / (2 * s) * al * (1 - a)),
         ),
         Mistake(
             "ᾱ_{t−1} in the denominator",
@@ -591,6 +672,8 @@ def _reaches_the_network(function):
     def gradient(f):
         return torch.autograd.grad(f(lambda x, t: slope * x, *args).sum(), slope)[0].item()
 
+    if not function(lambda x, t: slope * x, *args).requires_grad:
+        return False, "no gradient: the prediction was cut off (detach, item, no_grad or a new tensor made of it)"
     got, want = gradient(function), gradient(simple_loss)
     return math.isclose(got, want, rel_tol=1e-9), f"dL/dθ = {got:.6g}, required {want:.6g}"
 
@@ -627,7 +710,7 @@ def _bound_weighted(f, x0, t, eps, a):
 
 
 def _step_noise(a, x0, eps, t, x_t):
-    """The noise of the last step as far as the total noise tells: √(β_t/(1−ᾱ_t)) ε."""
+    """E[ε_step | ε] = √(β_t/(1−ᾱ_t)) ε, the noise of the last step as far as the total noise tells."""
     return expand(((1 - _steps(a)[t]) / (1 - a[t])).sqrt(), eps) * eps
 
 
@@ -669,6 +752,21 @@ SIMPLE_LOSS = Exercise(
             _squares(reduce=lambda e: sum_non_batch(e).sqrt()),
         ),
         Mistake(
+            "with a factor ½",
+            "this is half the loss; L_simple has no ½ (the bound has it, inside λ_t).",
+            _squares(reduce=lambda e: 0.5 * sum_non_batch(e)),
+        ),
+        Mistake(
+            "only the first data axis summed",
+            "sum(1) adds up one axis, and an image has three; flatten(1).sum(1) adds up all of one example.",
+            _squares(reduce=lambda e: e.sum(1)),
+        ),
+        Mistake(
+            "only the last axis summed",
+            "sum(-1) adds up one axis, and an image has three; flatten(1).sum(1) adds up all of one example.",
+            _squares(reduce=lambda e: e.sum(-1)),
+        ),
+        Mistake(
             "one t for the whole batch",
             "t[0] was used for every example; each example has a time of its own.",
             lambda f, x, t, e, a: simple_loss(f, x, t[:1].expand(len(t)), e, a),
@@ -684,6 +782,17 @@ SIMPLE_LOSS = Exercise(
             _squares(seen=lambda a, x, e, t: x),
         ),
         Mistake(
+            "the network sees √ᾱ_t x_0 alone (E-63)",
+            "predict was called with √ᾱ_t x_0: the bracket closes too early, as deck 000 prints it. Its argument is "
+            "all of x_t, noise included.",
+            _squares(seen=lambda a, x, e, t: _signal(a, t, x) * x),
+        ),
+        Mistake(
+            "the arguments of the network exchanged",
+            "predict was called as predict(t, x_t); the state comes first: predict(x_t, t).",
+            lambda f, x, t, e, a: sum_non_batch((e - f(t, _x_t(a, x, e, t))).square()),
+        ),
+        Mistake(
             "target x_0",
             "the prediction is compared with x_0; this network predicts the noise (option B would predict x_0).",
             _squares(target=lambda a, x, e, t, x_t: x),
@@ -692,6 +801,11 @@ SIMPLE_LOSS = Exercise(
             "target x_t − x_0",
             "the target is x_t − x_0, what the noising changed; it is the noise ε itself.",
             _squares(target=lambda a, x, e, t, x_t: x_t - x),
+        ),
+        Mistake(
+            "target v",
+            "the prediction is compared with v = √ᾱ_t ε − √(1−ᾱ_t) x_0 (exercise 3); this network predicts ε.",
+            _squares(target=lambda a, x, e, t, x_t: v_target(a, x, e, t)),
         ),
         Mistake(
             "target √(1−ᾱ_t) ε",
@@ -705,8 +819,8 @@ SIMPLE_LOSS = Exercise(
         ),
         Mistake(
             "step noise as the target",
-            "the target is √(β_t/(1−ᾱ_t)) ε, the part that belongs to the last step; the network predicts the noise "
-            "of all steps together (E-69).",
+            "the target is √(β_t/(1−ᾱ_t)) ε, what ε tells of the last step's noise; the network predicts the noise of "
+            "all steps together (E-69).",
             _squares(target=_step_noise),
         ),
         Mistake(
