@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from right_answers import the_diffusion_elbo, the_posterior_mean, what_to_predict
+from right_answers import the_diffusion_elbo, the_posterior_mean, training_a_ddpm, what_to_predict
 
 from dlgm.exercises import LESSONS, check
 from dlgm.exercises.engine import run
@@ -310,7 +310,7 @@ RIGHT = {
     "q_transition": [q_transition_product, q_transition_variances],
     "cosine_betas": [cosine_loop, cosine_linspace],
 }
-for lesson in (the_posterior_mean, the_diffusion_elbo, what_to_predict):
+for lesson in (the_posterior_mean, the_diffusion_elbo, what_to_predict, training_a_ddpm):
     RIGHT |= lesson.RIGHT
 
 

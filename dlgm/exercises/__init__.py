@@ -8,6 +8,7 @@ from . import (
     the_diffusion_kernel,
     the_elbo,
     the_posterior_mean,
+    training_a_ddpm,
     variational_autoencoders,
     what_to_predict,
 )  # fmt: skip
@@ -23,6 +24,7 @@ LESSONS = {
     "06 the_posterior_mean": the_posterior_mean.EXERCISES,
     "07 the_diffusion_elbo": the_diffusion_elbo.EXERCISES,
     "08 what_to_predict": what_to_predict.EXERCISES,
+    "09 training_a_ddpm": training_a_ddpm.EXERCISES,
 }
 
 

@@ -1,0 +1,272 @@
+"""Floor 1': the figures of lesson 09, on a network that denoises, its training, and what it draws."""
+
+import itertools
+import math
+from dataclasses import dataclass
+
+import torch
+from matplotlib import colormaps
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from torch.utils.flop_counter import FlopCounterMode
+
+from .denoiser import Prediction
+from .losses import simple_loss
+from .plots import BLUE, COLOURS, GREEN, GREY, ORANGE, draw_image, figure, tile
+from .process import posterior_coefficients, q_sample
+from .samplers import sample_path
+from .tensors import randn_like
+
+GREY_LEVELS = 127.5  # of 255, in one unit of x
+
+
+def sheets(images, columns, across=4):
+    """Several sets of images, each as a sheet of its own: a dict title -> (N, C, H, W) in [-1, 1].
+
+    Args:
+        columns: images side by side in a sheet.
+        across: sheets side by side.
+    """
+    down = -(-len(images) // across)
+    N, _, H, W = next(iter(images.values())).shape
+    aspect = math.ceil(N / columns) * H / (columns * W)
+    fig, axes = figure(8.4, down * (8.4 / across * aspect + 0.32), down, across, squeeze=False)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for ax, (title, x) in zip(axes.flat, images.items(), strict=False):
+        draw_image(ax, tile(x, columns), title)
+    return fig
+
+
+def layer_table(net, images):
+    """What each part of a U-Net gives out and costs, one forward pass with hooks and a counter of operations.
+
+    Args:
+        net: a ``nets.UNet``.
+        images: (1, C, H, W), of the size to be looked at.
+    Returns:
+        A list of dicts with part, level (0 is full size), out (C, H, W), parameters, and macs, the multiply-adds of
+        convolutions and linear layers (the products inside attention are not counted).
+    Source: ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7.
+    """
+    last = net.sizes - 1
+    parts = [("stem", 0, ["stem"])]
+    for i in range(net.sizes):
+        parts += [(f"shrink {i}", i, [f"shrink.{i - 1}"])] if i else []
+        parts += [(f"down {i}", i, [f"down.{i}.{k}" for k in range(len(net.down[i]))])]
+    parts += [("middle", last, ["middle"])]
+    for i in reversed(range(net.sizes)):
+        parts += [(f"up {i}", i, [f"up.{i}.{k}" for k in range(len(net.up[i]))])]
+        parts += [(f"grow {i}", i - 1, [f"grow.{i - 1}"])] if i else []
+    parts += [("head", 0, ["head"])]
+    seen = {}
+
+    def record(name):
+        return lambda module, args, out: seen.update({name: tuple(out.shape[1:])})
+
+    hooks = [net.get_submodule(n).register_forward_hook(record(n)) for _, _, names in parts for n in names]
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        net(images, torch.ones(1))
+    for hook in hooks:
+        hook.remove()
+    counts = {name.removeprefix("UNet."): sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    return [
+        {
+            "part": part,
+            "level": level,
+            "out": seen[names[-1]],
+            "parameters": sum(p.numel() for n in names for p in net.get_submodule(n).parameters()),
+            "macs": sum(counts.get(n, 0) for n in names),
+        }
+        for part, level, names in parts
+    ]
+
+
+def unet_map(table):
+    """The parts of ``layer_table`` on a U: the way down left, the way up right, skips across; darker costs more."""
+    fig, ax = figure(8.4, 3.9)
+    top, most = max(row["level"] for row in table), max(row["macs"] for row in table)
+    width, places = 0.94, {}
+    for column, row in enumerate(table):
+        x, y, share = column, top - row["level"], row["macs"] / most
+        places[row["part"]] = (x, y)
+        ax.add_patch(
+            Rectangle((x - width / 2, y - 0.3), width, 0.6, fc=colormaps["Blues"](0.08 + 0.72 * share), ec=GREY)
+        )
+        C, H, _ = row["out"]
+        label = f"{row['part']}\n{C}×{H}²\n{row['macs'] / 1e6:.2f} M"
+        ax.text(x, y, label, ha="center", va="center", fontsize=7.2, color="white" if share > 0.6 else "#222222")
+    for a, b in zip(table, table[1:], strict=False):
+        (x, y), (u, v) = places[a["part"]], places[b["part"]]
+        if y != v:
+            ends = ((x, y - 0.3), (u - width / 2, v)) if v < y else ((x + width / 2, y), (u, v - 0.3))
+            ax.add_patch(
+                FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=9, color=GREY, lw=1, shrinkA=0, shrinkB=0)
+            )
+    for i in range(top + 1):
+        (x, y), (u, v) = places[f"down {i}"], places[f"up {i}"]
+        if u - x > 1:
+            start, end = (x + 0.2, y + 0.3), (u - 0.2, v + 0.3)
+            bend = f"arc3,rad={-0.09 if i < top else -0.3}"
+            ax.add_patch(
+                FancyArrowPatch(
+                    start, end, connectionstyle=bend, arrowstyle="-|>", mutation_scale=9, color=ORANGE, lw=1.2, ls="--",
+                    label="skip" if i == 0 else None,
+                )
+            )  # fmt: skip
+    ax.text((len(table) - 1) / 2, top + 0.95, "skips", color=ORANGE, ha="center", fontsize=9)
+    ax.set(xlim=(-0.6, len(table) - 0.4), ylim=(-0.45, top + 1.15))
+    ax.set_axis_off()
+    return fig
+
+
+def time_similarity(features, times, cut):
+    """How alike the features of two times are: cosines of the angle between rows, for each kind of features.
+
+    Args:
+        features: dict name -> (N, dim), a row for each of the times (N,).
+        cut: index of the time whose row is drawn as a curve in the last panel.
+    Source: ledger ARCH-4, ARCH-5.
+    """
+    fig, axes = figure(9.2, 2.5, 1, len(features) + 1, width_ratios=(*[1] * len(features), 1.35))
+    low, high = float(times[0]), float(times[-1])
+    for (name, f), ax, colour, style in zip(features.items(), axes, COLOURS, ("-", "--", "-."), strict=False):
+        unit = f / f.norm(dim=1, keepdim=True)
+        cosine = (unit @ unit.T).detach().numpy()
+        mesh = ax.imshow(cosine, cmap="cividis", vmin=-0.4, vmax=1, origin="lower", extent=(low, high, low, high))
+        ax.set(title=name, xlabel="time $t$")
+        axes[-1].plot(times, cosine[cut], style, color=colour, label=name, lw=1.5)
+    axes[0].set_ylabel("time $t'$")
+    fig.colorbar(mesh, ax=axes[len(features) - 1], label="cosine")
+    axes[-1].set(title=f"similarity to t = {float(times[cut]):g}", xlabel="time $t$", ylim=(-0.6, 2.0))
+    axes[-1].set_yticks([-0.5, 0, 0.5, 1])
+    axes[-1].legend(loc="upper left", fontsize=8, handlelength=1.8, labelspacing=0.2)
+    return fig
+
+
+def training_report(loss, by_time, floor=None, window=20):
+    """A training run: the loss step by step, and at its end for each t.
+
+    Args:
+        loss: a list of numbers, the loss of each step.
+        by_time: dict name -> (t (N,), mean (N,), standard error (N,)).
+        floor: a level to mark in the left panel, or None.
+        window: steps in the running mean.
+    Source: ledger LOSS-5, ALG-1.
+    """
+    fig, (left, right) = figure(8.4, 3.0, 1, 2)
+    y = torch.tensor(loss)
+    left.plot(torch.arange(1, len(y) + 1), y, ".", color=GREY, ms=3, alpha=0.5, label="each step")
+    smooth = y.unfold(0, window, 1).mean(1)
+    left.plot(torch.arange(window, len(y) + 1), smooth, color=BLUE, label=f"mean of {window} steps")
+    left.axhline(1, color=GREY, ls=":", lw=1.2)
+    left.annotate("answering ε̂ = 0", (0.98, 1.05), xycoords=("axes fraction", "data"), ha="right", va="bottom",
+                  fontsize=9, color=GREY)  # fmt: skip
+    if floor is not None:
+        left.axhline(floor, color=GREEN, ls="--", lw=1.2, label="floor")
+    left.set(xlabel="step", ylabel="mean squared error of ε", yscale="log", title="training", ylim=(None, 2))
+    left.legend(loc="upper right", bbox_to_anchor=(1, 0.8), fontsize=8.5)
+    for (name, (t, mean, error)), colour, style in zip(by_time.items(), COLOURS, ("-", "--", "-.", ":"), strict=False):
+        right.plot(t, mean, style, color=colour, label=name, lw=1.6)
+        right.fill_between(t, mean - 2 * error, mean + 2 * error, color=colour, alpha=0.2, lw=0)
+    right.set(xlabel="time $t$", ylabel="mean squared error of ε", yscale="log", title="held-out digits, by $t$")
+    right.legend()
+    return fig
+
+
+@torch.no_grad()
+def loss_by_time(denoiser, x0, times, seed=1):
+    """The mean squared error of ε̂ at each of some times, over x0 (N, ...): (times, mean, standard error), each (len,).
+
+    One seed gives the same noise to every network.
+    Source: ledger LOSS-5.
+    """
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
+    loss = torch.stack([simple_loss(denoiser, x0, t, eps) for t in times]) / x0[0].numel()
+    return torch.tensor(times), loss.mean(1), loss.std(1) / math.sqrt(len(x0))
+
+
+@torch.no_grad()
+def walk(denoiser, step, x_T, times, seed=0, clip=True, told=lambda t, s: t):
+    """A sampler made of any rule, right or wrong: x_s = step(x_t, mean, ε̂, std, z), from times[0] to times[-1].
+
+    Args:
+        step: gets mean and standard deviation of q(x_s | x_t, x̂_0), and z ~ N(0, I). mean + std · z is ALG-2.
+        times: N + 1 decreasing whole numbers. seed: of all z.
+        clip: whether x̂_0 is kept in [−1, 1].
+        told: the time that the network is told, a function of (t, s).
+    Source: ledger ALG-2.
+    """
+    x, generator = x_T, torch.Generator().manual_seed(seed)
+    for t, s in itertools.pairwise(times.tolist()):
+        p = Prediction(denoiser.schedule, x, t, v=denoiser(x, told(t, s)).v)
+        p = p.clip() if clip else p
+        c_0, c_t, variance = posterior_coefficients(denoiser.schedule, s, t)
+        x = step(x, c_0 * p.x0 + c_t * x, p.eps, math.sqrt(variance), randn_like(x, generator))
+    return x
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a denoiser said at several times, ready to be drawn.
+
+    Attributes:
+        times: (N,). x_t, eps, x0: (N, C, H, W).
+        error: (N,), the root mean squared error of x̂_0 in grey levels of 255, against ``truth`` (C, H, W).
+    """
+
+    times: list
+    x_t: torch.Tensor
+    eps: torch.Tensor
+    x0: torch.Tensor
+    truth: torch.Tensor
+
+    @property
+    def error(self):
+        return (self.x0 - self.truth).square().flatten(1).mean(1).sqrt() * GREY_LEVELS
+
+
+@torch.no_grad()
+def one_step_answers(denoiser, image, eps, times):
+    """The answers about one image made noisy with one noise, x_t = signal x_0 + noise ε: Answers.
+
+    Args:
+        image, eps: (C, H, W).
+        times: whole numbers from 1.
+    """
+    t = torch.tensor(times)
+    x_t = q_sample(denoiser.schedule, image.expand(len(t), *image.shape), t, eps.expand(len(t), *eps.shape))
+    p = denoiser(x_t, t)
+    return Answers(list(times), x_t, p.eps, p.x0, image)
+
+
+def path_answers(denoiser, sampler, x_T, times, generator=None, every=1):
+    """The answers along a sampling path, every so many stops; the truth is where the path ends: Answers.
+
+    Args:
+        x_T: (C, H, W), the size of every state of the walk; each step asks the denoiser once.
+    Source: ledger NUM-5, NUM-6, TAKE-3.
+    """
+    states = list(sample_path(denoiser, sampler, x_T[None], times, generator))
+    kept = [state for state in states[:-1] if state.prediction is not None][::-1][::every]
+    stack = [torch.cat(v) for v in zip(*((s.x, s.prediction.eps, s.prediction.x0) for s in kept), strict=True)]
+    return Answers([int(s.t) for s in kept], *stack, states[-1].x[0])
+
+
+def one_step_panel(answers, name, t):
+    """x_t, ε̂ (a third of it) and x̂_0 at one time, and the error of x̂_0 over all times: the slider of lesson 09.
+
+    Args:
+        answers: dict name -> Answers. t: the nearest of its times is shown.
+    Source: ledger ALG-1, NUM-6, TAKE-2.
+    """
+    a = answers[name]
+    i = min(range(len(a.times)), key=lambda k: abs(a.times[k] - t))
+    fig, axes = figure(8.4, 2.6, 1, 4, width_ratios=(1, 1, 1, 1.6))
+    draw_image(axes[0], a.x_t[i], f"$x_t$, t = {a.times[i]}")
+    draw_image(axes[1], a.eps[i] / 3, f"$\\hat ε$, std {a.eps[i].std():.3f}")
+    draw_image(axes[2], a.x0[i], "$\\hat x_0$")
+    axes[3].plot(a.times, a.error, ".-", color=BLUE)
+    axes[3].plot(a.times[i], a.error[i], "o", color=ORANGE, ms=8)
+    axes[3].set(xlabel="time $t$", title="error of $\\hat x_0$ (grey levels)", ylim=(0, 1.1 * a.error.max().item()))
+    return fig
