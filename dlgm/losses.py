@@ -200,7 +200,7 @@ def vlb_path(denoiser, path, variance="posterior", decoder="discretized", **cond
 
     Args:
         path: [x_0, x_1, ..., x_T], a draw of q(x_{1:T} | x_0), each (B, ...); see ``process.q_path``.
-    Source: Ho et al. 2020, equation 3; ledger VLB-1, VLB-2, VLB-10, REV-4.
+    Source: Ho et al. 2020, equation 3; ledger VLB-1, VLB-2, VLB-10, REV-4, QUIZ-1.1.
     """
     down, up = _log_path(denoiser, path, variance, decoder, cond)
     return -_log_prior(path[-1]) - torch.stack(down, 1).sum(1) + torch.stack(up, 1).sum(1)

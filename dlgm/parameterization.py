@@ -125,7 +125,7 @@ def mean_from_x0(schedule, x_t, x0, s, t):
 def mean_from_eps(schedule, x_t, eps, s, t):
     """mean = (x_t − noise_t τ ε) · signal_s/signal_t; at s = t − 1, (x_t − β_t/√(1−ᾱ_t) ε) / √α_t.
 
-    Ledger POST-5, PAR-2.
+    ε is the noise of all steps up to t, not of the last one (QUIZ-1.5, E-69). Ledger POST-5, PAR-2.
     """
     signal, noise = _scales(schedule, x_t, t, eps)
     share = tau(schedule, s, t)

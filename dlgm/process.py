@@ -30,7 +30,7 @@ def q_sample(schedule, x0, t, eps):
         x_t, of x0's shape, dtype and device.
     Raises:
         ValueError: shapes differ, or t is out of range.
-    Source: Ho et al. 2020, equation 4; ledger FWD-6, FWD-9.
+    Source: Ho et al. 2020, equation 4; ledger FWD-6, FWD-9, QUIZ-1.4.
     """
     same_shape(x0=x0, eps=eps)
     return expand(schedule.signal(t), x0) * x0 + expand(schedule.noise(t), x0) * eps
@@ -129,7 +129,7 @@ def terminal_kl(schedule, x0):
         x0: (B, ...).
     Returns:
         Nats per dimension, (B,).
-    Source: Ho et al. 2020, section 3.1; ledger FWD-8, VLB-5.
+    Source: Ho et al. 2020, section 3.1; ledger FWD-8, VLB-5, QUIZ-3; erratum E-59.
     """
     end = q_marginal(schedule, x0, getattr(schedule, "T", 1))
     prior = Gaussian(torch.zeros_like(x0), 1.0)

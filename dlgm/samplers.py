@@ -70,7 +70,7 @@ class DDPM:
 
     Raises:
         ValueError: unknown variance.
-    Source: Ho et al. 2020, algorithm 2; ledger ALG-2, SCHED-2; erratum E-24.
+    Source: Ho et al. 2020, algorithm 2; ledger ALG-2, ALG-4, ALG-6, SCHED-2; errata E-24, E-46.
     """
 
     variance: str = "posterior"

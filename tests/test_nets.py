@@ -58,6 +58,7 @@ def test_arch_5_fourier_features_approach_a_gaussian_kernel_and_are_not_trained(
 @pytest.mark.parametrize("size", [(28, 28), (7, 9), (5, 5), (32, 20)])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_arch_7_the_unet_answers_in_the_shape_it_was_asked(size, channels):
+    """QUIZ-1.3: input and output of ε_θ have one size; the batch does not mix; t matters."""
     net = randomised(UNet(channels, (8, 8, 16), heads=2))
     x, t = noise(2, channels, *size), torch.tensor([1, 900])
     out = net(x, t)

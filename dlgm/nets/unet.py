@@ -131,7 +131,7 @@ class UNet(nn.Module):
     Raises:
         ValueError: widths, blocks and attention do not fit each other; when called, an image too small to be halved
             that often, or of other channels.
-    Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B; ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7, M-25.
+    Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B; ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7, QUIZ-1.3, M-25.
     """
 
     def __init__(
