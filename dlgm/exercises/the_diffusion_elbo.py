@@ -9,10 +9,9 @@ import torch
 
 from ..tensors import expand
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import normal, numbers
+from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas
 
-BAR4 = numbers(1, 0.9, 0.675, 0.405, 0.162)
-LONG = torch.cat([numbers(1), (1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)).cumprod(0)])
+BAR4, BAR1000 = alpha_bar_of(T4), alpha_bar_of(LONG)
 
 
 def _sum(x):
@@ -31,13 +30,13 @@ def prior_term(alpha_bar, x0):
 
 
 def _prior_cases(generator):
-    table = torch.cat([numbers(1), (1 - _uniform(9, low=0.05, high=0.4, generator=generator)).cumprod(0)])
+    table = alpha_bar_of(random_betas(9, generator))
     return [
         Case("one number, x0 = 1, T = 1, ᾱ_1 = 0.5", (numbers(1, 0.5), numbers([1.0]))),
         Case("two numbers, T = 4", (BAR4, numbers([0.8, -1.0]))),
         Case("x0 of shape (3, 2), random β", (table, normal(3, 2, generator=generator))),
         Case("images of shape (2, 1, 3, 3), T = 4", (BAR4, normal(2, 1, 3, 3, generator=generator))),
-        Case("x0 of shape (2, 4), T = 1000", (LONG, normal(2, 4, generator=generator))),
+        Case("x0 of shape (2, 4), T = 1000", (BAR1000, normal(2, 4, generator=generator))),
     ]
 
 
@@ -63,7 +62,7 @@ def _each_prior(alpha_bar, x0):
 
 
 def _negligible(function):
-    nats = function(LONG, numbers([1.0])).item()
+    nats = function(BAR1000, numbers([1.0])).item()
     return 1.9e-5 < nats < 2.1e-5, f"{nats:.2g} nats for one pixel of value 1 at T = 1000"
 
 

@@ -9,17 +9,7 @@ import torch
 
 from ..tensors import expand
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import normal
-
-T4 = torch.tensor([0.1, 0.25, 0.4, 0.6], dtype=torch.float64)
-
-
-def _betas(n, generator):
-    return 0.02 + 0.5 * torch.rand(n, generator=generator, dtype=torch.float64)
-
-
-def _table(betas):
-    return torch.cat([betas.new_ones(1), (1 - betas).cumprod(0)])
+from .inputs import LONG, T4, alpha_bar_of, normal, random_betas
 
 
 # ---- alpha_bar ------------------------------------------------------------------------------------------------------
@@ -31,14 +21,14 @@ def alpha_bar(betas):
 def _alpha_bar_cases(generator):
     return [
         Case("T = 1, β = (0.3)", (torch.tensor([0.3], dtype=torch.float64),)),
-        Case("T = 4, β = (0.1, 0.25, 0.4, 0.6)", (T4,)),
-        Case("T = 30, random β", (_betas(30, generator),)),
-        Case("T = 1000, the linear schedule", (torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64),)),
+        Case("T = 4, β = (0.1, 0.25, 0.4, 0.6)", (T4[1:],)),
+        Case("T = 30, random β", (random_betas(30, generator)[1:],)),
+        Case("T = 1000, the linear schedule", (LONG[1:],)),
     ]
 
 
 def _starts_clean(function):
-    first = function(T4)[0].item()
+    first = function(T4[1:])[0].item()
     return first == 1, f"alpha_bar[0] = {first:g}"
 
 
@@ -113,15 +103,15 @@ def _q_sample_cases(generator):
     def case(label, t, *shape, table=None, dtype=torch.float64):
         shape = (len(t), *shape)
         x0, eps = (normal(*shape, generator=generator, dtype=dtype) for _ in range(2))
-        return Case(label, (_table(T4) if table is None else table, x0, torch.tensor(t), eps))
+        return Case(label, (alpha_bar_of(T4) if table is None else table, x0, torch.tensor(t), eps))
 
-    long = _table(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    long = alpha_bar_of(LONG)
     return [
         case("one number, T = 4, t = 1", [1]),
         case("one number, T = 4, t = 0 (nothing may change)", [0]),
         case("one number, T = 4, t = 4 (the last)", [4]),
         case("x0 of shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
-        case("x0 of shape (3, 2), random β", [5, 1, 9], 2, table=_table(_betas(9, generator))),
+        case("x0 of shape (3, 2), random β", [5, 1, 9], 2, table=alpha_bar_of(random_betas(9, generator))),
         case("images of shape (3, 1, 3, 3), T = 1000", [1, 500, 1000], 1, 3, 3, table=long),
         case("x0 of shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
     ]
@@ -130,7 +120,7 @@ def _q_sample_cases(generator):
 def _keeps_the_variance(function):
     generator, n = torch.Generator().manual_seed(2), 40_000
     x0, eps = (normal(n, generator=generator) for _ in range(2))
-    z = (function(_table(T4), x0, torch.full((n,), 2), eps).var().item() - 1) / math.sqrt(2 / n)
+    z = (function(alpha_bar_of(T4), x0, torch.full((n,), 2), eps).var().item() - 1) / math.sqrt(2 / n)
     return abs(z) < 5, f"z = {z:.1f}; beyond 5 by chance once in two million"
 
 
@@ -274,21 +264,21 @@ def q_transition(alpha_bar, x_s, s, t):
 def _transition_cases(generator):
     def case(label, s, t, *shape, table=None):
         x = normal(len(s), *shape, generator=generator)
-        return Case(label, (_table(T4) if table is None else table, x, torch.tensor(s), torch.tensor(t)))
+        return Case(label, (alpha_bar_of(T4) if table is None else table, x, torch.tensor(s), torch.tensor(t)))
 
-    long = _table(torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64))
+    long = alpha_bar_of(LONG)
     return [
         case("one number, T = 4, s = 1, t = 2 (a single step)", [1], [2]),
         case("one number, T = 4, s = 0, t = 3 (from the clean state)", [0], [3]),
         case("one number, T = 4, s = 1, t = 4 (skipping)", [1], [4]),
         case("x_s of shape (4, 4), different s and t", [0, 1, 2, 3], [2, 4, 3, 4], 4),
-        case("x_s of shape (3, 2), random β", [0, 2, 7], [9, 5, 8], 2, table=_table(_betas(9, generator))),
+        case("x_s of shape (3, 2), random β", [0, 2, 7], [9, 5, 8], 2, table=alpha_bar_of(random_betas(9, generator))),
         case("images of shape (3, 1, 3, 3), T = 1000", [0, 250, 999], [500, 750, 1000], 1, 3, 3, table=long),
     ]
 
 
 def _composes(function):
-    table, x = _table(T4), torch.tensor([1.3], dtype=torch.float64)
+    table, x = alpha_bar_of(T4), torch.tensor([1.3], dtype=torch.float64)
     r, s, t = (torch.tensor([k]) for k in (0, 2, 4))
     m1, v1 = function(table, x, r, s)
     m2, v2 = function(table, m1, s, t)

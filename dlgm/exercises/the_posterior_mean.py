@@ -7,10 +7,7 @@ import torch
 
 from ..tensors import expand
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import normal, numbers
-from .the_diffusion_kernel import T4, _betas, _table
-
-LONG = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas
 
 WRONG_AXIS = "a coefficient of shape (B,) was lined up with the last axis, not the batch; expand(c, x_t) lines it up."
 NOT_CAST = "the float64 table turned float32 data into float64; expand casts, or use .to(x_t.dtype)."
@@ -133,7 +130,7 @@ def _pair_cases(generator, noise=False):
     def case(label, t, *shape, table=None, dtype=torch.float64):
         shape = (len(t), *shape)
         first, second, z = (normal(*shape, generator=generator, dtype=dtype) for _ in range(3))
-        args = (_table(T4) if table is None else table, first, second, torch.tensor(t))
+        args = (alpha_bar_of(T4) if table is None else table, first, second, torch.tensor(t))
         return Case(label, (*args, z) if noise else args)
 
     return [
@@ -141,14 +138,14 @@ def _pair_cases(generator, noise=False):
         case("one number, T = 4, t = 1 (the clean state is next)", [1]),
         case("one number, T = 4, t = 4 (the last)", [4]),
         case("shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
-        case("shape (3, 2), random β", [5, 2, 9], 2, table=_table(_betas(9, generator))),
-        case("images of shape (3, 1, 3, 3), T = 1000", [1, 400, 1000], 1, 3, 3, table=_table(LONG)),
+        case("shape (3, 2), random β", [5, 2, 9], 2, table=alpha_bar_of(random_betas(9, generator))),
+        case("images of shape (3, 1, 3, 3), T = 1000", [1, 400, 1000], 1, 3, 3, table=alpha_bar_of(LONG)),
         case("shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
     ]
 
 
 def _keeps_the_noiseless_line(function):
-    table, t = _table(T4), torch.tensor([1, 2, 3, 4])
+    table, t = alpha_bar_of(T4), torch.tensor([1, 2, 3, 4])
     x0 = numbers(1.5, 1.5, 1.5, 1.5)
     gap = (function(table, x0, table[t].sqrt() * x0, t) - table[t - 1].sqrt() * x0).abs().max().item()
     return gap < 1e-12, f"largest gap {gap:.0e}"
@@ -362,16 +359,16 @@ def _variance_cases(generator):
         return Case(label, (table, torch.tensor(t)))
 
     return [
-        case("T = 4, t = 2", [2], _table(T4)),
-        case("T = 4, t = 1 (the clean state is next)", [1], _table(T4)),
-        case("T = 4, all t", [1, 2, 3, 4], _table(T4)),
-        case("T = 30, random β", [7, 30, 1, 2], _table(_betas(30, generator))),
-        case("T = 1000, the linear schedule", [1, 2, 400, 1000], _table(LONG)),
+        case("T = 4, t = 2", [2], alpha_bar_of(T4)),
+        case("T = 4, t = 1 (the clean state is next)", [1], alpha_bar_of(T4)),
+        case("T = 4, all t", [1, 2, 3, 4], alpha_bar_of(T4)),
+        case("T = 30, random β", [7, 30, 1, 2], alpha_bar_of(random_betas(30, generator))),
+        case("T = 1000, the linear schedule", [1, 2, 400, 1000], alpha_bar_of(LONG)),
     ]
 
 
 def _below_both(function):
-    table, t = _table(T4), torch.tensor([1, 2, 3, 4])
+    table, t = alpha_bar_of(T4), torch.tensor([1, 2, 3, 4])
     alpha = table[t] / table[t - 1]
     variance = function(table, t)
     room = torch.minimum((1 - alpha) / alpha, 1 - table[t - 1]) - variance
@@ -479,7 +476,7 @@ def mean_from_eps(alpha_bar, x_t, eps, t):
 
 
 def _same_as_from_x0(function):
-    table, t = _table(T4), torch.tensor([1, 2, 3, 4])
+    table, t = alpha_bar_of(T4), torch.tensor([1, 2, 3, 4])
     x0, eps = numbers(0.5, -1.0, 2.0, 0.3), numbers(1.0, 0.4, -0.7, 0.2)
     x_t = table[t].sqrt() * x0 + (1 - table[t]).sqrt() * eps
     gap = (function(table, x_t, eps, t) - posterior_mean(table, x0, x_t, t)).abs().max().item()
@@ -631,13 +628,13 @@ def _step_cases(generator):
 
 def _lands_on_the_estimate(function):
     x_t, x0, z = numbers(2.0, -1.0), numbers(0.3, 0.7), numbers(1.5, -3.0)
-    gap = (function(_table(T4), x_t, x0, torch.tensor([1, 1]), z) - x0).abs().max().item()
+    gap = (function(alpha_bar_of(T4), x_t, x0, torch.tensor([1, 1]), z) - x0).abs().max().item()
     return gap < 1e-12, f"largest gap {gap:.0e}"
 
 
 def _keeps_the_kernel(function):
     """With the true x_0 = 0 the step turns variance 1 − ᾱ_t into 1 − ᾱ_{t−1}; read off the answers to unit inputs."""
-    table, t, zero = _table(T4), torch.tensor([1, 2, 3, 4]), numbers(0.0, 0.0, 0.0, 0.0)
+    table, t, zero = alpha_bar_of(T4), torch.tensor([1, 2, 3, 4]), numbers(0.0, 0.0, 0.0, 0.0)
     c_t, std = function(table, zero + 1, zero, t, zero), function(table, zero, zero, t, zero + 1)
     gap = (c_t**2 * (1 - table[t]) + std**2 - (1 - table[t - 1])).abs().max().item()
     return gap < 1e-12, f"largest gap {gap:.0e}"

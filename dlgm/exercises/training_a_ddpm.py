@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from ..tensors import expand
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import normal, numbers
-from .what_to_predict import LONG, T4, Line, _noise, _random_betas, _signal, _steps, _table
+from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas
+from .what_to_predict import Line, _noise, _signal, _steps
 
 
 def _uniform(*shape, generator):
@@ -31,17 +31,17 @@ def ddpm_training_loss(predict, x0, u, eps, alpha_bar):
 def _training_cases(generator):
     def case(label, predict, u, *shape, beta=T4, dtype=torch.float64):
         x0, eps = (normal(len(u), *shape, generator=generator, dtype=dtype) for _ in range(2))
-        return Case(label, (predict, x0, numbers(*u), eps, _table(beta)))
+        return Case(label, (predict, x0, numbers(*u), eps, alpha_bar_of(beta)))
 
     line = Line(0.5, 10.0)
-    first = (line, numbers([1.0]), numbers(0.3), numbers([2.0]), _table(T4))
+    first = (line, numbers([1.0]), numbers(0.3), numbers([2.0]), alpha_bar_of(T4))
     many = _uniform(8, generator=generator).tolist()
     return [
         Case("one number, T = 4, u = 0.3, x_0 = 1, ε = 2", first),
         case("one example of 3 numbers, T = 4, u = 0 (the smallest draw)", line, [0.0], 3),
         case("one example of 3 numbers, T = 4, u = 0.99 (among the largest)", line, [0.99], 3),
         case("x0 of shape (4, 4), a different u for each example", line, [0.6, 0.1, 0.95, 0.4], 4),
-        case("x0 of shape (8, 2), random u and β", Line(-0.3, 4.0), many, 2, beta=_random_betas(9, generator)),
+        case("x0 of shape (8, 2), random u and β", Line(-0.3, 4.0), many, 2, beta=random_betas(9, generator)),
         case("images of shape (3, 1, 3, 3), T = 1000", Line(0.9, 1e3), [0.0004, 0.5123, 0.9996], 1, 3, 3, beta=LONG),
         case("x0 of shape (2, 3) in float32", line, [0.3, 0.7], 3, dtype=torch.float32),
     ]
@@ -51,7 +51,7 @@ def _times_are_uniform(function):
     """So that the gradient of one random t aims at the sum over all t (ALG-3)."""
     T, n = 4, 8
     u = (torch.arange(T * n, dtype=torch.float64) + 0.5) / (T * n)
-    t = function(lambda x, t: 0 * x, u[:, None], u, u[:, None], _table(T4))[1]
+    t = function(lambda x, t: 0 * x, u[:, None], u, u[:, None], alpha_bar_of(T4))[1]
     counts = [int((t == k).sum()) for k in range(T + 2)]
     return counts == [0, n, n, n, n, 0], f"counts of t = 0..5: {counts}"
 
@@ -59,7 +59,7 @@ def _times_are_uniform(function):
 def _gradient_reaches(function):
     slope = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     x0, eps = normal(2, 2, 3, generator=torch.Generator().manual_seed(5))
-    args = x0, numbers(0.1, 0.6), eps, _table(T4)
+    args = x0, numbers(0.1, 0.6), eps, alpha_bar_of(T4)
 
     def gradient(f):
         return torch.autograd.grad(f(lambda x, t: slope * x, *args)[0].sum(), slope)[0].item()
@@ -244,16 +244,16 @@ def ddpm_sampling_step(x_t, eps_hat, t, alpha_bar, z):
 def _sampling_cases(generator):
     def case(label, t, *shape, beta=T4, dtype=torch.float64):
         x_t, eps, z = (normal(*shape, generator=generator, dtype=dtype) for _ in range(3))
-        return Case(label, (x_t, eps, t, _table(beta), z))
+        return Case(label, (x_t, eps, t, alpha_bar_of(beta), z))
 
-    first = (numbers(2.0), numbers(1.0), 2, _table(T4), numbers(0.5))
+    first = (numbers(2.0), numbers(1.0), 2, alpha_bar_of(T4), numbers(0.5))
     return [
         Case("one number, T = 4, t = 2, x_t = 2, ε̂ = 1, z = 0.5", first),
         case("one number, T = 4, t = 1 (the last step)", 1, 1),
         case("one number, T = 4, t = 4 (the first step)", 4, 1),
         case("x_t of shape (4, 3), T = 4, t = 3", 3, 4, 3),
         case("x_t of shape (4, 3), T = 4, t = 1", 1, 4, 3),
-        case("x_t of shape (3, 2), random β, t = 7", 7, 3, 2, beta=_random_betas(9, generator)),
+        case("x_t of shape (3, 2), random β, t = 7", 7, 3, 2, beta=random_betas(9, generator)),
         case("images of shape (2, 1, 3, 3), T = 1000, t = 400", 400, 2, 1, 3, 3, beta=LONG),
         case("x_t of shape (2, 3) in float32, t = 3", 3, 2, 3, dtype=torch.float32),
     ]
@@ -261,7 +261,7 @@ def _sampling_cases(generator):
 
 def _lands_on_the_point(function):
     """With the true noise of a lone point the walk ends on it, whatever the fresh noise."""
-    table, point, g = _table(T4), numbers(0.3, -0.7), torch.Generator().manual_seed(3)
+    table, point, g = alpha_bar_of(T4), numbers(0.3, -0.7), torch.Generator().manual_seed(3)
     x = normal(2, generator=g)
     for t in (4, 3, 2, 1):
         eps = (x - table[t].sqrt() * point) / (1 - table[t]).sqrt()
@@ -272,7 +272,7 @@ def _lands_on_the_point(function):
 
 def _keeps_standard_normal(function):
     """For N(0, 1) data ε̂ = √(1−ᾱ_t) x_t, and a step with σ² = β_t keeps variance 1; read off the answers to units."""
-    table, one, zero, worst = _table(T4), numbers(1.0), numbers(0.0), 0.0
+    table, one, zero, worst = alpha_bar_of(T4), numbers(1.0), numbers(0.0), 0.0
     for t in (4, 3, 2):
         gain = function(one, (1 - table[t]).sqrt() * one, t, table, zero)
         std = function(zero, zero, t, table, one)

@@ -10,26 +10,12 @@ import torch
 
 from ..tensors import expand, sum_non_batch
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import normal, numbers
-
-T4 = numbers(0.0, 0.1, 0.25, 0.4, 0.6)
-
-
-def _random_betas(T, generator):
-    return torch.cat([numbers(0.0), 0.02 + 0.5 * torch.rand(T, generator=generator, dtype=torch.float64)])
-
-
-def _table(beta):
-    """ᾱ_0..ᾱ_T of β_0..β_T, β_0 = 0."""
-    return (1 - beta).cumprod(0)
+from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas
 
 
 def _steps(alpha_bar):
     """The table that has α_t where the given one has ᾱ_t."""
     return torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
-
-
-LONG = torch.cat([numbers(0.0), torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)])
 
 
 def _signal(alpha_bar, t, x):
@@ -46,13 +32,13 @@ def _cases_of_two(generator):
     def case(label, t, *shape, beta=T4, dtype=torch.float64):
         shape = (len(t), *shape)
         a, b = (normal(*shape, generator=generator, dtype=dtype) for _ in range(2))
-        return Case(label, (_table(beta), a, b, torch.tensor(t)))
+        return Case(label, (alpha_bar_of(beta), a, b, torch.tensor(t)))
 
     return [
         case("one number, T = 4, t = 1", [1]),
         case("one number, T = 4, t = 4 (the last)", [4]),
         case("shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
-        case("shape (3, 2), random β", [5, 1, 8], 2, beta=_random_betas(9, generator)),
+        case("shape (3, 2), random β", [5, 1, 8], 2, beta=random_betas(9, generator)),
         case("images of shape (3, 1, 3, 3), T = 1000", [1, 500, 999], 1, 3, 3, beta=LONG),
         case("shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
     ]
@@ -66,7 +52,7 @@ def eps_to_x0(alpha_bar, x_t, eps, t):
 
 
 def _lands_on_x0(function):
-    generator, table = torch.Generator().manual_seed(3), _table(LONG)
+    generator, table = torch.Generator().manual_seed(3), alpha_bar_of(LONG)
     x0, eps = (normal(5, 2, generator=generator) for _ in range(2))
     t = torch.tensor([1, 10, 200, 700, 1000])
     x_t = _signal(table, t, x0) * x0 + _noise(table, t, x0) * eps
@@ -75,7 +61,7 @@ def _lands_on_x0(function):
 
 
 def _amplifies(function):
-    table, one, t = _table(LONG), torch.ones(1, dtype=torch.float64), torch.tensor([1000])
+    table, one, t = alpha_bar_of(LONG), torch.ones(1, dtype=torch.float64), torch.tensor([1000])
     moved = abs((function(table, one, 1.01 * one, t) - function(table, one, one, t)).item())
     return abs(moved / 0.01 - 157.4) < 0.1, f"{moved / 0.01:.1f}-fold"
 
@@ -222,7 +208,7 @@ def v_target(alpha_bar, x0, eps, t):
 
 
 def _turns_back(function):
-    generator, table, t = torch.Generator().manual_seed(4), _table(T4), torch.tensor([1, 2, 4])
+    generator, table, t = torch.Generator().manual_seed(4), alpha_bar_of(T4), torch.tensor([1, 2, 4])
     x0, eps = (normal(3, 2, generator=generator) for _ in range(2))
     v = function(table, x0, eps, t)
     signal, noise = _signal(table, t, x0), _noise(table, t, x0)
@@ -481,20 +467,20 @@ def vlb_weight_eps(beta, alpha_bar, t, sigma2):
 def _weight_cases(generator):
     def case(label, t, beta, sigma2=None):
         t = torch.tensor(t)
-        return Case(label, (beta, _table(beta), t, beta[t] if sigma2 is None else numbers(*sigma2)))
+        return Case(label, (beta, alpha_bar_of(beta), t, beta[t] if sigma2 is None else numbers(*sigma2)))
 
     return [
         case("T = 4, t = 2, σ² = β_2 = 0.25", [2], T4),
         case("T = 4, t = 3, σ² = 0.3", [3], T4, [0.3]),
         case("T = 4, t = 1, 2, 3, 4 with σ² of their own", [1, 2, 3, 4], T4, [0.1, 0.2, 0.3, 0.5]),
-        case("T = 9, random β, σ² = β_t", [2, 8, 5, 3], _random_betas(9, generator)),
+        case("T = 9, random β, σ² = β_t", [2, 8, 5, 3], random_betas(9, generator)),
         case("T = 1000, the linear schedule, σ² = β_t", [1, 2, 349, 999], LONG),
     ]
 
 
 def _is_the_mean_error(function):
     """λ_t (ε error)² = (mean error)²/(2σ²), both of one error of x̂_0."""
-    a, t, sigma2 = _table(T4), torch.tensor([2, 3, 4]), numbers(0.2, 0.3, 0.5)
+    a, t, sigma2 = alpha_bar_of(T4), torch.tensor([2, 3, 4]), numbers(0.2, 0.3, 0.5)
     c_0 = a[t - 1].sqrt() * T4[t] / (1 - a[t])
     of_eps = a[t].sqrt() / (1 - a[t]).sqrt()
     gap = (function(T4, a, t, sigma2) * of_eps**2 - c_0**2 / (2 * sigma2)).abs().max().item()
@@ -650,15 +636,15 @@ def simple_loss(predict, x0, t, eps, alpha_bar):
 def _simple_cases(generator):
     def case(label, predict, t, *shape, beta=T4, dtype=torch.float64):
         x0, eps = (normal(len(t), *shape, generator=generator, dtype=dtype) for _ in range(2))
-        return Case(label, (predict, x0, torch.tensor(t), eps, _table(beta)))
+        return Case(label, (predict, x0, torch.tensor(t), eps, alpha_bar_of(beta)))
 
     line = Line(0.5, 10.0)
-    first = (Line(0.5, 10.0), numbers([1.0]), torch.tensor([2]), numbers([2.0]), _table(T4))
+    first = (Line(0.5, 10.0), numbers([1.0]), torch.tensor([2]), numbers([2.0]), alpha_bar_of(T4))
     return [
         Case("one number, T = 4, t = 2, x_0 = 1, ε = 2", first),
         case("one example of 3 numbers, T = 4, t = 4", line, [4], 3),
         case("x0 of shape (4, 4), a different t for each example", line, [3, 1, 4, 2], 4),
-        case("x0 of shape (3, 2), random β", Line(-0.3, 4.0), [5, 1, 8], 2, beta=_random_betas(9, generator)),
+        case("x0 of shape (3, 2), random β", Line(-0.3, 4.0), [5, 1, 8], 2, beta=random_betas(9, generator)),
         case("images of shape (3, 1, 3, 3), T = 1000", Line(0.9, 1e3), [1, 500, 999], 1, 3, 3, beta=LONG),
         case("x0 of shape (2, 3) in float32", line, [2, 3], 3, dtype=torch.float32),
     ]
@@ -667,7 +653,7 @@ def _simple_cases(generator):
 def _reaches_the_network(function):
     slope = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
     x0, eps = normal(2, 2, 3, generator=torch.Generator().manual_seed(5))
-    args = x0, torch.tensor([1, 3]), eps, _table(T4)
+    args = x0, torch.tensor([1, 3]), eps, alpha_bar_of(T4)
 
     def gradient(f):
         return torch.autograd.grad(f(lambda x, t: slope * x, *args).sum(), slope)[0].item()
@@ -680,7 +666,7 @@ def _reaches_the_network(function):
 
 def _knows(function):
     """For data that are all 0 the noise is x_t / √(1−ᾱ_t), and a network can know it."""
-    table, eps = _table(T4), normal(4, 3, generator=torch.Generator().manual_seed(6))
+    table, eps = alpha_bar_of(T4), normal(4, 3, generator=torch.Generator().manual_seed(6))
     loss = function(lambda x, t: x / _noise(table, t, x), 0 * eps, torch.tensor([1, 2, 3, 4]), eps, table)
     return loss.abs().max().item() < 1e-12, f"largest loss {loss.abs().max().item():.0e}"
 
