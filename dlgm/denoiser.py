@@ -9,6 +9,7 @@ from functools import cached_property
 import torch
 
 from . import parameterization as P
+from .schedules import Rescaled
 from .tensors import expand
 
 TARGETS = ("eps", "x0", "v", "score", "mean")
@@ -112,3 +113,30 @@ class Clipped:
 
     def __call__(self, x_t, t, **cond):
         return self.denoiser(x_t, t, **cond).clip(self.low, self.high)
+
+
+@dataclass(frozen=True)
+class InCoordinates:
+    """A denoiser in other coordinates, y_t = scale(t) x_t: asked about y_t, it answers for x_t = y_t / scale(t).
+
+    The same network is a noise-conditional score network in variance-exploding coordinates and a noise predictor in
+    variance-preserving ones; ε̂ and x̂_0 are the same in both, the score is divided by scale(t).
+
+    Args:
+        denoiser: any.
+        coordinates: "ve" or "vp"; see ``schedules.Rescaled``.
+    Source: ledger SCORE-1, PAR-4.
+    """
+
+    denoiser: object
+    coordinates: str = "ve"
+
+    @property
+    def schedule(self):
+        return Rescaled(self.denoiser.schedule, self.coordinates)
+
+    def __call__(self, x_t, t, **cond):
+        """x_t: (B, ...) in the new coordinates. Returns a Prediction in them."""
+        schedule = self.schedule
+        x0 = self.denoiser(x_t / expand(schedule.scale(t), x_t), t, **cond).x0
+        return Prediction(schedule, x_t, t, x0=x0)

@@ -25,7 +25,7 @@ from .losses import vlb_terms
 from .nets import mlp
 from .oracles import GaussianMixture
 from .process import q_sample
-from .samplers import DDPM, sample
+from .samplers import DDPM, langevin, sample
 from .schedules import DiscreteSchedule, time_grid
 from .tensors import randn_like, same_shape
 
@@ -400,9 +400,7 @@ class EBM(nn.Module):
 
     def langevin(self, x, steps, step_size, generator=None):
         """Repeat x ← x + h ∇ log p(x) + √(2h) ξ, ξ ~ N(0, I), h = step_size: (B, ...) -> (B, ...)."""
-        for _ in range(steps):
-            x = x + step_size * self.score(x) + math.sqrt(2 * step_size) * randn_like(x, generator)
-        return x.detach()
+        return langevin(self.score, x, steps, step_size, generator)
 
     def loss(self, x, generator=None):
         """−mean log p(x) = mean E(x) + log Z, Z by quadrature, in nats."""

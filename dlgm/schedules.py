@@ -255,6 +255,52 @@ class VE(_Continuous):
         return 0 * self._time(t)[1], 2 * self.noise(t) ** 2 * math.log(self.sigma_max / self.sigma_min)
 
 
+COORDINATES = ("ve", "vp")
+
+
+@dataclass(frozen=True, eq=False)
+class Rescaled:
+    """The same noising in other coordinates, y_t = scale(t) x_t: the log-SNR and the times stay.
+
+    "ve": scale 1/signal, so y_t = x_0 + (noise/signal) ε.  "vp": scale 1/√(signal² + noise²), so signal² + noise² = 1.
+
+    Args:
+        schedule: any.
+        coordinates: "ve" (variance exploding) or "vp" (variance preserving).
+    Raises:
+        ValueError: unknown coordinates; or, for "ve", a time at which no signal is left.
+    Source: Song et al. 2021 (DDIM), section 4.3; Karras et al. 2022, section 2; ledger SCORE-1.
+    """
+
+    schedule: object
+    coordinates: str = "ve"
+
+    def __post_init__(self):
+        if self.coordinates not in COORDINATES:
+            raise ValueError(f"unknown coordinates {self.coordinates!r}; known: {', '.join(COORDINATES)}")
+
+    def scale(self, t):
+        """y_t / x_t."""
+        signal = self.schedule.signal(t)
+        if self.coordinates == "vp":
+            return (signal**2 + self.schedule.noise(t) ** 2) ** -0.5
+        if (signal == 0).any() if isinstance(signal, torch.Tensor) else signal == 0:
+            raise ValueError(f"no signal is left at t={t}: the noise is infinite in these coordinates")
+        return 1 / signal
+
+    def signal(self, t):
+        """scale(t) · signal(t) of the schedule; exactly 1 for "ve"."""
+        return self.scale(t) * self.schedule.signal(t) if self.coordinates == "vp" else 0 * self.scale(t) + 1
+
+    def noise(self, t):
+        """scale(t) · noise(t) of the schedule."""
+        return self.scale(t) * self.schedule.noise(t)
+
+    def logsnr(self, t):
+        """That of the schedule."""
+        return self.schedule.logsnr(t)
+
+
 def time_grid(schedule, steps, start=None, end=0):
     """steps + 1 decreasing times from start to end, evenly spaced; what a sampler walks along.
 

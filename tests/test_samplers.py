@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from dlgm.denoiser import Prediction
+from dlgm.denoiser import InCoordinates, Prediction
 from dlgm.oracles import EmpiricalData, GaussianMixture
 from dlgm.process import q_sample
-from dlgm.samplers import DDIM, DDPM, State, sample, sample_path
+from dlgm.samplers import DDIM, DDPM, AnnealedLangevin, Langevin, State, langevin, sample, sample_path
 from dlgm.schedules import VE, DiscreteSchedule, VPCosine, VPLinear, cosine_beta, linear_beta, time_grid
 
 T4 = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])
@@ -193,8 +193,8 @@ def test_path_states_and_errors(generator):
     states = list(sample_path(world, DDIM(), x, [1000, 10, 0]))
     assert [p.t for p in states] == [1000, 10, 0] and states[-1].prediction is None
     torch.testing.assert_close(states[0].prediction.x0, torch.ones(2))
-    for times in ([0, 10], [10], [10, 10, 0]):
-        with pytest.raises(ValueError, match="strictly decreasing"):
+    for times in ([0, 10], [10], [10, 20, 0]):
+        with pytest.raises(ValueError, match="never increasing"):
             sample(world, DDIM(), x, times)
     with pytest.raises(ValueError, match="known: posterior, beta"):
         DDPM("learned")
@@ -223,3 +223,101 @@ def test_conditions_reach_the_denoiser_and_listed_times_keep_their_digits(genera
     before = generator.get_state()
     sample(recording, DDIM(), torch.ones(2), [0.9, 0.1], generator)
     assert torch.equal(before, generator.get_state())  # η = 0 draws nothing
+
+
+@pytest.mark.parametrize("schedule, t", [(VE(0.5, 5.0), 0.3), (linear_beta(), 250)])
+def test_score_7_a_langevin_move_is_x_plus_h_score_plus_root_two_h_z(schedule, t, generator):
+    """SCORE-7, M-11: move by move, with the noise known."""
+    world, h = GaussianMixture([0.4, 0.6], [-1.0, 2.0], [0.3, 0.5]), 0.07
+    x_t = torch.randn(6, generator=generator, dtype=torch.float64)
+    path = list(sample_path(world.denoiser(schedule), Langevin(h), x_t, [t, t, t], torch.Generator().manual_seed(3)))
+    x, noise = x_t, torch.Generator().manual_seed(3)
+    for state in path[1:]:
+        z = torch.randn(6, generator=noise, dtype=torch.float64)
+        x = x + h * world.diffuse(schedule, t).score(x) + math.sqrt(2 * h) * z
+        torch.testing.assert_close(state.x, x)
+    together = sample(world.denoiser(schedule), Langevin(h, 2), x_t, [t, t], torch.Generator().manual_seed(3))
+    torch.testing.assert_close(together, x)
+
+
+def test_score_7_the_stationary_variance_is_off_by_order_h(generator):
+    """For N(0, v) the walk settles at v/(1 − h/2v): z-scores at three h, and a bias that halves with h."""
+    schedule, n, bias = VE(0.6, 5.0), 200_000, {}
+    world = GaussianMixture([1.0], [0.0], [0.64])
+    v = 0.64 + 0.36
+    for h in (0.4, 0.2, 0.1):
+        start = math.sqrt(v) * torch.randn(n, generator=generator, dtype=torch.float64)
+        moves = round(16 / h)  # what is left of the start: (1 − h)^(2 moves) < e^−32
+        x = sample(world.denoiser(schedule), Langevin(h, moves), start, [0.0, 0.0], generator)
+        settled = v / (1 - h / (2 * v))
+        assert abs(x.var() - settled) < 5 * settled * math.sqrt(2 / n)
+        bias[h] = settled - v
+    assert 2 < bias[0.4] / bias[0.2] < 2.3 and 2 < bias[0.2] / bias[0.1] < 2.15
+
+
+def test_annealed_langevin_finds_the_weights_that_langevin_misses(generator):
+    """M-11: modes 8 apart, weights 0.8 and 0.2. At one level a walk stays with the mode next to its start."""
+    schedule, n = VE(0.2, 20.0), 2000
+    world = GaussianMixture([0.8, 0.2], [[-4.0, 0.0], [4.0, 0.0]], [0.25, 0.25])
+    exact, error = 0.8, math.sqrt(0.8 * 0.2 / n)
+    levels = [*torch.linspace(1, 0, 31, dtype=torch.float64).tolist(), 0.0]
+    x = schedule.noise(1.0) * torch.randn(n, 2, generator=generator)
+    walked = sample(world.denoiser(schedule), AnnealedLangevin(0.3, 20), x, levels, generator)
+    assert abs((walked[:, 0] < 0).double().mean() - exact) < 4 * error
+    covariance = (walked - 4 * walked[:, :1].sign() * torch.tensor([1.0, 0.0])).square().mean(0)
+    # at the last level h = 0.012: settled variance v/(1 − h/2v), v = 0.29, a bias of 2 %; 5 standard errors are 16 %
+    assert (covariance / 0.29 - 1).abs().max() < 0.18
+    uniform = 12 * torch.rand(n, 2, generator=generator) - 6
+    stuck = sample(world.denoiser(schedule), Langevin(0.012, 600), uniform, [0.0, 0.0], generator)
+    assert abs((stuck[:, 0] < 0).double().mean() - 0.5) < 5 * math.sqrt(0.25 / n)
+
+
+@pytest.mark.parametrize("schedule, times", [(linear_beta(50), [50, 30, 30, 10, 1, 0]), (VPLinear(), [1.0, 0.5, 0.2])])
+def test_score_1_annealed_langevin_is_the_same_walk_in_both_coordinates(schedule, times, generator):
+    """SCORE-1: y_t = x_t/signal_t at every stop, and so at the end."""
+    world = GaussianMixture([0.4, 0.6], [[-1.0, 0.0], [2.0, 1.0]], [0.3, 0.5]).denoiser(schedule)
+    other, walk = InCoordinates(world, "ve"), AnnealedLangevin(0.1, 3)
+    x_T = torch.randn(5, 2, generator=generator, dtype=torch.float64)
+    y_T = x_T * other.schedule.scale(times[0])
+    there = sample_path(world, walk, x_T, times, torch.Generator().manual_seed(1))
+    here = sample_path(other, walk, y_T, times, torch.Generator().manual_seed(1))
+    for a, b in zip(there, here, strict=True):
+        torch.testing.assert_close(a.x * other.schedule.scale(a.t), b.x, rtol=1e-9, atol=1e-9)  # float64, 16 moves
+
+
+@pytest.mark.parametrize("sampler", [DDIM(), DDPM()], ids=repr)
+def test_samplers_give_the_same_x0_in_both_coordinates(sampler, generator):
+    schedule, times = linear_beta(100), [100, 60, 20, 0]
+    world = GaussianMixture([0.4, 0.6], [-1.0, 2.0], [0.3, 0.5]).denoiser(schedule)
+    other = InCoordinates(world, "ve")
+    x_T = torch.randn(7, generator=generator, dtype=torch.float64)
+    same = [torch.Generator().manual_seed(1) for _ in range(2)]
+    there = sample(world, sampler, x_T, times, same[0])
+    here = sample(other, sampler, x_T * other.schedule.scale(100), times, same[1])
+    torch.testing.assert_close(there, here)
+
+
+def test_annealed_langevin_ends_on_a_lone_point_and_its_size_follows_the_variance(generator):
+    point = torch.randn(1, 2, generator=generator, dtype=torch.float64)
+    x_T = torch.randn(5, 2, generator=generator, dtype=torch.float64)
+    x0 = sample(EmpiricalData(point).denoiser(T4), AnnealedLangevin(0.2, 2), x_T, [4, 3, 1, 0], generator)
+    torch.testing.assert_close(x0, point.expand(5, 2))  # Tweedie's formula at the last stop
+    assert AnnealedLangevin(0.2).size(VE(0.1, 10.0), 1.0) == pytest.approx(0.2 * 100)
+    assert Langevin(0.2).size(VE(0.1, 10.0), 1.0) == 0.2
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda world, x: Langevin(0.0), "step_size > 0"),
+        (lambda world, x: AnnealedLangevin(0.1, 0), "moves >= 1"),
+        (lambda world, x: langevin(torch.neg, x, 1, -1.0), "step size > 0"),
+        (lambda world, x: sample(world, AnnealedLangevin(0.1), x, [0.2, 0.4]), "never increasing"),
+        (lambda world, x: sample(world, AnnealedLangevin(0.1), x, [1.0, 0.4]), "no signal is left"),
+        (lambda world, x: sample(world, DDPM(), x, [0.4, 0.4]), "expected s < t"),
+        (lambda world, x: sample(world, Langevin(0.1), x, [0.0, 0.0]), "noise"),
+    ],
+)
+def test_bad_langevin_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(GaussianMixture([1.0], [0.5], [0.3]).denoiser(VPCosine()), torch.ones(2, dtype=torch.float64))

@@ -9,7 +9,7 @@ from conftest import exact_alpha_bar, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlgm.schedules import VE, DiscreteSchedule, VPCosine, VPLinear, cosine_beta, linear_beta, time_grid
+from dlgm.schedules import VE, DiscreteSchedule, Rescaled, VPCosine, VPLinear, cosine_beta, linear_beta, time_grid
 
 DISCRETE = {"linear": linear_beta(), "cosine": cosine_beta(), "T4": DiscreteSchedule([0.1, 0.25, 0.4, 0.6])}
 CONTINUOUS = [VPLinear(), VPCosine(), VE(), VE(0.002, 80.0)]
@@ -182,3 +182,26 @@ def test_what_a_schedule_returns_is_not_a_view_of_its_tables():
 def test_a_time_grid_stays_inside_the_schedule(start, end):
     with pytest.raises(ValueError, match="0 <= end < start <= 1000"):
         time_grid(linear_beta(), 3, start=start, end=end)
+
+
+@pytest.mark.parametrize("schedule, times", [(linear_beta(), [1, 500, 1000]), (VPLinear(), [0.01, 0.5, 1.0])])
+def test_score_1_coordinates_there_and_back(schedule, times):
+    """SCORE-1: to VE and back to VP; the log-SNR stays, the scales are what they say."""
+    ve = Rescaled(schedule, "ve")
+    back = Rescaled(ve, "vp")
+    for t in times:
+        assert ve.signal(t) == 1 and ve.logsnr(t) == back.logsnr(t) == schedule.logsnr(t)
+        assert float(ve.noise(t)) == pytest.approx(math.exp(-float(schedule.logsnr(t)) / 2), rel=1e-12)
+        assert float(back.signal(t)) == pytest.approx(float(schedule.signal(t)), rel=1e-12)
+        assert float(back.noise(t)) == pytest.approx(float(schedule.noise(t)), rel=1e-12)
+        assert float(ve.scale(t) * back.scale(t)) == pytest.approx(1, rel=1e-12)
+    t = torch.tensor(times)
+    torch.testing.assert_close(ve.signal(t), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(ve.noise(t), torch.stack([torch.as_tensor(ve.noise(v)).double() for v in times]))
+
+
+def test_unknown_coordinates_and_no_signal_are_named():
+    with pytest.raises(ValueError, match="known: ve, vp"):
+        Rescaled(VPLinear(), "edm")
+    with pytest.raises(ValueError, match="no signal is left at t=1"):
+        Rescaled(VPCosine(), "ve").noise(1.0)
