@@ -83,7 +83,10 @@ def layer_table(net, images):
 
 
 def unet_map(table):
-    """The parts of ``layer_table`` on a U: the way down left, the way up right, skips across; darker costs more."""
+    """The parts of ``layer_table`` on a U: the way down left, the way up right, skips across; darker costs more.
+
+    ↓ halves the size ("shrink" in the table), ↑ doubles it ("grow").
+    """
     fig, ax = figure(8.4, 3.9)
     top, most = max(row["level"] for row in table), max(row["macs"] for row in table)
     width, places = 0.94, {}
@@ -94,7 +97,8 @@ def unet_map(table):
             Rectangle((x - width / 2, y - 0.3), width, 0.6, fc=colormaps["Blues"](0.08 + 0.72 * share), ec=GREY)
         )
         C, H, _ = row["out"]
-        label = f"{row['part']}\n{C}×{H}²\n{row['macs'] / 1e6:.2f} M"
+        part = row["part"].replace("shrink", "↓").replace("grow", "↑")
+        label = f"{part}\n{C}×{H}²\n{row['macs'] / 1e6:.2f} M"
         ax.text(x, y, label, ha="center", va="center", fontsize=7.2, color="white" if share > 0.6 else "#222222")
     for a, b in zip(table, table[1:], strict=False):
         (x, y), (u, v) = places[a["part"]], places[b["part"]]
@@ -125,22 +129,27 @@ def time_similarity(features, times, cut):
 
     Args:
         features: dict name -> (N, dim), a row for each of the times (N,).
-        cut: index of the time whose row is drawn as a curve in the last panel.
+        cut: index of the time whose row is drawn as a curve below the maps.
     Source: ledger ARCH-4, ARCH-5.
     """
-    fig, axes = figure(9.2, 2.5, 1, len(features) + 1, width_ratios=(*[1] * len(features), 1.35))
+    fig, axes = figure(8.4, 5.0, 2, len(features), height_ratios=(1.3, 1), squeeze=False)
+    maps = axes[0]
+    for ax in axes[1]:
+        ax.remove()
+    curves = fig.add_subplot(maps[0].get_gridspec()[1, :])
     low, high = float(times[0]), float(times[-1])
-    for (name, f), ax, colour, style in zip(features.items(), axes, COLOURS, ("-", "--", "-."), strict=False):
+    for (name, f), ax, colour, style in zip(features.items(), maps, COLOURS, ("-", "--", "-."), strict=False):
         unit = f / f.norm(dim=1, keepdim=True)
         cosine = (unit @ unit.T).detach().numpy()
         mesh = ax.imshow(cosine, cmap="cividis", vmin=-0.4, vmax=1, origin="lower", extent=(low, high, low, high))
         ax.set(title=name, xlabel="time $t$")
-        axes[-1].plot(times, cosine[cut], style, color=colour, label=name, lw=1.5)
-    axes[0].set_ylabel("time $t'$")
-    fig.colorbar(mesh, ax=axes[len(features) - 1], label="cosine")
-    axes[-1].set(title=f"similarity to t = {float(times[cut]):g}", xlabel="time $t$", ylim=(-0.6, 2.0))
-    axes[-1].set_yticks([-0.5, 0, 0.5, 1])
-    axes[-1].legend(loc="upper left", fontsize=8, handlelength=1.8, labelspacing=0.2)
+        curves.plot(times, cosine[cut], style, color=colour, label=name, lw=1.5)
+        curves.annotate(name, (1.01, cosine[cut, -1]), xycoords=("axes fraction", "data"), color=colour, va="center",
+                        fontsize=9)  # fmt: skip
+    maps[0].set_ylabel("time $t'$")
+    fig.colorbar(mesh, ax=list(maps), label="cosine")
+    curves.set(title=f"similarity to t = {float(times[cut]):g}", xlabel="time $t$", ylabel="cosine", ylim=(-0.4, 1.05))
+    curves.margins(x=0.01)
     return fig
 
 

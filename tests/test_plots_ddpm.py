@@ -63,7 +63,9 @@ def test_the_map_names_every_part_with_its_size_and_draws_the_skips():
     fig = plots_ddpm.unet_map(table)
     texts = [text.get_text() for text in fig.axes[0].texts]
     for row in table:
-        assert f"{row['part']}\n{row['out'][0]}×{row['out'][1]}²\n{row['macs'] / 1e6:.2f} M" in texts
+        part = row["part"].replace("shrink", "↓").replace("grow", "↑")
+        assert f"{part}\n{row['out'][0]}×{row['out'][1]}²\n{row['macs'] / 1e6:.2f} M" in texts
+    assert sum(t.startswith("↓") for t in texts) == sum(t.startswith("↑") for t in texts) == 2
     boxes = [p for p in fig.axes[0].patches if type(p).__name__ == "Rectangle"]
     dashed = [p for p in fig.axes[0].patches if type(p).__name__ == "FancyArrowPatch" and p.get_linestyle() == "--"]
     assert len(boxes) == len(table) and len(dashed) == 3

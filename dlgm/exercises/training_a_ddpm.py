@@ -34,9 +34,11 @@ def _training_cases(generator):
         return Case(label, (predict, x0, numbers(*u), eps, alpha_bar_of(beta)))
 
     line = Line(0.5, 10.0)
+    zero = (Line(0.0, math.inf), numbers([1.0]), numbers(0.0), numbers([2.0]), alpha_bar_of(T4))
     first = (line, numbers([1.0]), numbers(0.3), numbers([2.0]), alpha_bar_of(T4))
     many = _uniform(8, generator=generator).tolist()
     return [
+        Case("a network that answers 0, u = 0 (its loss is ε² at every t, so t is compared by itself)", zero),
         Case("one number, T = 4, u = 0.3, x_0 = 1, ε = 2", first),
         case("one example of 3 numbers, T = 4, u = 0 (the smallest draw)", line, [0.0], 3),
         case("one example of 3 numbers, T = 4, u = 0.99 (among the largest)", line, [0.99], 3),
@@ -92,6 +94,17 @@ def _not_cast(f, x0, u, eps, a):
     return (eps - f(x_t, t)).square().flatten(1).mean(1), t
 
 
+def _raw(*index):
+    """ddpm_training_loss whose coefficients, (B,) or index of it, meet x_0 as torch broadcasts them."""
+
+    def function(f, x0, u, eps, a):
+        t = _uniform_t(u, a)
+        signal, noise = a[t].sqrt()[index], (1 - a[t]).sqrt()[index]
+        return (eps - f(signal * x0 + noise * eps, t)).square().flatten(1).mean(1), t
+
+    return function
+
+
 def _mixed(a, x0, eps, t):
     return _signal(a, t, x0) * x0 + _noise(a, t, x0) * eps
 
@@ -127,6 +140,12 @@ DDPM_TRAINING_LOSS = Exercise(
             "T taken for the length of the table",
             "the table has T + 1 entries, ᾱ_0 = 1 first; with its length for T, t can be T + 1 and the index runs out.",
             _trained(lambda u, a: 1 + (u * len(a)).long()),
+        ),
+        Mistake(
+            "rounded up",
+            "⌈uT⌉ is 0 where u = 0, and torch.rand can draw 0; take 1 + ⌊uT⌋, which is never 0 and, as u < 1, never "
+            "T + 1.",
+            _trained(lambda u, a: (u * (len(a) - 1)).ceil().long()),
         ),
         Mistake(
             "rounded",
@@ -223,13 +242,27 @@ DDPM_TRAINING_LOSS = Exercise(
             _trained(reduce=lambda s: s.sqrt().flatten(1).mean(1)),
         ),
         Mistake(
+            "coefficients not shaped for x0",
+            "ᾱ_t has shape (B,), and torch lines it up with the last axis of x0, not with the first: an error about "
+            "sizes, or, where they happen to fit, wrong values without one. expand(alpha_bar[t].sqrt(), x0) makes it "
+            "(B, 1, ..., 1).",
+            _raw(...),
+        ),
+        Mistake(
+            "coefficients shaped for (B, D) only",
+            "with [:, None] the coefficients have shape (B, 1): right for vectors, but in images they line up with the "
+            "rows of pixels. expand(alpha_bar[t].sqrt(), x0) fits every shape.",
+            _raw(slice(None), None),
+        ),
+        Mistake(
             "coefficients not cast to x0's dtype",
             "the float64 table turned a float32 batch into float64; expand casts, or use .to(x0.dtype).",
             _not_cast,
         ),
     ),
     start="Lines 3 to 5 of Algorithm 1: make t from u, make x_t, compare ε with what the network says.",
-    hint="(u * T).long() cuts off the fraction. alpha_bar has T + 1 entries. .flatten(1).mean(1) keeps the batch.",
+    hint="(u * T).long() cuts off the fraction. alpha_bar has T + 1 entries. expand(alpha_bar[t].sqrt(), x0) can be "
+    "multiplied with x0. .flatten(1).mean(1) keeps the batch.",
     see="For T = 4, u = 0.3: t = 2, x_t = 0.8216 + 2 · 0.5701 = 1.9618, prediction 1.1809, loss 0.6709.",
 )
 
@@ -360,6 +393,12 @@ DDPM_SAMPLING_STEP = Exercise(
             "β_t where β_t/√(1−ᾱ_t) belongs",
             "ε̂ is multiplied by β_t; the factor is β_t/√(1−ᾱ_t). The two agree only late in the chain.",
             _stepped(subtract=lambda a, now, before: 1 - a),
+        ),
+        Mistake(
+            "alpha_bar[t] taken for α_t",
+            "α_t was read off the table of ᾱ, so that β_t is 1 − ᾱ_t, the noise of all steps so far. α_t is the factor "
+            "of one step, alpha_bar[t] / alpha_bar[t - 1].",
+            lambda x, e, t, a, z: (x - (1 - a[t]).sqrt() * e) / a[t].sqrt() + (t > 1) * (1 - a[t]).sqrt() * z,
         ),
         Mistake(
             "√β_t where β_t/√(1−ᾱ_t) belongs",
@@ -553,6 +592,12 @@ TIME_FEATURES = Exercise(
             _features(lambda i, half, p: torch.exp(-i / half)),
         ),
         Mistake(
+            "rates in float32",
+            "torch.arange without a dtype holds integers, and a division of integers gives float32: the rates are off "
+            "in the eighth digit, the angles of large t in the fifth decimal. Say dtype=t.dtype.",
+            _features(lambda i, half, p: p ** (-i.long() / half)),
+        ),
+        Mistake(
             "i from 1",
             "i runs from 1 to dim/2; it starts at 0, so that the fastest rate is 1 per step.",
             _features(lambda i, half, p: p ** (-(i + 1) / half)),
@@ -657,6 +702,17 @@ def _normed_over(*axes):
     return norm
 
 
+def _rows(axis):
+    """Group normalisation after reshape(B, -1, groups), over one axis of it."""
+
+    def norm(h, groups):
+        rows = h.reshape(len(h), -1, groups)
+        mean, var = rows.mean(axis, keepdim=True), rows.var(axis, correction=0, keepdim=True)
+        return ((rows - mean) / (var + 1e-5).sqrt()).reshape(h.shape)
+
+    return norm
+
+
 def _in_groups(divide, groups_last=False):
     """Group normalisation with another divisor, or with the groups made of every groups-th channel."""
 
@@ -735,8 +791,31 @@ ADAPTIVE_GROUP_NORM = Exercise(
             _modulated(norm=_normed_over(0, 2, 3)),
         ),
         Mistake(
+            "groups taken for channels per group",
+            "groups was read as the number of channels in a group; it is the number of groups.",
+            _modulated(norm=lambda h, groups: F.group_norm(h, h.shape[1] // groups)),
+        ),
+        Mistake(
+            "reshape(B, -1, groups), mean over the last axis",
+            "reshape(B, -1, groups) makes rows of `groups` neighbouring entries, and each was normalised by itself. A "
+            "group is a row of reshape(B, groups, -1).",
+            _modulated(norm=_rows(2)),
+        ),
+        Mistake(
+            "reshape(B, -1, groups), mean over the middle axis",
+            "reshape(B, -1, groups) puts every k-th entry into one group, whichever channel it is of. A group is "
+            "a row of reshape(B, groups, -1).",
+            _modulated(norm=_rows(1)),
+        ),
+        Mistake(
+            "std() + 10⁻⁵",
+            "two things at once: std() divides by n − 1, and 10⁻⁵ was added to it. Take the variance with "
+            "correction=0, add 10⁻⁵, then the root.",
+            _modulated(norm=_in_groups(lambda x: x.std(2, keepdim=True) + 1e-5)),
+        ),
+        Mistake(
             "groups of channels that are not neighbours",
-            "a group was made of every so-manieth channel; a group is a run of neighbouring channels.",
+            "a group was made of every k-th channel; a group is a run of neighbouring channels.",
             _modulated(norm=_in_groups(_deviation, groups_last=True)),
         ),
         Mistake(
@@ -841,6 +920,17 @@ ATTENTION = Exercise(
             "scaled by the number of pixels",
             "q kᵀ is divided by the root of the number of keys; it is divided by √d, d the length of a query.",
             _attended(lambda q, k: q @ k.mT / math.sqrt(k.shape[1])),
+        ),
+        Mistake(
+            "divided by the root of v's width",
+            "q kᵀ is divided by the root of the width of v; d is the length of a query and of a key.",
+            lambda q, k, v: (q @ k.mT / math.sqrt(v.shape[2])).softmax(2) @ v,
+        ),
+        Mistake(
+            "k.T",
+            "the shapes of q and k do not meet. k.T turns all three axes around, the batch as well; transpose(1, 2) "
+            "exchanges the last two: (B, M, d) becomes (B, d, M).",
+            _attended(lambda q, k: q @ k.permute(2, 1, 0) / math.sqrt(q.shape[2])),
         ),
         Mistake(
             "softmax over the queries",
@@ -965,6 +1055,16 @@ EMA_UPDATE = Exercise(
             "n counted from 0",
             "the warm-up is one update behind, n/(9 + n): n counts the updates from 1, this one included.",
             _averaged(lambda decay, n: min(decay, n / (9 + n))),
+        ),
+        Mistake(
+            "n/(10 + n)",
+            "the warm-up is n/(10 + n); it is (1 + n)/(10 + n).",
+            _averaged(lambda decay, n: min(decay, n / (10 + n))),
+        ),
+        Mistake(
+            "decay times the warm-up",
+            "d is the product decay · (1 + n)/(10 + n); it is the smaller of the two.",
+            _averaged(lambda decay, n: decay * (1 + n) / (10 + n)),
         ),
         Mistake(
             "n one ahead",
