@@ -145,7 +145,7 @@ def time_similarity(features, times, cut):
         ax.set(title=name, xlabel="time $t$")
         curves.plot(times, cosine[cut], style, color=colour, label=name, lw=1.5)
         curves.annotate(name, (1.01, cosine[cut, -1]), xycoords=("axes fraction", "data"), color=colour, va="center",
-                        fontsize=9)  # fmt: skip
+                        fontsize=9).set_in_layout(False)  # fmt: skip
     maps[0].set_ylabel("time $t'$")
     fig.colorbar(mesh, ax=list(maps), label="cosine")
     curves.set(title=f"similarity to t = {float(times[cut]):g}", xlabel="time $t$", ylabel="cosine", ylim=(-0.4, 1.05))
