@@ -5,12 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from right_answers import the_diffusion_elbo, the_posterior_mean, training_a_ddpm, what_to_predict
+from right_answers import score_matching, the_diffusion_elbo, the_posterior_mean, training_a_ddpm, what_to_predict
 
-from dlgm.exercises import LESSONS, check
+from dlgm.exercises import HOMEWORK, LESSONS, check
 from dlgm.exercises.engine import run
 
-EXERCISES = {e.name: e for exercises in LESSONS.values() for e in exercises}
+EXERCISES = {e.name: e for bank in (LESSONS, HOMEWORK) for exercises in bank.values() for e in exercises}
 MISTAKES = [(e, m) for e in EXERCISES.values() for m in e.mistakes]
 
 
@@ -310,7 +310,7 @@ RIGHT = {
     "q_transition": [q_transition_product, q_transition_variances],
     "cosine_betas": [cosine_loop, cosine_linspace],
 }
-for lesson in (the_posterior_mean, the_diffusion_elbo, what_to_predict, training_a_ddpm):
+for lesson in (the_posterior_mean, the_diffusion_elbo, what_to_predict, training_a_ddpm, score_matching):
     RIGHT |= lesson.RIGHT
 
 

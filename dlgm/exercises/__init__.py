@@ -3,6 +3,7 @@
 from . import (
     generating_data,
     hierarchical_vaes,
+    score_matching,
     start_here,
     the_diffusion_elbo,
     the_diffusion_kernel,
@@ -25,7 +26,23 @@ LESSONS = {
     "07 the_diffusion_elbo": the_diffusion_elbo.EXERCISES,
     "08 what_to_predict": what_to_predict.EXERCISES,
     "09 training_a_ddpm": training_a_ddpm.EXERCISES,
+    "12 score_matching": score_matching.EXERCISES,
 }
+
+
+HOMEWORK = {}  # assignment -> its exercises
+
+
+def find(name):
+    """The exercise of a lesson or of homework with that name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    known = {e.name: e for bank in (LESSONS, HOMEWORK) for exercises in bank.values() for e in exercises}
+    if name not in known:
+        raise ValueError(f"no exercise is called {name!r}; there are {', '.join(known)}")
+    return known[name]
 
 
 def check(name, function):
@@ -37,7 +54,4 @@ def check(name, function):
     Raises:
         ValueError: there is no exercise of that name, or ``function`` is not callable.
     """
-    known = {e.name: e for exercises in LESSONS.values() for e in exercises}
-    if name not in known:
-        raise ValueError(f"no exercise is called {name!r}; there are {', '.join(known)}")
-    return run(known[name], function)
+    return run(find(name), function)

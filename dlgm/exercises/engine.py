@@ -48,7 +48,12 @@ class Property:
 
 @dataclass(frozen=True)
 class Exercise:
-    """See the module; ``returns`` names what the function gives back, one name or several."""
+    """See the module; ``returns`` names what the function gives back, one name or several.
+
+    Homework has ``hidden`` besides: cases of other shapes and settings, drawn from a secret generator for grading. Its
+    arguments are tensors, numbers, strings and lists of them, its solution is not shown, and one call may take
+    ``seconds`` of processor time.
+    """
 
     name: str
     equation: str
@@ -61,6 +66,8 @@ class Exercise:
     see: str
     properties: tuple[Property, ...] = ()
     rtol: float = 1e-9
+    hidden: Callable[[torch.Generator], list[Case]] | None = None
+    seconds: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,8 @@ class Report:
     mistake: Mistake | None = None
     verified: tuple[str, ...] = field(default=())
 
-    def _lines(self):
+    def lines(self):
+        """The report in sentences."""
         if self.state == "not attempted":
             yield f"Nothing is wrong; the lesson goes on with dlgm's own {self.exercise.name} until you write yours."
         elif self.state == "not yet":
@@ -161,16 +169,17 @@ class Report:
             yield "Verified: " + "; ".join(self.verified) + "."
 
     def __repr__(self):
-        return "\n".join([f"{self.exercise.name}: {self.state}", *(f"  {line}" for line in self._lines())])
+        return "\n".join([f"{self.exercise.name}: {self.state}", *(f"  {line}" for line in self.lines())])
 
     def _repr_html_(self):
         colour = {"not attempted": "#7f7f7f", "not yet": "#d55e00", "right": "#009e73"}[self.state]
-        body = "".join(f"<div>{html.escape(line)}</div>" for line in self._lines())
+        body = "".join(f"<div>{html.escape(line)}</div>" for line in self.lines())
         e = self.exercise
         folds = [("Where to start", e.start), ("A hint", e.hint), ("What you should see", e.see)]
         folded = "".join(f"<details><summary>{a}</summary>{html.escape(b)}</details>" for a, b in folds)
-        source = html.escape(inspect.getsource(e.reference))
-        folded += f"<details><summary>A solution</summary><pre>{source}</pre></details>"
+        if e.hidden is None:
+            source = html.escape(inspect.getsource(e.reference))
+            folded += f"<details><summary>A solution</summary><pre>{source}</pre></details>"
         return (
             f'<div style="border-left:4px solid {colour};padding:2px 12px;color:var(--jp-ui-font-color1,inherit)">'
             f'<div><b><code style="background:none;color:inherit">{html.escape(e.name)}</code>: {self.state}</b></div>'
@@ -195,6 +204,53 @@ def run(exercise, function):
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _judge(exercise, function, cases, [first, *(observe(function, case.args) for case in cases[1:])])
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a homework answer earned: (label, passed) for each check, and the Report in words."""
+
+    checks: tuple[tuple[str, bool], ...]
+    report: Report
+
+    @property
+    def share(self):
+        """Of the checks, how many passed: a number in [0, 1]."""
+        return sum(passed for _, passed in self.checks) / len(self.checks)
+
+
+def mark(exercise, function, generator):
+    """Marks for an answer to homework: the visible cases together are one check, each hidden case and property another.
+
+    Args:
+        function: the student's, or a stand-in for it that runs elsewhere.
+        generator: the hidden cases are drawn from it.
+    """
+    report = run(exercise, function)
+    if report.state == "not attempted":
+        labels = ["the examples shown", *(c.label for c in exercise.hidden(generator))]
+        return Marks(tuple((v, False) for v in [*labels, *(p.label for p in exercise.properties)]), report)
+    visible = all(_passes(exercise, function, c) for c in exercise.cases(torch.Generator().manual_seed(0)))
+    checks = [("the examples shown", visible)]
+    checks += [(c.label, _passes(exercise, function, c)) for c in exercise.hidden(generator)]
+    checks += [(p.label, _holds(p, function)[0]) for p in exercise.properties]
+    return Marks(tuple(checks), report)
+
+
+def _passes(exercise, function, case):
+    """Whether function keeps the contract and gives the reference's values on one case."""
+    got, want = observe(function, case.args), observe(exercise.reference, case.args)
+    if _contract(exercise, case, got, want):
+        return False
+    return all(_close(a, b, exercise.rtol) for a, b in zip(got.values, want.values, strict=True))
+
+
+def _holds(item, function):
+    """(holds, what was seen) of a Property; an error is one that does not hold."""
+    try:
+        return item.test(function)
+    except Exception as error:
+        return False, f"{type(error).__name__}: {error}"
 
 
 def _judge(exercise, function, cases, seen):
@@ -222,10 +278,7 @@ def _judge(exercise, function, cases, seen):
                 return not_yet(fails, case, *_first_difference(a, b, exercise.rtol))
     verified.append(f"values on {len(cases)} inputs ({cases[0].label}, ..., {cases[-1].label})")
     for item in exercise.properties:
-        try:
-            holds, saw = item.test(function)
-        except Exception as error:
-            holds, saw = False, f"{type(error).__name__}: {error}"
+        holds, saw = _holds(item, function)
         if not holds:
             return not_yet(item.label, None, saw, item.label)
         verified.append(f"{item.label} ({saw})")
