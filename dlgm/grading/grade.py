@@ -1,0 +1,144 @@
+"""Grades submissions: student code runs in a worker, the comparison and the marks are made here."""
+
+import hashlib
+import hmac
+from dataclasses import asdict, dataclass
+
+import torch
+
+from ..exercises.engine import mark, run
+from . import submission as reader
+from .sandbox import Remote, Stopped
+
+CELL_SECONDS = 30
+
+
+@dataclass(frozen=True)
+class PartResult:
+    """What one part earned, in points and in words."""
+
+    name: str
+    points: float
+    out_of: float
+    state: str  # "right", "not yet", "not attempted", "by hand"
+    words: str = ""
+    mistake: str = ""
+    checks: tuple = ()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a submission earned; ``points`` are those that no person has to give."""
+
+    student: str
+    digest: str
+    parts: tuple[PartResult, ...]
+    notes: tuple[str, ...] = ()
+    problem: str = ""
+    late_hours: float = 0.0
+
+    @property
+    def points(self):
+        return sum(part.points for part in self.parts)
+
+    def as_dict(self):
+        """Plain values, for JSON."""
+        return asdict(self) | {"points": self.points}
+
+
+class Session:
+    """The worker of one submission. When it has to be stopped, the next call starts another one."""
+
+    def __init__(self, zygote, assignment, submission):
+        self._zygote, self._worker, self.errors = zygote, None, []
+        self._cells = [*assignment.setup, *submission.code]
+        self._setup = len(assignment.setup)
+
+    def _start(self):
+        """Run all cells. A cell that ends the process or never ends is reduced to its definitions, then left out."""
+        while True:
+            self._worker = self._zygote.worker()
+            for i, cell in enumerate(self._cells):
+                try:
+                    reply = self._worker.ask({"do": "run", "source": cell}, CELL_SECONDS)
+                except Stopped as error:
+                    self.close()
+                    reduced = reader.definitions(cell)
+                    self._cells[i] = "" if reduced == cell else reduced
+                    self.errors.append(f"One of your cells was run in part only: {error}.")
+                    break
+                if "error" in reply and i >= self._setup:
+                    said = f"{reply['error']}: {reply.get('text', '')}"[:300]
+                    line = f"Line {reply.get('line')} of one of your cells raised {said}"
+                    if line not in self.errors:
+                        self.errors.append(line)
+            else:
+                return
+
+    def ask(self, message, seconds):
+        """A reply of the worker, which is started if there is none.
+
+        Raises:
+            Stopped: there is no answer; the worker is ended.
+        """
+        if self._worker is None:
+            self._start()
+        try:
+            return self._worker.ask(message, seconds)
+        except Stopped:
+            self.close()
+            raise
+
+    def close(self):
+        """End the worker."""
+        if self._worker is not None:
+            self._worker.close()
+            self._zygote.stop_worker()
+            self._worker = None
+
+
+def generator(salt, part):
+    """The source of a part's hidden cases: the same for all students, unknown without the salt."""
+    seed = hmac.new(salt.encode(), part.encode(), hashlib.sha256).digest()
+    return torch.Generator().manual_seed(int.from_bytes(seed[:7], "big"))
+
+
+def grade(zygote, assignment, submission, salt, student=""):
+    """The Result of one Submission."""
+    if submission.problem:
+        parts = tuple(
+            PartResult(p.name, 0.0, p.points, "by hand" if p.by_hand else "not attempted") for p in assignment.parts
+        )
+        return Result(student, submission.digest, parts, problem=submission.problem)
+    session = Session(zygote, assignment, submission)
+    try:
+        parts = tuple(_part(session, part, submission, salt) for part in assignment.parts)
+    finally:
+        session.close()
+    return Result(student, submission.digest, parts, (*submission.notes, *session.errors))
+
+
+def _part(session, part, submission, salt):
+    if part.by_hand:
+        return PartResult(part.name, 0.0, part.points, "by hand", submission.text.get(part.name, ""))
+    function = Remote(session, submission.names[part.name], part.exercise.seconds)
+    marks = mark(part.exercise, function, generator(salt, part.name))
+    report, share = marks.report, marks.share
+    words = "\n".join(report.lines()) if report.state != "not attempted" else "No answer was found."
+    if report.state == "right" and share < 1:
+        failed = ", ".join(label for label, passed in marks.checks if not passed)
+        words = f"The examples shown pass. On other inputs this fails: {failed}."
+    state = "not yet" if report.state == "right" and share < 1 else report.state
+    mistake = report.mistake.name if report.mistake else ""
+    return PartResult(part.name, round(part.points * share, 2), part.points, state, words, mistake, marks.checks)
+
+
+def check(zygote, assignment, submission):
+    """What a student sees before handing in: (part, words) for each part, from the examples shown only."""
+    session = Session(zygote, assignment, submission)
+    try:
+        for part in assignment.parts:
+            if not part.by_hand:
+                yield part, run(part.exercise, Remote(session, submission.names[part.name], part.exercise.seconds))
+    finally:
+        session.close()

@@ -1,0 +1,146 @@
+"""The grader's side of a worker: start it, call functions in it, end it."""
+
+import builtins
+import contextlib
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from . import wire
+
+MEMORY = 4 * 2**30
+START = 120  # seconds of wall clock to load the libraries
+
+
+class Stopped(Exception):
+    """The student's code did not answer: too slow, too large, or its process ended."""
+
+
+class Zygote:
+    """A clean process that forks workers, one at a time; use one for each grading thread.
+
+    Attributes:
+        isolated: whether workers cannot see other processes and the network. Marks are safe either way; without it, a
+            submission that means harm can end processes of the user who grades.
+    Raises:
+        RuntimeError: the platform has no fork or no resource limits (Windows), or the process did not start.
+    """
+
+    def __init__(self, memory=MEMORY):
+        if not hasattr(os, "fork"):
+            raise RuntimeError(
+                "grading needs Linux or macOS: Windows has no resource limits; use WSL or a class server"
+            )
+        self.memory, (self._control, theirs) = memory, socket.socketpair()
+        root = Path(__file__).resolve().parents[2]
+        command = [sys.executable, "-I", str(Path(__file__).with_name("worker.py")), str(theirs.fileno()), str(root)]
+        keep = {k: os.environ[k] for k in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if k in os.environ}
+        self._process = subprocess.Popen(
+            command, pass_fds=[theirs.fileno()], env={**keep, "OMP_NUM_THREADS": "1"}, cwd="/",
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        theirs.close()
+        try:
+            self.isolated = wire.receive(self._control, START)["isolated"]
+        except (TimeoutError, EOFError, wire.Malformed) as error:
+            self.close()
+            raise RuntimeError(f"the grading process did not start: {error or type(error).__name__}") from None
+
+    def worker(self):
+        """A fresh Worker; the one before is ended."""
+        ours, theirs = socket.socketpair()
+        socket.send_fds(self._control, [f"fork {self.memory}".encode()], [theirs.fileno()])
+        theirs.close()
+        wire.receive(self._control, START)
+        return Worker(ours)
+
+    def stop_worker(self):
+        """End the running worker, if any, whatever it is doing."""
+        self._control.sendall(b"stop")
+        wire.receive(self._control, START)
+
+    def close(self):
+        """End everything."""
+        self._control.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        self._process.wait()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Worker:
+    """A forked process with an empty namespace."""
+
+    def __init__(self, channel):
+        self._channel = channel
+
+    def ask(self, message, seconds):
+        """Send a request and return the reply.
+
+        Raises:
+            Stopped: no reply within the limit (``seconds`` of processor time, six times that by the clock), or no
+                sensible one.
+        """
+        try:
+            wire.send(self._channel, {**message, "seconds": seconds})
+            return wire.receive(self._channel, 6 * seconds + 5)
+        except TimeoutError:
+            raise Stopped(f"it did not end within {seconds:g} seconds of processor time") from None
+        except wire.Malformed as error:
+            raise Stopped(f"its answer could not be read: {error}") from None
+        except (EOFError, OSError):
+            raise Stopped(
+                f"its process ended: by exit, by a crash, or after {seconds:g} seconds of processor time"
+            ) from None
+
+    def close(self):
+        """Hang up."""
+        self._channel.close()
+
+
+class Remote:
+    """A student's function in a worker. Calling it returns what the student's code returned, or raises what it raised.
+
+    Equal calls are made once. After a call that had to be stopped, the others fail at once.
+    """
+
+    def __init__(self, session, name, seconds):
+        self._session, self._name, self._seconds = session, name, seconds
+        self._seen, self.stopped = {}, None
+
+    def __call__(self, *args):
+        message = {"do": "call", "name": self._name, "args": list(args)}
+        key = hashlib.sha256(wire.pack(message)).digest()
+        if key not in self._seen:
+            self._seen[key] = self._ask(message)
+        reply = self._seen[key]
+        if isinstance(reply, Stopped):
+            raise reply
+        if "error" in reply:
+            raise rebuilt(reply)
+        return reply.get("value")
+
+    def _ask(self, message):
+        if self.stopped is None:
+            try:
+                return self._session.ask(message, self._seconds)
+            except Stopped as error:
+                self.stopped = error
+        return self.stopped
+
+
+def rebuilt(reply):
+    """The exception of a reply: a built-in one of the same name, else a RuntimeError that names it."""
+    kind, text = getattr(builtins, str(reply["error"]), None), str(reply.get("text", ""))
+    if isinstance(kind, type) and issubclass(kind, Exception):
+        with contextlib.suppress(Exception):
+            return kind(text) if text else kind()
+    return RuntimeError(f"{reply['error']}: {text}")

@@ -1,0 +1,141 @@
+"""What a student handed in, read tolerantly: cells come back doubled, split, renamed, or without their metadata."""
+
+import ast
+import hashlib
+import json
+import re
+import stat
+from dataclasses import dataclass, field
+
+from .assignment import meta, source
+
+LARGEST = 512 * 2**20  # bytes of a file
+
+
+@dataclass
+class Submission:
+    """The answers of one notebook.
+
+    Attributes:
+        code: the sources to run, in order; own cells of the student reduced to imports, definitions and assignments.
+        names: part -> what to call, the student's name for it where it is another.
+        text: part marked by hand -> what was written.
+        notes: sentences for the student about what was found.
+        problem: a sentence, if nothing could be read at all.
+        digest: SHA-256 of the file.
+    """
+
+    code: list = field(default_factory=list)
+    names: dict = field(default_factory=dict)
+    text: dict = field(default_factory=dict)
+    notes: list = field(default_factory=list)
+    problem: str = ""
+    digest: str = ""
+
+
+def read(path, assignment):
+    """A Submission from a file that nobody trusts; never raises for what is in it."""
+    try:
+        found = path.lstat()
+    except OSError as error:
+        return Submission(problem=f"The file could not be read ({type(error).__name__}).")
+    if not stat.S_ISREG(found.st_mode):
+        return Submission(problem="This is not a file but a link or something else; hand in the notebook itself.")
+    if found.st_size > LARGEST:
+        return Submission(problem=f"The file has {found.st_size >> 20} MiB; clear its outputs and hand it in again.")
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        return Submission(problem=f"The file could not be read ({type(error).__name__}).")
+    out = Submission(digest=hashlib.sha256(raw).hexdigest())
+    if not raw.strip():
+        out.problem = "The file is empty: the notebook was probably not saved before it was handed in."
+        return out
+    try:
+        notebook = json.loads(raw)
+        cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
+        cells = [{**cell, "outputs": []} for cell in cells if isinstance(cell, dict)]
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError):
+        out.problem = "The file is damaged or cut off and cannot be read as a notebook; open it in JupyterLab and save."
+        return out
+    kernel = notebook.get("metadata", {}) if isinstance(notebook.get("metadata"), dict) else {}
+    language = (kernel.get("kernelspec") or {}).get("language") if isinstance(kernel.get("kernelspec"), dict) else None
+    if language not in (None, "python"):
+        out.notes.append(f"The notebook's kernel is {language!r}; its cells were graded as Python.")
+    _collect(out, cells, assignment)
+    return out
+
+
+def _collect(out, cells, assignment):
+    wanted = {part.name: part for part in assignment.parts}
+    known = {meta(cell).get("grade_id") for cell in assignment.notebook["cells"]}
+    locked = {source(c) for c in assignment.notebook["cells"] if not meta(c).get("solution")}
+    answers, others = {}, []
+    for i, cell in enumerate(cells):
+        name, text = meta(cell).get("grade_id"), source(cell)
+        if cell.get("cell_type") != "code":
+            if name in wanted and wanted[name].by_hand:
+                out.text[name] = text
+            continue
+        if name in wanted and meta(cell).get("solution"):
+            if name in answers:
+                out.notes.append(f"The answer cell of {name} is there twice; the last one counts.")
+            answers[name] = (i, text)
+        elif (name not in known or meta(cell).get("solution")) and text not in locked:
+            others.append((i, text))
+    pieces = {i: _parsed(out, name, text) for name, (i, text) in answers.items()}
+    for i, text in others:
+        pieces[i] = definitions(without_magics(text))
+    out.code = [pieces[i] for i in sorted(pieces) if pieces[i]]
+    defined = {name for piece in out.code for name in _functions(piece)}
+    for name, part in wanted.items():
+        if part.by_hand:
+            continue
+        out.names[name] = name
+        if name not in answers:
+            where = "its function was found in another cell" if name in defined else "nothing was found for it"
+            out.notes.append(f"The answer cell of {name} is missing or lost its label; {where}.")
+        elif name not in defined:
+            own = _functions(pieces[answers[name][0]])
+            if len(own) == 1:
+                out.names[name] = own[0]
+                out.notes.append(f"{name} is called {own[0]} in your notebook; it was graded under that name.")
+
+
+def _parsed(out, name, text):
+    text = without_magics(text)
+    try:
+        ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        line = f" in line {error.lineno}" if getattr(error, "lineno", None) else ""
+        out.notes.append(f"The answer cell of {name} is not valid Python{line}, so none of it could be run.")
+        return ""
+    return text
+
+
+def without_magics(text):
+    """The source without lines for IPython and the shell (%..., !...), cells of another language emptied."""
+    if re.match(r"\s*%%(?!(time|timeit|capture)\b)", text):
+        return ""
+    return re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", text)
+
+
+def definitions(text):
+    """The imports, definitions and assignments of a source; "" if it is not Python."""
+    kept = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    try:
+        body = [node for node in ast.parse(text).body if isinstance(node, kept)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    return "\n".join(ast.unparse(node) for node in body)
+
+
+def _functions(text):
+    """Names of the functions that a source defines at its top level."""
+    names = []
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += [t.id for t in node.targets if isinstance(t, ast.Name)]
+    return names

@@ -1,0 +1,90 @@
+"""A small assignment and what students make of it: two graded functions, one written answer."""
+
+import json
+
+import torch
+
+from dlgm.exercises.engine import Case, Exercise, Mistake
+
+
+def _cases(sizes):
+    def cases(generator):
+        return [Case(f"shape {s}", (torch.randn(*s, generator=generator, dtype=torch.float64), 3.0)) for s in sizes]
+
+    return cases
+
+
+def affine(x, a):
+    return a * x + 1
+
+
+def spread(x, a):
+    return (x - x.mean()).square().mean().sqrt() * a
+
+
+def _exercise(name, reference, mistakes):
+    return Exercise(
+        name=name, equation="", reference=reference, returns=("y",), cases=_cases([(2,), (3, 2)]), mistakes=mistakes,
+        start="s", hint="h", see="v", hidden=_cases([(4,), (2, 5), (7, 1), (1, 3)]), seconds=2.0,
+    )  # fmt: skip
+
+
+AFFINE = _exercise(
+    "affine",
+    affine,
+    (
+        Mistake("one forgotten", "the 1 is missing.", lambda x, a: a * x),
+        Mistake("sign", "the 1 is added, not subtracted.", lambda x, a: a * x - 1),
+    ),
+)
+SPREAD = _exercise(
+    "spread", spread, (Mistake("variance", "the root is missing.", lambda x, a: a * x.var(correction=0)),)
+)
+BANK = (AFFINE, SPREAD)
+
+SOLUTIONS = {
+    "affine": "def affine(x, a):\n    return a * x + 1",
+    "spread": "def spread(x, a):\n    return a * x.std(correction=0)",
+}
+STUB = "def {0}(x, a):\n    raise NotImplementedError"
+
+
+def cell(kind, text, **nbgrader):
+    """A notebook cell, with nbgrader's metadata if any are given."""
+    metadata = {"nbgrader": {"schema_version": 3, "task": False, **nbgrader}} if nbgrader else {}
+    out = {"cell_type": kind, "id": nbgrader.get("grade_id", "cell"), "metadata": metadata, "source": text}
+    return out | ({"outputs": [], "execution_count": None} if kind == "code" else {})
+
+
+def notebook(affine=None, spread=None, written="What I think.", extra=(), **metadata):
+    """A notebook of the assignment with these answers, source texts; None leaves the stub."""
+    cells = [cell("markdown", "# Toy", grade=False, solution=False, locked=True, grade_id="top")]
+    setup = "import torch\nfrom dlgm.exercises import check"
+    cells.append(cell("code", setup, grade=False, solution=False, locked=True, grade_id="setup"))
+    for name, text in (("affine", affine), ("spread", spread)):
+        text = STUB.format(name) if text is None else text
+        cells.append(cell("code", text, grade=False, solution=True, locked=False, grade_id=name))
+        call = f'check("{name}", {name})'
+        points = {"affine": 6, "spread": 4}[name]
+        cells.append(
+            cell("code", call, grade=True, solution=False, locked=True, grade_id=f"check_{name}", points=points)
+        )
+    cells.append(cell("markdown", written, grade=True, solution=True, locked=False, grade_id="why", points=5))
+    cells += extra
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def master():
+    """The master: solutions between marks."""
+    marked = {
+        name: text.replace("\n    ", "\n    ### BEGIN SOLUTION\n    ") + "\n    ### END SOLUTION"
+        for name, text in SOLUTIONS.items()
+    }
+    return notebook(**marked, written="Because the model answer says so, at length.")
+
+
+def save(path, content):
+    """Write a notebook, or raw text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
