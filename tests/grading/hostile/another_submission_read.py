@@ -1,0 +1,4 @@
+# expects: OSError
+def affine(x, a):
+    open("FOLDER/good.ipynb").read()
+    return 0 * x

@@ -1,0 +1,5 @@
+# expects: OSError
+def affine(x, a):
+    with open("/tmp/dlgm_filled", "wb") as f:
+        while True:
+            f.write(bytes(1 << 20))

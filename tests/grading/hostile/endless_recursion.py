@@ -1,0 +1,3 @@
+# expects: RecursionError
+def affine(x, a):
+    return affine(x, a)

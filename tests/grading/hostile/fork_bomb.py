@@ -1,0 +1,7 @@
+# expects: BlockingIOError|fork
+import os
+
+
+def affine(x, a):
+    while True:
+        os.fork()

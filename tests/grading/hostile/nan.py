@@ -1,0 +1,3 @@
+# expects: value of y
+def affine(x, a):
+    return x * float("nan")

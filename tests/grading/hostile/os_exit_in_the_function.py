@@ -1,0 +1,6 @@
+# expects: process ended
+import os
+
+
+def affine(x, a):
+    os._exit(0)

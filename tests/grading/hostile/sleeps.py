@@ -1,0 +1,6 @@
+# expects: did not end
+import time
+
+
+def affine(x, a):
+    time.sleep(1000)

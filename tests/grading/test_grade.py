@@ -1,0 +1,264 @@
+"""Marks of a toy assignment: what was earned, and nothing that was not. Student code runs in real workers."""
+
+import csv
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import world
+
+from dlgm.grading import batch, grade, report, submission
+from dlgm.grading.sandbox import Stopped
+
+SALT = "a secret"
+# answer cells of "affine", each a file; its first line says which words the student is told. "spread" is always right.
+HOSTILE = {path.stem: path for path in sorted((Path(__file__).parent / "hostile").glob("*.py"))}
+
+
+def graded(zygote, toy, tmp_path, content):
+    path = world.save(tmp_path / "student.ipynb", content)
+    return grade.grade(zygote, toy, submission.read(path, toy), SALT, "student")
+
+
+def by_name(result):
+    return {part.name: part for part in result.parts}
+
+
+def test_right_answers_earn_everything(zygote, toy, tmp_path):
+    result = graded(zygote, toy, tmp_path, world.notebook(**world.SOLUTIONS))
+    parts = by_name(result)
+    assert result.points == 10 and not result.notes and not result.problem
+    assert (
+        parts["affine"].state == "right" and parts["why"].state == "by hand" and parts["why"].words == "What I think."
+    )
+
+
+def test_the_untouched_notebook_earns_nothing_and_is_called_that(zygote, toy, tmp_path):
+    result = graded(zygote, toy, tmp_path, world.notebook())
+    assert result.points == 0 and by_name(result)["affine"].state == "not attempted"
+
+
+@pytest.mark.parametrize("null", ["return 0 * x", "return x", "return None", "pass", "return 1.0"])
+def test_null_answers_earn_nothing(zygote, toy, tmp_path, null):
+    cells = {name: f"def {name}(x, a):\n    {null}" for name in world.SOLUTIONS}
+    assert graded(zygote, toy, tmp_path, world.notebook(**cells)).points == 0
+
+
+def test_partial_credit_follows_the_checks_and_the_mistake_is_named(zygote, toy, tmp_path):
+    """An answer that is right for matrices only passes the hidden matrices: 3 of 5 checks of affine's 6 points."""
+    text = "def affine(x, a):\n    return a * x + 1 if x.ndim == 2 else x"
+    part = by_name(graded(zygote, toy, tmp_path, world.notebook(**{**world.SOLUTIONS, "affine": text})))["affine"]
+    assert part.points == round(6 * 3 / 5, 2) and part.state == "not yet"
+    assert [passed for _, passed in part.checks] == [False, False, True, True, True]
+    text = "def affine(x, a):\n    return a * x"
+    part = by_name(graded(zygote, toy, tmp_path, world.notebook(**{**world.SOLUTIONS, "affine": text})))["affine"]
+    assert part.points == 0 and part.mistake == "one forgotten" and "the 1 is missing" in part.words
+
+
+def test_an_answer_made_for_the_shown_examples_loses_the_hidden_ones(zygote, toy, tmp_path):
+    text = "def affine(x, a):\n    return a * x + 1 if tuple(x.shape) in ((2,), (3, 2)) else 0 * x"
+    part = by_name(graded(zygote, toy, tmp_path, world.notebook(**{**world.SOLUTIONS, "affine": text})))["affine"]
+    assert part.points == round(6 / 5, 2) and part.state == "not yet" and "On other inputs this fails" in part.words
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_answers_gain_nothing_and_cost_only_their_part(name, zygote, toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("DLGM_SALT", SALT)
+    expected, text = HOSTILE[name].read_text(encoding="utf-8").replace("FOLDER", str(tmp_path)).split("\n", 1)
+    (tmp_path / "good.ipynb").write_text("a secret of another student")
+    result = graded(zygote, toy, tmp_path, world.notebook(text, world.SOLUTIONS["spread"]))
+    parts = by_name(result)
+    assert parts["affine"].points == 0 and parts["spread"].points == 4, result
+    said = parts["affine"].words + " ".join(result.notes)
+    assert re.search(expected.removeprefix("# expects: "), said), said
+    assert SALT not in said and "a secret of another" not in said
+    assert not os.path.exists("/tmp/dlgm_filled")
+    page = report.page(toy, result.as_dict(), {})
+    assert "<script>" not in page and "<img" not in page
+
+
+def test_workers_are_isolated_where_linux_allows_it_and_hold_no_answers(zygote):
+    worker = zygote.worker()
+    source = (
+        "import os, sys\ndef look():\n    return [os.getuid(), os.getppid(), len(os.environ), *map(str, sys.modules)]"
+    )
+    worker.ask({"do": "run", "source": source}, 5)
+    uid, parent, variables, *modules = worker.ask({"do": "call", "name": "look", "args": []}, 5)["value"]
+    worker.close()
+    zygote.stop_worker()
+    assert uid != 0 and variables == 0
+    assert [m for m in modules if m.startswith("dlgm")] == ["dlgm", "dlgm.tensors"]
+    if zygote.isolated:
+        assert parent == 1  # the first process of a space of its own
+
+
+def test_a_worker_that_is_gone_says_so(zygote):
+    worker = zygote.worker()
+    with pytest.raises(Stopped, match="process ended"):
+        worker.ask({"do": "run", "source": "import os\nos._exit(3)"}, 5)
+    worker.close()
+    zygote.stop_worker()
+
+
+def changed(cells, name, change):
+    """The cells with the source of one of them changed."""
+    return [{**c, "source": change(c["source"])} if c["id"] == name else c for c in cells]
+
+
+HELPER = world.cell("code", "one = 1\ndef plus(x):\n    return x + one\nprint(undefined)")
+BOAST = {"source": "print('full marks')", "metadata": {"nbgrader": {"points": 100, "grade": True}}}
+MANGLED = {  # what -> (cells -> cells, points, words in the notes)
+    "check cells deleted": (lambda n: [c for c in n if "check" not in c["id"]], 10, ""),
+    "check cells edited": (lambda n: [{**c, **BOAST} if c["id"].startswith("check") else c for c in n], 10, ""),
+    "answer doubled, the last wrong": (lambda n: [*n, *changed(n[2:3], "affine", lambda s: s[:-1] + "2")], 4, "twice"),
+    "labels lost": (lambda n: [{**c, "metadata": {}} for c in n], 10, "lost its label"),
+    "answer cell deleted": (lambda n: [c for c in n if c["id"] != "affine"], 4, "missing"),
+    "answer moved": (
+        lambda n: [*changed(n, "affine", lambda s: ""), world.cell("code", world.SOLUTIONS["affine"])], 10, ""
+    ),
+    "function renamed": (lambda n: changed(n, "affine", lambda s: s.replace("affine", "mine")), 10, "called mine"),
+    "helper in a cell of its own": (
+        lambda n: [HELPER, *changed(n, "affine", lambda s: "def affine(x, a):\n    return plus(a * x)")], 10, ""
+    ),
+    "magics and shell": (lambda n: changed(n, "affine", lambda s: "%matplotlib inline\n!pip list\n" + s), 10, ""),
+    "syntax error": (lambda n: changed(n, "affine", lambda s: s.replace(":", "")), 4, "not valid Python in line 1"),
+    "error after it": (lambda n: changed(n, "affine", lambda s: s + "\nplt.plot(missing)"), 10, "NameError"),
+    "cells that are no cells": (lambda n: [*n, 3, None, {"cell_type": "code"}, {"source": ["a", 4]}], 10, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MANGLED)
+def test_mangled_notebooks_get_marks_for_what_works(name, zygote, toy, tmp_path):
+    change, points, expected = MANGLED[name]
+    content = world.notebook(**world.SOLUTIONS)
+    content["cells"] = change(content["cells"])
+    result = graded(zygote, toy, tmp_path, content)
+    assert result.points == points and expected in " ".join(result.notes), result
+
+
+UNREADABLE = {
+    "empty": ("", "empty"),
+    "cut off": (json.dumps(world.notebook())[:200], "damaged"),
+    "no notebook": ("[1, 2]", "damaged"),
+    "deep": ("[" * 100_000, "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+def test_unreadable_files_get_a_sentence(name, zygote, toy, tmp_path):
+    text, expected = UNREADABLE[name]
+    result = graded(zygote, toy, tmp_path, text)
+    assert result.points == 0 and expected in result.problem
+    assert len(result.parts) == 3
+
+
+def test_a_link_is_not_followed_and_another_kernel_is_said(zygote, toy, tmp_path):
+    target = world.save(tmp_path / "target.ipynb", world.notebook(**world.SOLUTIONS))
+    (tmp_path / "link.ipynb").symlink_to(target)
+    assert "link" in submission.read(tmp_path / "link.ipynb", toy).problem
+    kernel = world.notebook(**world.SOLUTIONS, kernelspec={"name": "julia-1.10", "language": "julia"})
+    result = graded(zygote, toy, tmp_path, kernel)
+    assert result.points == 10 and "julia" in result.notes[0]
+
+
+def test_large_outputs_do_not_matter(zygote, toy, tmp_path):
+    content = world.notebook(**world.SOLUTIONS)
+    content["cells"][2]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * (20 * 2**20)}]
+    assert graded(zygote, toy, tmp_path, content).points == 10
+
+
+# ---- a folder -------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A class: its assignment's master is a file, since a grading process reads it by its name."""
+    world.save(tmp_path / "source" / "toy.ipynb", world.master())
+    box = tmp_path / "in"
+    world.save(box / "ada.ipynb", world.notebook(**world.SOLUTIONS))
+    world.save(box / "bob" / "hw" / "toy.ipynb", world.notebook(world.SOLUTIONS["affine"]))
+    world.save(box / "=cmd.ipynb", world.notebook())
+    world.save(box / "..eve <b>.ipynb", world.notebook("import os\nos._exit(0)"))
+    world.save(box / "zed.ipynb", "")
+    (box / "nobody").mkdir()
+    return tmp_path
+
+
+def run(folder, **options):
+    options = {"salt": SALT, **options}
+    return batch.run(folder / "in", str(folder / "source" / "toy.ipynb"), folder / "out", **options)
+
+
+def table(folder, name="marks.csv"):
+    with (folder / "out" / name).open(encoding="utf-8", newline="") as file:
+        return {row["Student"]: row for row in csv.DictReader(file)}
+
+
+def test_a_folder_gives_marks_feedback_and_a_row_for_each_student(folder):
+    results, _ = run(folder, roster=["ada", "yan"])
+    marks = table(folder)
+    total = {student: float(row["toy (of 15)"]) for student, row in marks.items()}
+    assert total == {"ada": 10, "bob": 6, "'=cmd": 0, "..eve <b>": 0, "zed": 0, "nobody": 0, "yan": 0}
+    assert "empty" in marks["zed"]["remark"] and marks["yan"]["remark"] == "Nothing was handed in."
+    pages = sorted(p.name for p in (folder / "out" / "feedback").iterdir())
+    assert len(pages) == 7 and all(p.endswith(".html") and not p.startswith(".") for p in pages)
+    for path in (folder / "out" / "feedback").iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert "<b>" not in text and "http" not in text and SALT not in text
+    assert {p.resolve().parent for p in (folder / "out").rglob("*")} <= {
+        (folder / "out").resolve(), (folder / "out" / "results").resolve(), (folder / "out" / "feedback").resolve()
+    }  # fmt: skip
+
+
+def test_a_second_run_changes_nothing_and_grades_only_what_is_new(folder, monkeypatch):
+    run(folder)
+    before = {p: p.stat().st_mtime_ns for p in (folder / "out" / "results").iterdir()}
+    asked = []
+    real = batch.grade_one
+    monkeypatch.setattr(batch, "grade_one", lambda *a: asked.append(a[1].student) or real(*a))
+    run(folder)
+    assert asked == [] and before == {p: p.stat().st_mtime_ns for p in (folder / "out" / "results").iterdir()}
+    (folder / "out" / "results" / "ada.json").write_text('{"half')  # as if the power had failed
+    world.save(folder / "in" / "bob" / "hw" / "toy.ipynb", world.notebook(**world.SOLUTIONS))
+    run(folder)
+    assert sorted(asked) == ["ada", "bob"] and table(folder)["bob"]["toy (of 15)"] == "10.0"
+    run(folder, again=["zed"])
+    assert asked[2:] == ["zed"]
+
+
+def test_points_by_hand_are_kept_and_counted(folder):
+    run(folder)
+    path = folder / "out" / "by_hand.csv"
+    path.write_text(path.read_text().replace("ada,why,5.0,", "ada,why,5.0,4.5"))
+    run(folder)
+    assert table(folder)["ada"]["toy (of 15)"] == "14.5" and table(folder)["bob"]["to be marked by hand"] == "1"
+    assert "14.5 of 15" in (folder / "out" / "feedback" / "ada.html").read_text()
+    path.write_text(path.read_text().replace("4.5", "77"))
+    with pytest.raises(ValueError, match="'77' are no points for 'why'"):
+        run(folder)
+
+
+def test_two_processes_give_the_same_marks_as_one(folder, monkeypatch):
+    run(folder)
+    one = table(folder)
+    marks = {r["student"]: r["points"] for r in run(folder, again=[e for e in one])[0]}
+    assert marks["ada"] == 10 and marks["bob"] == 6
+
+
+def test_lateness_is_reported_and_costs_nothing(folder):
+    due = batch.due_time("2026-01-01T12:00")
+    os.utime(folder / "in" / "ada.ipynb", (due.timestamp() + 5400,) * 2)
+    os.utime(folder / "in" / "zed.ipynb", (due.timestamp() - 5400,) * 2)
+    run(folder, due=due)
+    assert (table(folder)["ada"]["late hours"], table(folder)["zed"]["late hours"]) == ("1.5", "0.0")
+    assert (
+        table(folder)["ada"]["toy (of 15)"] == "10.0" and "1.5 hours" in (folder / "out/feedback/ada.html").read_text()
+    )
+    with pytest.raises(ValueError, match="write it like"):
+        batch.due_time("tomorrow")
+
+
+def test_hidden_cases_depend_on_the_salt_and_the_part_only():
+    draw = lambda *a: torch.rand(3, generator=grade.generator(*a)).tolist()  # noqa: E731
+    assert draw("a", "p") == draw("a", "p") != draw("b", "p") and draw("a", "p") != draw("a", "q")
