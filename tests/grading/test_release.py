@@ -1,0 +1,103 @@
+"""The student's version: nothing leaks, it runs, and the committed ones are those of their masters."""
+
+import json
+
+import nbformat
+import pytest
+import world
+
+from dlgm.grading import __main__ as cli
+from dlgm.grading import assignment, release
+
+
+def test_solutions_and_model_answers_are_gone_and_the_rest_stays(toy):
+    student = release.strip(toy.notebook)
+    cells = {c["id"]: "".join(c["source"]) for c in student["cells"]}
+    assert cells["affine"] == "def affine(x, a):\n    raise NotImplementedError"
+    assert cells["why"] == release.YOURS and cells["check_affine"] == 'check("affine", affine)'
+    assert not release.leaks(toy.notebook, student)
+    assert [c["metadata"] for c in student["cells"]] == [c["metadata"] for c in toy.notebook["cells"]]
+    nbformat.validate(nbformat.reads(json.dumps(student), as_version=4))
+    assert toy.notebook == world.master()  # the master itself is left alone
+
+
+@pytest.mark.parametrize("place", ["prose", "another cell", "an output"])
+def test_a_solution_that_shows_elsewhere_is_found(place):
+    master = world.master()
+    secret = "return a * x.std(correction=0)"
+    if place == "prose":
+        master["cells"][0]["source"] = f"# Toy\nHint: `{secret}`"
+    elif place == "another cell":
+        master["cells"][1]["source"] += f"\n# {secret}"
+    student = release.strip(master)
+    if place == "an output":
+        student["cells"][3]["outputs"] = [{"text": secret}]
+    assert release.leaks(master, student) == [secret]
+
+
+def test_marks_without_a_partner_are_refused():
+    with pytest.raises(ValueError, match="without its partner"):
+        release.without_solution("def f():\n    ### BEGIN SOLUTION\n    return 1")
+
+
+def test_an_indented_solution_keeps_its_place():
+    solution = "        ### BEGIN SOLUTION\n        x = 1\n        return x\n        ### END SOLUTION"
+    text = f"class A:\n    def f(self):\n{solution}\n    b = 2"
+    assert release.without_solution(text) == "class A:\n    def f(self):\n        raise NotImplementedError\n    b = 2"
+
+
+def test_release_writes_only_what_is_sound(tmp_path, zygote, monkeypatch):
+    path = world.save(tmp_path / "toy.ipynb", world.master())
+    monkeypatch.setattr(release, "runs", lambda notebook: None)  # a kernel does not know the toy; see the next test
+    assert json.loads(release.release(path, zygote)) == release.strip(world.master())
+    assert release.release(path) == release.release(path, zygote)  # the same every time
+
+    def refused(match, **answers):
+        world.save(path, world.notebook(**{**world.SOLUTIONS, **answers}))
+        with pytest.raises(ValueError, match=match):
+            release.release(path, zygote)
+
+    refused("affine: the master's own answer earns 0.0 points", affine="def affine(x, a):\n    return x")
+    refused("the untouched version earns 10.0 points")  # solutions that no mark surrounds
+    leaky = world.master()
+    leaky["cells"][0]["source"] += "\nreturn a * x.std(correction=0)"
+    world.save(path, leaky)
+    with pytest.raises(ValueError, match="would show 'return a"):
+        release.release(path, zygote)
+
+
+@pytest.mark.parametrize("name", assignment.masters())
+def test_the_committed_student_version_is_that_of_its_master(name):
+    cli.main(["release", name, "--compare"])
+
+
+@pytest.mark.parametrize("name", assignment.masters())
+def test_masters_have_parts_points_and_clean_cells(name):
+    found = assignment.load(name)
+    graded = [p for p in found.parts if not p.by_hand]
+    assert 10 <= len(found.parts) <= 14 and found.points == 100 and len(graded) >= 9
+    node = nbformat.reads(json.dumps(found.notebook), as_version=4)
+    nbformat.validate(node)
+    ids = [c.metadata.nbgrader.grade_id for c in node.cells if "nbgrader" in c.metadata]
+    assert len(ids) == len(set(ids))
+    assert all(not c.get("outputs") and c.get("execution_count") is None for c in node.cells)
+
+
+def test_problems_are_sentences(tmp_path, toy):
+    for call, words in (
+        (["grade", str(tmp_path / "none"), "--assignment", "nope", "--out", str(tmp_path)], "no assignment 'nope'"),
+        (["check", str(world.save(tmp_path / "x.ipynb", world.notebook()))], "which assignment is x.ipynb"),
+        (["release", "nope"], "no assignment 'nope'"),
+    ):
+        with pytest.raises(SystemExit, match=words):
+            cli.main(call)
+
+
+def test_a_student_sees_the_same_words_as_in_the_notebook(tmp_path, capsys):
+    world.save(tmp_path / "source.ipynb", world.master())
+    path = world.save(tmp_path / "mine.ipynb", world.notebook("def affine(x, a):\n    return a * x"))
+    before = path.read_bytes()
+    cli.main(["check", str(path), "--assignment", str(tmp_path / "source.ipynb")])
+    said = capsys.readouterr().out
+    assert "affine (6 points): not yet" in said and "The mistake: the 1 is missing." in said
+    assert "spread (4 points): not attempted" in said and path.read_bytes() == before
