@@ -1,4 +1,4 @@
-"""python -m dlgm.grading release | check | grade: see --help of each."""
+"""python -m dlgm.grading release | check | grade | export: see --help of each."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import batch, grade, release, submission
+from . import batch, export, grade, release, submission
 from .assignment import load, masters
 from .sandbox import Zygote
 
@@ -34,6 +34,10 @@ def parser():
     a.add_argument("--roster", type=Path, help="a text file with one student a line; who is missing gets a row")
     a.add_argument("--again", nargs="*", default=(), metavar="STUDENT", help="grade these again though nothing changed")
     a.add_argument("--quiet", action="store_true", help="no progress bar")
+    a = commands.add_parser("export", help="the same assignment for another grader")
+    a.add_argument("to", choices=("nbgrader", "gradescope"), help="a course folder, or an autograder archive")
+    a.add_argument("assignment", help=known)
+    a.add_argument("path", type=Path, help="the course folder, or the archive to write (.zip)")
     return out
 
 
@@ -99,11 +103,22 @@ def do_grade(args):
         print(f"points for written answers go into {args.out / 'by_hand.csv'}; then run the same command again")
 
 
+def do_export(args):
+    """Write a course folder or an archive."""
+    if args.to == "nbgrader":
+        path = export.nbgrader(args.assignment, args.path)
+        print(f"wrote {path}; in {args.path}: nbgrader generate_assignment {path.stem}")
+        print("nbgrader runs the tests in the student's own kernel: it is for students whom you trust")
+    else:
+        print(f"wrote {export.gradescope(args.assignment, args.path, os.environ.get('DLGM_SALT'))}")
+
+
 def main(argv=None):
     """Run a command; problems are sentences, not tracebacks."""
     args = parser().parse_args(argv)
     try:
-        {"release": do_release, "check": do_check, "grade": do_grade}[args.command](args)
+        commands = {"release": do_release, "check": do_check, "grade": do_grade, "export": do_export}
+        commands[args.command](args)
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"python -m dlgm.grading {args.command}: {error}")
 
