@@ -1,0 +1,133 @@
+"""A class of sixty for each assignment: right answers in several styles, every known mistake, gaps, mixed at random.
+
+Answers come from the banks as source text and run in workers; what each should earn is worked out here, in this
+process, from the same functions.
+"""
+
+import ast
+import importlib
+import inspect
+import json
+import random
+from functools import cache
+from pathlib import Path
+
+import pytest
+import world
+
+from dlgm import exercises
+from dlgm.exercises.engine import mark
+from dlgm.grading import assignment, batch, grade
+
+STUDENTS, SALT = 60, "the class of 2026"
+STAND_INS = """
+from types import SimpleNamespace
+import torch
+def Mistake(name, says, function): return SimpleNamespace(name=name, function=function)
+def Exercise(**fields): return SimpleNamespace(**fields)
+def Case(*a, **k): return None
+Property = Case
+"""
+
+
+def standalone(path):
+    """The source of a module of the bank without what a worker does not have: the engine and its inputs."""
+    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+    tree.body = [
+        node for node in tree.body
+        if not (isinstance(node, ast.ImportFrom) and (node.level or node.module.startswith("dlgm")))
+    ]  # fmt: skip
+    inputs = Path(inspect.getfile(exercises)).with_name("inputs.py").read_text(encoding="utf-8")
+    return f"{STAND_INS}\nfrom dlgm.tensors import expand\n{inputs}\n{ast.unparse(tree)}"
+
+
+@cache
+def sources(name):
+    """Cells that load an assignment's bank and its right answers."""
+    right = importlib.import_module(f"right_answers.{name}")
+    bank = inspect.getfile(getattr(exercises, name))
+    load = "{0} = {{'__name__': 'bank'}}\nexec({1!r}, {0})"
+    return load.format("_bank", standalone(bank)), load.format("_right", standalone(right.__file__)), right.RIGHT
+
+
+def variants(name, part):
+    """(what it is, the code of the cell, the function itself or None) of all that a student may write for a part."""
+    exercise, right = part.exercise, sources(name)[2][part.name]
+    chosen = f"next(e for e in _bank['EXERCISES'] if e.name == {part.name!r})"
+    yield "reference", f"{part.name} = {chosen}.reference", exercise.reference
+    for i, function in enumerate(right):
+        yield "right", f"{part.name} = _right['RIGHT'][{part.name!r}][{i}]", function
+    for i, mistake in enumerate(exercise.mistakes):
+        yield mistake.name, f"{part.name} = {chosen}.mistakes[{i}].function", mistake.function
+    yield "missing", f"def {part.name}(*args):\n    raise NotImplementedError", None
+
+
+def roll(name, master, parts):
+    """The code of each student and what it is: everything at least once, slow parts once for each variant."""
+    random.seed(0)
+    columns = {}
+    for part in parts:
+        found = list(variants(name, part))
+        if part.exercise.seconds > 10:
+            columns[part.name] = found[: STUDENTS - 1] + [found[-1]] * (STUDENTS - len(found))
+        else:
+            columns[part.name] = (found * (1 + STUDENTS // len(found)))[:STUDENTS]
+        random.shuffle(columns[part.name])
+    return [{part.name: columns[part.name][i] for part in parts} for i in range(STUDENTS)]
+
+
+@pytest.mark.parametrize("name", assignment.masters())
+def test_everyone_in_the_class_earns_exactly_what_was_done(name, tmp_path):
+    master = assignment.load(name)
+    parts = [p for p in master.parts if not p.by_hand]
+    students = roll(name, master, parts)
+    bank, right, _ = sources(name)
+    for i, answers in enumerate(students):
+        notebook = json.loads(json.dumps(master.notebook))
+        for cell in notebook["cells"]:
+            part = assignment.meta(cell).get("grade_id")
+            if part in answers:
+                cell["source"] = answers[part][1]
+        notebook["cells"].insert(1, world.cell("code", f"{bank}\n{right}", grade_id=parts[0].name + "_", solution=True))
+        world.save(tmp_path / "in" / f"student{i:02d}.ipynb", notebook)
+
+    @cache
+    def expected(part, what, function):
+        marks = mark(part.exercise, function, grade.generator(SALT, part.name))
+        return round(part.points * marks.share, 2)
+
+    results, _ = batch.run(tmp_path / "in", name, tmp_path / "out", jobs=2, salt=SALT)
+    assert len(results) == STUDENTS
+    seen = set()
+    for i, answers in enumerate(students):
+        result = next(r for r in results if r["student"] == f"student{i:02d}")
+        got = {p["name"]: p for p in result["parts"]}
+        for part in parts:
+            what, _, function = answers[part.name]
+            seen.add((part.name, what))
+            points = 0 if function is None else expected(part, what, function)
+            where = (result["student"], part.name, what, got[part.name])
+            assert got[part.name]["points"] == points, where
+            if what in ("reference", "right"):
+                assert points == part.points and got[part.name]["state"] == "right", where
+            elif what == "missing":
+                assert got[part.name]["state"] == "not attempted", where
+            else:
+                assert points < part.points and got[part.name]["mistake"] == what, where
+    assert seen == {(p.name, v[0]) for p in parts for v in variants(name, p)}
+
+
+@pytest.mark.parametrize("name", assignment.masters())
+@pytest.mark.parametrize("null", ["return 0 * args[0]", "return args[0]"])
+def test_a_null_submission_earns_at_most_five_percent(name, null, zygote, tmp_path):
+    from dlgm.grading import submission
+
+    master = assignment.load(name)
+    notebook = json.loads(json.dumps(master.notebook))
+    for cell in notebook["cells"]:
+        part = assignment.meta(cell).get("grade_id")
+        if part in {p.name for p in master.parts if not p.by_hand}:
+            cell["source"] = f"def {part}(*args):\n    {null}"
+    path = world.save(tmp_path / "null.ipynb", notebook)
+    result = grade.grade(zygote, master, submission.read(path, master), SALT)
+    assert result.points <= 0.05 * master.points, [(p.name, p.points) for p in result.parts if p.points]
