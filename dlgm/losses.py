@@ -295,7 +295,7 @@ def convert_weight(schedule, t, weight, source, target):
     Args:
         weight: a number or tensor of t's shape.
         source, target: "x0", "eps", "v", "score" or "mean".
-    Source: ledger LOSS-3, LOSS-4, LOSS-7, E-18, E-74; Kingma & Gao 2023, table 1.
+    Source: ledger LOSS-3, LOSS-4, LOSS-7, SCORE-5, E-18, E-20, E-74; Kingma & Gao 2023, table 1.
     """
     return weight * (error_scale(schedule, t, source) / error_scale(schedule, t, target)) ** 2
 

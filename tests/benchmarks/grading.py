@@ -101,9 +101,7 @@ def main():
             start = time.monotonic()
             nbgrader("autograde", args.assignment)
             theirs = (time.monotonic() - start) / args.nbgrader
-        print(
-            f"nbgrader, one by one: {theirs:.2f} s a submission ({theirs / ours:.1f} × ours), {peak.bytes / 2**20:.0f} MiB"
-        )
+        print(f"nbgrader: {theirs:.2f} s a submission ({theirs / ours:.1f} × ours), peak {peak.bytes / 2**20:.0f} MiB")
 
 
 if __name__ == "__main__":

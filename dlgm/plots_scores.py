@@ -1,0 +1,254 @@
+"""Floor 1': the figures of lesson 12, on scores: fields, error maps, and Langevin walks.
+
+Scores are drawn as σ s(x), σ the noise level: the size of −ε̂, which is of order one at every level (PAR-4).
+A ``denoiser`` is asked for its score as denoiser(x, t).score; an exact one comes from ``GaussianMixture.denoiser``.
+"""
+
+import math
+
+import torch
+from matplotlib.colors import LogNorm
+
+from .plots import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure
+from .samplers import AnnealedLangevin, sample_path
+
+WINDOW = (7.0, 4.0)  # half the width and half the height of the part of the plane that is drawn
+
+
+def _lattice(nx, ny, window=WINDOW):
+    """Points (ny, nx, 2) of a rectangle, float64; the first coordinate runs along a row."""
+    x, y = (torch.linspace(-w, w, n, dtype=torch.float64) for w, n in zip(window, (nx, ny), strict=True))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+
+
+@torch.no_grad()
+def _noise_score(denoiser, x, t):
+    """σ s(x) at points (..., 2)."""
+    flat = x.reshape(-1, 2).float()
+    return (float(denoiser.schedule.noise(t)) * denoiser(flat, t).score).double().reshape(x.shape)
+
+
+def mass_level(mixture, share=0.99):
+    """The log-density below which 1 − share of the mass of a mixture lies, from 4000 draws."""
+    draws = mixture.sample(4000, torch.Generator().manual_seed(0)).double()
+    return mixture.log_prob(draws).quantile(1 - share).item()
+
+
+def _reach(sigma):
+    """Half the width and half the height of the window of a noise level: it grows once σ is above 2."""
+    return tuple(w * max(1.0, sigma / 2) for w in WINDOW)
+
+
+def _shade(ax, mixture, window):
+    """The density as blue shade."""
+    (w, h), p = window, mixture.log_prob(_lattice(181, 105, window).reshape(-1, 2)).exp().reshape(105, 181)
+    box = {"extent": (-w, w, -h, h), "origin": "lower", "aspect": "equal"}
+    ax.imshow(p.numpy(), cmap="Blues", vmin=0, vmax=1.6 * p.max().item(), **box)
+
+
+def _arrows(ax, denoiser, t, window):
+    """σ s as arrows; a vector of length r is drawn with length r/(1 + r), so that directions show everywhere."""
+    x = _lattice(19, 11, window)
+    s = _noise_score(denoiser, x, t)
+    s = s / (1 + s.norm(dim=-1, keepdim=True))
+    scale = 1.3 * WINDOW[0] / window[0]
+    ax.quiver(*x.unbind(-1), *s.unbind(-1), color=GREY, angles="xy", scale_units="xy", scale=scale, width=0.0042)
+
+
+def spread(draws):
+    """The standard deviation of draws along the last axis, and its standard error √(m₄ − s⁴)/(2 s √n): (..., n)."""
+    std, fourth = draws.std(-1), (draws - draws.mean(-1, keepdim=True)).pow(4).mean(-1)
+    return std, (fourth - std**4).clamp(min=0).sqrt() / (2 * std * draws.shape[-1] ** 0.5)
+
+
+def lag(step, moves, ratio):
+    """ρ, the noise in an annealed Langevin walk over σ once it has settled, for data that are one point.
+
+    A move multiplies the noise by 1 − step, a level multiplies σ by ``ratio``; with a = (1 − step)^(2 moves),
+
+        ρ² = (1 − a) / ((1 − step/2) (1 − a/ratio²)).
+
+    Returns:
+        A number, inf where a ≥ ratio²: the walk never catches up with the ladder.
+    Source: ledger M-11.
+    """
+    a = (1 - step) ** (2 * moves)
+    return math.inf if a >= ratio**2 else math.sqrt((1 - a) / (1 - step / 2) / (1 - a / ratio**2))
+
+
+def walk(denoiser, t, start, moves, step, seed=0):
+    """The states of Langevin's walk at one level, (moves + 1, N, 2)."""
+    path = sample_path(denoiser, AnnealedLangevin(step), start, [t] * (moves + 1), torch.Generator().manual_seed(seed))
+    return torch.stack([state.x for state in path])
+
+
+def starts(window=WINDOW):
+    """Six points spread over a window, the same in every figure, (6, 2)."""
+    x = torch.tensor([[-0.85, 0.75], [-0.2, 0.75], [0.75, 0.7], [-0.75, -0.7], [0.2, -0.75], [0.85, -0.65]])
+    return x * torch.tensor(window)
+
+
+def _field(ax, mixture, denoiser, t, moves, step, title):
+    """Density, arrows, and six Langevin walks: a thin line each, from a hollow dot to a full one."""
+    window = _reach(float(denoiser.schedule.noise(t)))
+    _shade(ax, mixture.diffuse(denoiser.schedule, t), window)
+    _arrows(ax, denoiser, t, window)
+    path = walk(denoiser, t, starts(window), moves, step)
+    for line in path.unbind(1):
+        ax.plot(*line.T, color=ORANGE, lw=0.7, alpha=0.7)
+    ax.scatter(*path[0].T, s=16, facecolors="white", edgecolors=ORANGE, zorder=4)
+    ax.scatter(*path[-1].T, s=20, color=ORANGE, zorder=5)
+    _window(ax, title, window)
+
+
+def _window(ax, title, window=WINDOW):
+    (w, h) = window
+    ax.set(xlim=(-w, w), ylim=(-h, h), title=title, xlabel="first coordinate", aspect="equal")
+
+
+def fields(mixture, schedule, times, moves=30, step=0.3):
+    """The exact score field of a mixture in the plane at several noise levels, with Langevin walks.
+
+    Args:
+        mixture: GaussianMixture in two dimensions.
+        times: one panel each.
+        moves, step: of walks from six points; h = step · noise².
+    Source: ledger SCORE-1, SCORE-6, SCORE-7.
+    """
+    fig, axes = figure(8.8, 2.3, 1, len(times), squeeze=False)
+    for ax, t in zip(axes[0], times, strict=True):
+        _field(ax, mixture, mixture.denoiser(schedule), t, moves, step, f"σ = {float(schedule.noise(t)):.3g}")
+    axes[0, 0].set_ylabel("second coordinate")
+    return fig
+
+
+def projections(table, dims):
+    """The spread of sliced losses against the number of projections: predicted lines, measured dots.
+
+    Args:
+        table: dict name -> (M (k,), predicted standard deviation (k,), measured (k,), standard error of that (k,)).
+        dims: D, for the axis: D exact backward passes need no projection.
+    Source: ledger M-10.
+    """
+    fig, ax = figure(6.6, 3.3)
+    for (name, (m, predicted, measured, error)), colour, mark in zip(
+        table.items(), (BLUE, SKY, ORANGE, PINK), "osD^", strict=False
+    ):
+        ax.plot(m, predicted, color=colour, lw=1.4)
+        ax.errorbar(m, measured, 2 * error, fmt=mark, ms=5, color=colour, label=name, capsize=2)
+    ax.set(xscale="log", yscale="log", xlabel="backward passes (directions M per example)")
+    ax.set(ylabel="standard deviation over v")
+    ax.set_xticks((1, 4, 16, 64), ("1", "4", "16", "64"))
+    ax.minorticks_off()
+    ax.axvline(dims, color=GREY, ls=":", lw=1.4)
+    ax.annotate(
+        f"D = {dims}: implicit, exact", (dims, 0.97), xycoords=("data", "axes fraction"), xytext=(-5, 0),
+        textcoords="offset points", rotation=90, va="top", ha="right", color=GREY, fontsize=9,
+    )  # fmt: skip
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside right upper", fontsize=9)
+    return fig
+
+
+def error_maps(mixture, panels, points=None):
+    """How far a score is from the exact one, σ ‖s − ∇log q_t‖, over the plane, for several networks or levels.
+
+    That is the length of the error of ε̂ (SCORE-5), which can be compared between levels. It is drawn from 0.01 to 3.
+    The black line holds 99 % of the mass of q_t.
+
+    Args:
+        mixture: two-dimensional GaussianMixture, the data.
+        panels: dict title -> (denoiser, t); None for the denoiser draws σ ‖∇log q_t‖ itself, and then the third
+            entry of the tuple is the schedule.
+        points: (N, 2) training data, dots in every panel; or None.
+    Source: ledger SCORE-2, SCORE-5.
+    """
+    columns = 2
+    rows = math.ceil(len(panels) / columns)
+    fig, axes = figure(8.6, 2.5 * rows + 0.3, rows, columns, sharex=True, sharey=True, squeeze=False)
+    x = _lattice(113, 65)
+    for ax, (title, (denoiser, t, *given)) in zip(axes.flat, panels.items(), strict=False):
+        schedule = given[0] if given else denoiser.schedule
+        size = _noise_score(mixture.denoiser(schedule), x, t)
+        if denoiser is not None:
+            size = _noise_score(denoiser, x, t) - size
+        q = mixture.diffuse(schedule, t)
+        box = (-WINDOW[0], WINDOW[0], -WINDOW[1], WINDOW[1])
+        picture = ax.imshow(
+            size.norm(dim=-1).clamp(0.01, 3).numpy(), extent=box, origin="lower", cmap="viridis", norm=LogNorm(0.01, 3)
+        )
+        density = q.log_prob(x.reshape(-1, 2)).reshape(x.shape[:2])
+        ax.contour(x[..., 0], x[..., 1], density, levels=[mass_level(q)], colors="white", linewidths=3, linestyles="-")
+        ax.contour(
+            x[..., 0], x[..., 1], density, levels=[mass_level(q)], colors="black", linewidths=1.4, linestyles="-"
+        )
+        if points is not None:
+            ax.scatter(*points.T, s=1.5, color="white", alpha=0.6, lw=0, rasterized=True)
+        _window(ax, title)
+    for ax in axes[:-1].flat:
+        ax.set_xlabel("")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("second coordinate")
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    fig.colorbar(picture, ax=axes, label="length, times σ", extend="both", shrink=0.9)
+    return fig
+
+
+def walks(paths, sigmas, density, true_share):
+    """The first coordinate of walkers over the moves, and where all of them ended against the exact density.
+
+    Args:
+        paths: dict title -> (moves + 1, N); the first 6 walkers are drawn as lines, all of them in the histogram.
+        sigmas: dict title -> (moves + 1,), the noise level at each move, drawn as two black lines ±σ.
+        density: function of x, exact, where the walk ends.
+        true_share: mass left of 0.
+    Source: ledger SCORE-7, M-11.
+    """
+    fig, axes = figure(8.6, 2.4 * len(paths) + 0.1, len(paths), 2, width_ratios=(1.75, 1), squeeze=False)
+    x = torch.linspace(-8, 8, 400, dtype=torch.float64)
+    for (left, right), (title, path) in zip(axes, paths.items(), strict=True):
+        for line, colour in zip(path[:, :6].T, (BLUE, SKY, GREEN, PINK, ORANGE, GREY), strict=False):
+            left.plot(line, color=colour, lw=0.7)
+        left.plot(sigmas[title], color="black", lw=1.4, label="±σ of the level")
+        left.plot(-sigmas[title], color="black", lw=1.4)
+        left.set(title=title, ylabel="first coordinate", ylim=(-13, 13))
+        left.legend(loc="upper right", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none")
+        bars = {"bins": 64, "range": (-8, 8), "density": True, "orientation": "horizontal"}
+        right.hist(path[-1].numpy(), color=SKY, label="walkers", **bars)
+        right.plot(density(x), x, color=ORANGE, lw=1.5, label="exact")
+        share = (path[-1] < 0).double().mean().item()
+        error = math.sqrt(share * (1 - share) / path.shape[1])
+        right.set(title=f"below 0: {share:.2f} ± {error:.2f} (exact {true_share:g})", ylim=(-13, 13))
+        right.legend(loc="upper right", fontsize=8.5)
+    axes[-1, 0].set_xlabel("move")
+    axes[-1, 1].set_xlabel("density where they ended")
+    return fig
+
+
+def score_panel(mixture, schedule, t, nets, which="true", moves=30, step=0.3):
+    """The score field of a noise level, true or learned, with Langevin walks; what the controls of lesson 12 show.
+
+    Args:
+        mixture: two-dimensional GaussianMixture.
+        t: a time of the schedule.
+        nets: dict name -> denoiser of that schedule; "true" is always there.
+        which: "true" or a name in nets; its field and walks are drawn.
+        moves, step: h = step · noise².
+    Returns:
+        A Figure: the field; and, along the line through the means, σ times the first component of every score.
+    Source: ledger SCORE-1, SCORE-6, SCORE-7.
+    """
+    fig, (left, right) = figure(8.8, 2.9, 1, 2, width_ratios=(1.45, 1))
+    known, sigma = {"true": mixture.denoiser(schedule), **nets}, float(schedule.noise(t))
+    _field(left, mixture, known[which], t, moves, step, f"{which} score, σ = {sigma:.3g}; {moves} Langevin moves")
+    left.set_ylabel("second coordinate")
+    x = torch.linspace(-WINDOW[0], WINDOW[0], 281, dtype=torch.float64)
+    line = torch.stack([x, torch.zeros_like(x)], 1)
+    for (name, denoiser), colour, style in zip(known.items(), (BLUE, ORANGE, GREEN), ("-", "--", ":"), strict=False):
+        right.plot(x, _noise_score(denoiser, line, t)[:, 0], style, color=colour, lw=2, label=name)
+    density = mixture.diffuse(schedule, t).log_prob(line).exp()
+    right.fill_between(x, -5, -5 + 1.5 * density / density.max(), color="#d9d9d9", lw=0, label="density (any unit)")
+    right.set(ylim=(-5, 5), xlim=(-7, 7), xlabel="first coordinate", title="along the middle line", ylabel="σ × score")
+    right.set_yticks((-2, 0, 2))
+    right.legend(loc="upper center", ncols=3, fontsize=8.5, columnspacing=1.0, handlelength=1.6)
+    return fig
