@@ -5,7 +5,15 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from right_answers import score_matching, the_diffusion_elbo, the_posterior_mean, training_a_ddpm, what_to_predict
+from right_answers import (
+    hw1_elbo_and_vaes,
+    hw2_diffusion_from_scratch,
+    score_matching,
+    the_diffusion_elbo,
+    the_posterior_mean,
+    training_a_ddpm,
+    what_to_predict,
+)
 
 from dlgm.exercises import HOMEWORK, LESSONS, check
 from dlgm.exercises.engine import run
@@ -310,7 +318,15 @@ RIGHT = {
     "q_transition": [q_transition_product, q_transition_variances],
     "cosine_betas": [cosine_loop, cosine_linspace],
 }
-for lesson in (the_posterior_mean, the_diffusion_elbo, what_to_predict, training_a_ddpm, score_matching):
+for lesson in (
+    the_posterior_mean,
+    the_diffusion_elbo,
+    what_to_predict,
+    training_a_ddpm,
+    score_matching,
+    hw1_elbo_and_vaes,
+    hw2_diffusion_from_scratch,
+):
     RIGHT |= lesson.RIGHT
 
 

@@ -3,6 +3,8 @@
 from . import (
     generating_data,
     hierarchical_vaes,
+    hw1_elbo_and_vaes,
+    hw2_diffusion_from_scratch,
     score_matching,
     start_here,
     the_diffusion_elbo,
@@ -30,7 +32,10 @@ LESSONS = {
 }
 
 
-HOMEWORK = {}  # assignment -> its exercises
+HOMEWORK = {  # assignment -> its exercises
+    "hw1_elbo_and_vaes": hw1_elbo_and_vaes.EXERCISES,
+    "hw2_diffusion_from_scratch": hw2_diffusion_from_scratch.EXERCISES,
+}
 
 
 def find(name):

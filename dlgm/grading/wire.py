@@ -32,11 +32,11 @@ def pack(message):
 
 def _lower(value, buffers):
     if type(value) in (torch.Tensor, torch.nn.Parameter):  # another class may lie about its values
-        plain = value.detach().cpu().contiguous()
+        plain = value.detach().cpu()
         name = str(plain.dtype)[6:]
         if name not in DTYPES:
             raise TypeError(f"a tensor of {plain.dtype} cannot be handed in; expected one of {', '.join(DTYPES)}")
-        buffers.append(plain.reshape(-1).view(torch.uint8).numpy().tobytes() if plain.numel() else b"")
+        buffers.append(plain.numpy().tobytes())
         return {"tensor": name, "shape": list(plain.shape)}
     if isinstance(value, dict):
         return {"dict": [[str(k), _lower(v, buffers)] for k, v in value.items()]}
