@@ -7,6 +7,7 @@ from pathlib import Path
 from .. import exercises
 
 ROOT = Path(__file__).resolve().parents[2] / "notebooks" / "homework"
+YOURS = "*Your answer here.*"  # what a student finds in place of a model answer
 
 
 @dataclass(frozen=True)

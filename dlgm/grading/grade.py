@@ -8,9 +8,11 @@ import torch
 
 from ..exercises.engine import mark, run
 from . import submission as reader
+from .assignment import YOURS
 from .sandbox import Remote, Stopped
 
 CELL_SECONDS = 30
+NOTHING = "No answer was found."
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Session:
 
     def __init__(self, zygote, assignment, submission):
         self._zygote, self._worker, self.errors = zygote, None, []
-        self._cells = [*assignment.setup, *submission.code]
+        self._cells = [*map(reader.definitions, assignment.setup), *submission.code]
         self._setup = len(assignment.setup)
 
     def _start(self):
@@ -106,9 +108,7 @@ def generator(salt, part):
 def grade(zygote, assignment, submission, salt, student=""):
     """The Result of one Submission."""
     if submission.problem:
-        parts = tuple(
-            PartResult(p.name, 0.0, p.points, "by hand" if p.by_hand else "not attempted") for p in assignment.parts
-        )
+        parts = tuple(PartResult(p.name, 0.0, p.points, "not attempted") for p in assignment.parts)
         return Result(student, submission.digest, parts, problem=submission.problem)
     session = Session(zygote, assignment, submission)
     try:
@@ -120,11 +120,14 @@ def grade(zygote, assignment, submission, salt, student=""):
 
 def _part(session, part, submission, salt):
     if part.by_hand:
-        return PartResult(part.name, 0.0, part.points, "by hand", submission.text.get(part.name, ""))
+        text = submission.text.get(part.name, "").strip()
+        if text in ("", YOURS):
+            return PartResult(part.name, 0.0, part.points, "not attempted", NOTHING)
+        return PartResult(part.name, 0.0, part.points, "by hand", text)
     function = Remote(session, submission.names[part.name], part.exercise.seconds)
     marks = mark(part.exercise, function, generator(salt, part.name))
     report, share = marks.report, marks.share
-    words = "\n".join(report.lines()) if report.state != "not attempted" else "No answer was found."
+    words = "\n".join(report.lines()) if report.state != "not attempted" else NOTHING
     if report.state == "right" and share < 1:
         failed = ", ".join(label for label, passed in marks.checks if not passed)
         words = f"The examples shown pass. On other inputs this fails: {failed}."

@@ -6,10 +6,9 @@ import re
 import tempfile
 from pathlib import Path
 
-from .assignment import ROOT, load, meta, source
+from .assignment import ROOT, YOURS, load, meta, source
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-YOURS = "*Your answer here.*"
 
 
 def strip(notebook):

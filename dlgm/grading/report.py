@@ -13,7 +13,7 @@ h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:0}.sum{font-s
 section{border-left:5px solid #7f7f7f;padding:.4rem 1rem;margin:0 0 1rem;background:#f6f6f6}
 .right{border-color:#009e73}.not-yet{border-color:#d55e00}.by-hand{border-color:#0072b2}
 .points{float:right;font-variant-numeric:tabular-nums}p,ul{margin:.4rem 0}.words{white-space:pre-wrap}
-.mistake{font-weight:600}li.no{color:#a33c00}footer{color:#5c5c5c;font-size:.85rem;margin-top:2rem}
+.mistake{font-weight:600}ul.checks{list-style:none;padding:0;font-size:.9rem}li.no{color:#a33c00}footer{color:#5c5c5c;font-size:.85rem;margin-top:2rem}
 @media(prefers-color-scheme:dark){body{background:#161616;color:#e6e6e6}section{background:#222}li.no{color:#ff9d5c}
 footer{color:#a0a0a0}}
 """
@@ -139,11 +139,12 @@ def _section(part, points):
         f'<li class="{"yes" if passed else "no"}">{"✓" if passed else "✗"} {html.escape(label)}</li>'
         for label, passed in part["checks"]
     )
+    listed = f'<ul class="checks">{checks}</ul>' if checks and part["state"] != "not attempted" else ""
     mistake = f'<p class="mistake">Mistake: {html.escape(part["mistake"])}</p>' if part["mistake"] else ""
     return (
         f'<section class="{part["state"].replace(" ", "-")}"><span class="points">{points}</span>'
         f"<h2><code>{html.escape(part['name'])}</code> · {part['state']}</h2>{mistake}"
-        f'<p class="words">{html.escape(part["words"])}</p>{f"<ul>{checks}</ul>" if checks else ""}</section>'
+        f'<p class="words">{html.escape(part["words"])}</p>{listed}</section>'
     )
 
 

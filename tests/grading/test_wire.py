@@ -22,7 +22,17 @@ def there_and_back(message):
 def test_values_of_every_kind_come_back_as_they_went():
     x = torch.arange(6, dtype=torch.float64).reshape(2, 3)
     sent = {
-        "tensors": [x, x.T, x[:, ::2], x.to(torch.float32), x.long(), x > 2, torch.empty(0, 3), torch.tensor(1.5), x[:1, 1]],
+        "tensors": [
+            x,
+            x.T,
+            x[:, ::2],
+            x.to(torch.float32),
+            x.long(),
+            x > 2,
+            torch.empty(0, 3),
+            torch.tensor(1.5),
+            x[:1, 1],
+        ],
         "plain": (1, -2.5, "é<b>", None, True, float("inf")),
         "nested": [[1, [2.0]], ("a",)],
     }
