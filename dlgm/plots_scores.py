@@ -112,12 +112,13 @@ def fields(mixture, schedule, times, moves=30, step=0.3):
     Args:
         mixture: GaussianMixture in two dimensions.
         times: one panel each.
-        moves, step: of walks from six points; h = step · noise².
+        moves, step: of walks from six points; h = step · noise². moves may be a sequence, a number for each panel.
     Source: ledger SCORE-1, SCORE-6, SCORE-7.
     """
     fig, axes = figure(8.8, 2.3, 1, len(times), squeeze=False)
-    for ax, t in zip(axes[0], times, strict=True):
-        _field(ax, mixture, mixture.denoiser(schedule), t, moves, step, f"σ = {float(schedule.noise(t)):.3g}")
+    each = [moves] * len(times) if isinstance(moves, int) else moves
+    for ax, t, count in zip(axes[0], times, each, strict=True):
+        _field(ax, mixture, mixture.denoiser(schedule), t, count, step, f"σ = {float(schedule.noise(t)):.3g}")
     axes[0, 0].set_ylabel("second coordinate")
     return fig
 
@@ -131,29 +132,33 @@ def projections(table, dims):
     Source: ledger M-10.
     """
     fig, ax = figure(6.6, 3.3)
-    for (name, (m, predicted, measured, error)), colour, mark in zip(
-        table.items(), (BLUE, SKY, ORANGE, PINK), "osD^", strict=False
+    marks = {"o": 10, "s": 4, "D": 5, "^": 5}  # the first is large and hollow, so that an equal second shows inside
+    for (name, (m, predicted, measured, error)), colour, (mark, size) in zip(
+        table.items(), (BLUE, SKY, ORANGE, PINK), marks.items(), strict=False
     ):
         ax.plot(m, predicted, color=colour, lw=1.4)
-        ax.errorbar(m, measured, 2 * error, fmt=mark, ms=5, color=colour, label=name, capsize=2)
+        hollow = {"mfc": "white", "mew": 1.6} if mark == "o" else {}
+        ax.errorbar(m, measured, 2 * error, fmt=mark, ms=size, color=colour, label=name, capsize=2, **hollow)
     ax.set(xscale="log", yscale="log", xlabel="backward passes (directions M per example)")
     ax.set(ylabel="standard deviation over v")
     ax.set_xticks((1, 4, 16, 64), ("1", "4", "16", "64"))
     ax.minorticks_off()
     ax.axvline(dims, color=GREY, ls=":", lw=1.4)
     ax.annotate(
-        f"D = {dims}: implicit, exact", (dims, 0.97), xycoords=("data", "axes fraction"), xytext=(-5, 0),
-        textcoords="offset points", rotation=90, va="top", ha="right", color=GREY, fontsize=9,
+        f"D = {dims}: implicit, exact", (dims, 0.97), xycoords=("data", "axes fraction"), xytext=(5, 0),
+        textcoords="offset points", rotation=90, va="top", ha="left", color=GREY, fontsize=9,
     )  # fmt: skip
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside right upper", fontsize=9)
+    ax.set_xlim(0.8, 1.5 * dims)
+    ax.margins(y=0.1)
+    ax.legend(loc="upper right", bbox_to_anchor=(0.9, 1.02), fontsize=9)
     return fig
 
 
 def error_maps(mixture, panels, points=None):
     """How far a score is from the exact one, σ ‖s − ∇log q_t‖, over the plane, for several networks or levels.
 
-    That is the length of the error of ε̂ (SCORE-5), which can be compared between levels. It is drawn from 0.01 to 3.
-    The black line holds 99 % of the mass of q_t.
+    That is the length of the error of ε̂ (SCORE-5), which can be compared between levels. It is drawn from 0.01 to 5.
+    The black lines are one level of q_t, and together hold 99 % of its mass.
 
     Args:
         mixture: two-dimensional GaussianMixture, the data.
@@ -174,7 +179,11 @@ def error_maps(mixture, panels, points=None):
         q = mixture.diffuse(schedule, t)
         box = (-WINDOW[0], WINDOW[0], -WINDOW[1], WINDOW[1])
         picture = ax.imshow(
-            size.norm(dim=-1).clamp(0.01, 3).numpy(), extent=box, origin="lower", cmap="viridis", norm=LogNorm(0.01, 3)
+            size.norm(dim=-1).clamp(0.01, 5).numpy(),
+            extent=box,
+            origin="lower",
+            cmap="viridis",
+            norm=LogNorm(0.01, 5),
         )
         density = q.log_prob(x.reshape(-1, 2)).reshape(x.shape[:2])
         ax.contour(x[..., 0], x[..., 1], density, levels=[mass_level(q)], colors="white", linewidths=3, linestyles="-")
@@ -190,7 +199,8 @@ def error_maps(mixture, panels, points=None):
         ax.set_ylabel("second coordinate")
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
-    fig.colorbar(picture, ax=axes, label="length, times σ", extend="both", shrink=0.9)
+    bar = fig.colorbar(picture, ax=axes, label="length, times σ", extend="both", shrink=0.9)
+    bar.set_ticks((0.01, 0.1, 1, 5), labels=("0.01", "0.1", "1", "5"))
     return fig
 
 
@@ -198,8 +208,8 @@ def walks(paths, sigmas, density, true_share):
     """The first coordinate of walkers over the moves, and where all of them ended against the exact density.
 
     Args:
-        paths: dict title -> (moves + 1, N); the first 6 walkers are drawn as lines, all of them in the histogram.
-        sigmas: dict title -> (moves + 1,), the noise level at each move, drawn as two black lines ±σ.
+        paths: dict title -> (moves + 1, N); the first 4 walkers are drawn as lines, all of them in the histogram.
+        sigmas: dict title -> (moves + 1,), the noise level at each move, drawn as a grey band between −σ and σ.
         density: function of x, exact, where the walk ends.
         true_share: mass left of 0.
     Source: ledger SCORE-7, M-11.
@@ -207,12 +217,17 @@ def walks(paths, sigmas, density, true_share):
     fig, axes = figure(8.6, 2.4 * len(paths) + 0.1, len(paths), 2, width_ratios=(1.75, 1), squeeze=False)
     x = torch.linspace(-8, 8, 400, dtype=torch.float64)
     for (left, right), (title, path) in zip(axes, paths.items(), strict=True):
-        for line, colour in zip(path[:, :6].T, (BLUE, SKY, GREEN, PINK, ORANGE, GREY), strict=False):
+        for line, colour in zip(path[:, :4].T, (BLUE, SKY, GREEN, PINK), strict=False):
             left.plot(line, color=colour, lw=0.7)
-        left.plot(sigmas[title], color="black", lw=1.4, label="±σ of the level")
-        left.plot(-sigmas[title], color="black", lw=1.4)
-        left.set(title=title, ylabel="first coordinate", ylim=(-13, 13))
-        left.legend(loc="upper right", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none")
+        sigma, end = sigmas[title], len(path) - 1
+        left.fill_between(range(len(sigma)), -sigma, sigma, color="#d9d9d9", lw=0, zorder=0)
+        for edge in (sigma, -sigma):
+            left.plot(edge, color="black", lw=1.1, ls=(0, (4, 2)))
+        left.annotate(
+            f"−σ to σ,\nat the end\n±{sigma[-1]:.3g}", (end, 0), xytext=(5, 0), textcoords="offset points",
+            va="center", fontsize=8.5,
+        )  # fmt: skip
+        left.set(title=title, ylabel="first coordinate", ylim=(-13, 13), xlim=(-0.02 * end, 1.16 * end))
         bars = {"bins": 64, "range": (-8, 8), "density": True, "orientation": "horizontal"}
         right.hist(path[-1].numpy(), color=SKY, label="walkers", **bars)
         right.plot(density(x), x, color=ORANGE, lw=1.5, label="exact")
@@ -248,7 +263,13 @@ def score_panel(mixture, schedule, t, nets, which="true", moves=30, step=0.3):
         right.plot(x, _noise_score(denoiser, line, t)[:, 0], style, color=colour, lw=2, label=name)
     density = mixture.diffuse(schedule, t).log_prob(line).exp()
     right.fill_between(x, -5, -5 + 1.5 * density / density.max(), color="#d9d9d9", lw=0, label="density (any unit)")
-    right.set(ylim=(-5, 5), xlim=(-7, 7), xlabel="first coordinate", title="along the middle line", ylabel="σ × score")
+    right.set(
+        ylim=(-5, 5),
+        xlim=(-7, 7),
+        xlabel="first coordinate",
+        title="along the line through both islands",
+        ylabel="σ × score",
+    )
     right.set_yticks((-2, 0, 2))
     right.legend(loc="upper center", ncols=3, fontsize=8.5, columnspacing=1.0, handlelength=1.6)
     return fig

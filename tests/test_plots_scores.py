@@ -54,10 +54,11 @@ def check_field(ax, denoiser, t, moves, step):
     assert ax.get_xlim() == pytest.approx((-window[0], window[0]))
 
 
-def test_score_1_fields_draws_density_score_and_walks_of_each_level():
-    fig = plots_scores.fields(WORLD, VE20, [0.0, 0.7], moves=5, step=0.2)
-    for ax, t in zip(fig.axes, (0.0, 0.7), strict=True):
-        check_field(ax, EXACT, t, 5, 0.2)
+@pytest.mark.parametrize("moves, last", [(5, 5), ((5, 3), 3)])
+def test_score_1_fields_draws_density_score_and_walks_of_each_level(moves, last):
+    fig = plots_scores.fields(WORLD, VE20, [0.0, 0.7], moves=moves, step=0.2)
+    for ax, t, count in zip(fig.axes, (0.0, 0.7), (5, last), strict=True):
+        check_field(ax, EXACT, t, count, 0.2)
         assert ax.get_title("left") == f"σ = {VE20.noise(t):.3g}"
 
 
@@ -95,7 +96,7 @@ def test_score_2_score_5_error_maps_draws_the_error_times_sigma():
     torch.testing.assert_close(maps[1], torch.full_like(maps[1], 0.5 * sigma), rtol=1e-4, atol=0)  # float32
     assert (maps[2] == 0.01).all()
     corner = WORLD.diffuse(VE20, 0.5).score(torch.tensor([[-7.0, -4.0]], dtype=F64)).norm() * sigma
-    torch.testing.assert_close(maps[0][0, 0], corner.clamp(0.01, 3), rtol=1e-5, atol=0)
+    torch.testing.assert_close(maps[0][0, 0], corner.clamp(0.01, 5), rtol=1e-5, atol=0)
     assert [ax.get_title("left") for ax in (size, error, none)] == list(panels)
     torch.testing.assert_close(points(size.collections[-1]), data.double())
     assert not left_over.axison and "σ" in bar.get_ylabel()
@@ -117,10 +118,10 @@ def test_walks_draws_walkers_noise_and_shares():
     sigma = torch.tensor([3.0, 2.0, 1.0])
     fig = plots_scores.walks({"a": path}, {"a": sigma}, lambda x: torch.exp(-x.abs()) / 2, 0.5)
     left, right = fig.axes
-    assert len(left.lines) == 6 + 2
+    assert len(left.lines) == 4 + 2
     torch.testing.assert_close(torch.tensor(left.lines[3].get_ydata()), path[:, 3])
-    torch.testing.assert_close(torch.tensor(left.lines[6].get_ydata()), sigma)
-    torch.testing.assert_close(torch.tensor(left.lines[7].get_ydata()), -sigma)
+    torch.testing.assert_close(torch.tensor(left.lines[4].get_ydata()), sigma)
+    torch.testing.assert_close(torch.tensor(left.lines[5].get_ydata()), -sigma)
     assert right.get_title("left").startswith("below 0: 0.50 ± 0.18")  # √(0.5 · 0.5/8) = 0.177
     assert sum(bar.get_width() * bar.get_height() for bar in right.patches) == pytest.approx(1.0)
     torch.testing.assert_close(

@@ -594,6 +594,11 @@ def _denoising_not_cast(f, x0, eps, t, a):
     return 0.5 * sum_non_batch((f(signal * x0 + noise * eps, t) + eps / noise).square())
 
 
+def _not_lined_up(f, x0, eps, t, a):
+    signal, noise = a[t].sqrt(), (1 - a[t]).sqrt()
+    return 0.5 * sum_non_batch((f(signal * x0 + noise * eps, t) + eps / noise).square())
+
+
 def _noise_weighted(f, x0, eps, t, a):
     return 0.5 * sum_non_batch((_noise(a, t, x0) * f(_mixed(a, x0, eps, t), t) + eps).square())
 
@@ -655,6 +660,17 @@ DENOISING_LOSS = Exercise(
             "norm not squared",
             "this is half the length of the error; the loss has its square.",
             _denoised(reduce=lambda e: 0.5 * sum_non_batch(e.square()).sqrt()),
+        ),
+        Mistake(
+            "sum over one axis only",
+            "the squares were summed over axis 1 only; an image has more axes: .flatten(1).sum(1).",
+            _denoised(reduce=lambda e: 0.5 * e.square().sum(1)),
+        ),
+        Mistake(
+            "coefficients not lined up with x0",
+            "alpha_bar[t] has shape (B,), and (B,) times (B, D) multiplies column by column, or raises; "
+            "expand(alpha_bar[t], x0) gives it the shape (B, 1, ...).",
+            _not_lined_up,
         ),
         Mistake(
             "mean over the dimensions",
@@ -778,6 +794,11 @@ LANGEVIN_MOVE = Exercise(
             "noise 2h",
             "the noise is 2h z: 2h is its variance. A sample is scaled by the standard deviation √(2h).",
             _moved(noise=lambda h: 2 * h),
+        ),
+        Mistake(
+            "noise √2 · h",
+            "the noise is √2 · h z: the root was taken of the 2 alone. Its variance must be 2h: √(2h) z.",
+            _moved(noise=lambda h: 2**0.5 * h),
         ),
         Mistake(
             "noise not scaled",
@@ -925,6 +946,24 @@ def _score_kept(score, x, sigmas, step, z):
     return x
 
 
+def _last_move_bare(score, x, sigmas, step, z):
+    z = z.clone()
+    z[-1, -1] = 0
+    return annealed_langevin(score, x, sigmas, step, z)
+
+
+def _told_h(score, x, sigmas, step, z):
+    return annealed_langevin(lambda x, sigma: score(x, step * sigma**2), x, sigmas, step, z)
+
+
+def _z_turned(score, x, sigmas, step, z):
+    for level, sigma in enumerate(sigmas):
+        h = step * sigma**2
+        for move in range(z.shape[1]):
+            x = x + h * score(x, sigma) + (2 * h).sqrt() * z[move, level]
+    return x
+
+
 def _walk_in_place(score, x, sigmas, step, z):
     for sigma, noises in zip(sigmas, z, strict=True):
         for noise in noises:
@@ -979,6 +1018,12 @@ ANNEALED_LANGEVIN = Exercise(
             _walked(lambda step, sigma, sigmas: step * sigma**2 / sigmas[0] ** 2),
         ),
         Mistake(
+            "h = step σ²/2",
+            "every move is half as long: h = step σ²/2, drift and noise. It is a right walk, with step as Song & Ermon "
+            "would count it, twice h; in this exercise h = step σ².",
+            _walked(lambda step, sigma, sigmas: step * sigma**2 / 2),
+        ),
+        Mistake(
             "½h drift with √(2h) noise",
             "two conventions are mixed: h with √(2h), as here, or ½h with √h.",
             _walked(drift=0.5),
@@ -997,6 +1042,12 @@ ANNEALED_LANGEVIN = Exercise(
             "without noise",
             "without noise this is a climb to one mode; the walk needs √(2h) z to keep the weights of the modes.",
             _walked(noise=lambda h, sigma, step: 0.0),
+        ),
+        Mistake(
+            "no noise in the last move",
+            "the last move has no noise. Samplers of lesson 09 end so; a Langevin walk keeps its variance only if "
+            "every move has its noise.",
+            _last_move_bare,
         ),
         Mistake(
             "one move at each level",
@@ -1028,6 +1079,16 @@ ANNEALED_LANGEVIN = Exercise(
             "the score is told σ²",
             "score was called with σ²; it takes the standard deviation σ.",
             _walked(told=lambda level, sigmas: sigmas[level] ** 2),
+        ),
+        Mistake(
+            "the score is told h",
+            "score was called with h; h is the length of the move, and the score takes the noise level σ.",
+            _told_h,
+        ),
+        Mistake(
+            "z[k, i] for z[i, k]",
+            "z was asked for [move, level]; z[i, k] is the noise of move k at level i, the level first.",
+            _z_turned,
         ),
         Mistake(
             "the score is told the number of the level",
