@@ -4,6 +4,11 @@ import mpmath as mp
 import numpy as np
 import pytest
 import torch
+from grading import world
+
+from dlgm import exercises
+from dlgm.grading.assignment import read
+from dlgm.grading.sandbox import Zygote
 
 mp.mp.dps = 50
 torch.set_num_threads(1)  # two threads that spin on busy cores are slower than one
@@ -12,6 +17,20 @@ torch.set_num_threads(1)  # two threads that spin on busy cores are slower than 
 @pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """The small assignment of tests/grading, and its exercises in the bank."""
+    monkeypatch.setitem(exercises.HOMEWORK, "toy", world.BANK)
+    return read(world.master(), "toy")
+
+
+@pytest.fixture(scope="session")
+def zygote():
+    """A clean process that forks workers."""
+    with Zygote() as running:
+        yield running
 
 
 def exact_alpha_bar(betas):

@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-import world
+from grading import world
 
 from dlgm.grading import assignment, export
 
-needs_masters = pytest.mark.skipif(not assignment.masters(), reason="no assignment yet")
+pytestmark = pytest.mark.usefixtures("toy")
 
 
 @pytest.fixture
@@ -42,7 +42,6 @@ def test_the_course_folder_has_hidden_tests_after_each_check_and_is_not_overwrit
         export.nbgrader(source, tmp_path / "course")
 
 
-@needs_masters
 @pytest.mark.skipif(not shutil.which("nbgrader"), reason="nbgrader is not installed")
 def test_nbgrader_generates_and_grades_what_was_exported(tmp_path):
     """One of the masters handed in as it is: nbgrader's own commands give it full marks for the graded parts."""
@@ -93,7 +92,6 @@ def test_the_archive_holds_no_solution_text_of_the_master_and_is_repeatable(sour
         assert {"setup.sh", "run_autograder", "salt.txt", "dlgm/grading/worker.py"} <= set(file.namelist())
 
 
-@needs_masters
 def test_gradescopes_entry_script_grades_in_gradescopes_format(tmp_path):
     name = assignment.masters()[0]
     master = assignment.load(name)

@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 import torch
-import world
+from grading import world
 
 from dlgm.grading import batch, grade, report, submission
 from dlgm.grading.sandbox import Stopped
 
+pytestmark = pytest.mark.usefixtures("toy")
+
 SALT = "a secret"
 # answer cells of "affine", each a file; its first line says which words the student is told. "spread" is always right.
-HOSTILE = {path.stem: path for path in sorted((Path(__file__).parent / "hostile").glob("*.py"))}
+HOSTILE = {path.stem: path for path in sorted((Path(__file__).parent / "grading" / "hostile").glob("*.py"))}
 
 
 def graded(zygote, toy, tmp_path, content):

@@ -4,10 +4,12 @@ import json
 
 import nbformat
 import pytest
-import world
+from grading import world
 
 from dlgm.grading import __main__ as cli
 from dlgm.grading import assignment, release
+
+pytestmark = pytest.mark.usefixtures("toy")
 
 
 def test_solutions_and_model_answers_are_gone_and_the_rest_stays(toy):

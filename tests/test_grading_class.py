@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-import world
+from grading import world
 
 from dlgm import exercises
 from dlgm.exercises.engine import mark
