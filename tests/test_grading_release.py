@@ -103,3 +103,10 @@ def test_a_student_sees_the_same_words_as_in_the_notebook(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "affine (6 points): not yet" in said and "The mistake: the 1 is missing." in said
     assert "spread (4 points): not attempted" in said and path.read_bytes() == before
+
+
+def test_a_renamed_notebook_is_known_by_its_labels(tmp_path):
+    for name in assignment.masters():
+        path = world.save(tmp_path / "my homework (2).ipynb", release.strip(assignment.load(name).notebook))
+        assert assignment.guess(path) == name
+    assert assignment.guess(world.save(tmp_path / "x.ipynb", world.notebook())) is None

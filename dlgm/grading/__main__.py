@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from . import batch, export, grade, release, submission
-from .assignment import load, masters
+from .assignment import guess, load, masters
 from .sandbox import Zygote
 
 
@@ -60,7 +60,7 @@ def do_release(args):
 
 def do_check(args):
     """Print what the checks say about a student's notebook."""
-    name = args.assignment or next((m for m in masters() if m in args.notebook.stem), None)
+    name = args.assignment or guess(args.notebook)
     if name is None:
         raise ValueError(
             f"which assignment is {args.notebook.name}? Say --assignment with one of {', '.join(masters())}"

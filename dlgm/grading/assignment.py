@@ -62,6 +62,14 @@ def masters():
     return sorted(path.stem for path in (ROOT / "source").glob("*.ipynb"))
 
 
+def guess(path):
+    """The name of the shipped assignment that a notebook was made from, by its cells' labels; None if none fits."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    found = {name: sum(f'"{part.name}"' in text for part in load(name).parts) for name in masters()}
+    best = max(found, key=found.get, default=None)
+    return best if best and found[best] else None
+
+
 def load(name):
     """The assignment of that name, or in the master notebook at that path.
 
