@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 CHECKPOINTS = "checkpoints"  # the folder of trained weights, inside the data folder
@@ -146,6 +145,8 @@ def images(folder: str | os.PathLike, size: int, channels: int = 3) -> tuple[Ten
         ValueError: size or channels are of no use.
         DataError: there is no such folder, it holds no image, or a file cannot be read as one.
     """
+    from PIL import Image, ImageOps  # here, so that the data sets that ship load without it
+
     folder = Path(folder)
     if size < 1 or channels not in (1, 3):
         raise ValueError(f"expected size of at least 1 and 1 or 3 channels, got {size} and {channels}")

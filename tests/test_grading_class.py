@@ -46,8 +46,11 @@ def sources(name):
     """Cells that load an assignment's bank and its right answers."""
     right = importlib.import_module(f"right_answers.{name}")
     bank = inspect.getfile(getattr(exercises, name))
-    load = "{0} = {{'__name__': 'bank'}}\nexec({1!r}, {0})"
-    return load.format("_bank", standalone(bank)), load.format("_right", standalone(right.__file__)), right.RIGHT
+    cells = (  # right answers may use the bank's helpers
+        f"_bank = {{'__name__': 'bank'}}\nexec({standalone(bank)!r}, _bank)",
+        f"_right = dict(_bank)\nexec({standalone(right.__file__)!r}, _right)",
+    )
+    return *cells, right.RIGHT
 
 
 def variants(name, part):

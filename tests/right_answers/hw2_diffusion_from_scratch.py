@@ -5,6 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from dlgm.exercises.hw2_diffusion_from_scratch import network
+
 
 def logsnr_chain_loop(T, first, last):
     alpha_bar, beta = [1.0], [0.0]
@@ -221,8 +223,6 @@ def train_denoiser_lists(x0, features, alpha_bar, index, t, eps, theta, width, l
 
 def train_denoiser_own_adam(x0, features, alpha_bar, index, t, eps, theta, width, lr, decay):
     """Adam written out."""
-    from dlgm.exercises.hw2_diffusion_from_scratch import network
-
     theta, average = theta.clone(), theta.clone()
     first, second = torch.zeros_like(theta), torch.zeros_like(theta)
     for n in range(len(t)):
