@@ -8,7 +8,11 @@ import ast
 import importlib
 import inspect
 import json
+import os
 import random
+import subprocess
+import sys
+import time
 from functools import cache
 from pathlib import Path
 
@@ -134,3 +138,34 @@ def test_a_null_submission_earns_at_most_five_percent(name, null, zygote, tmp_pa
     path = world.save(tmp_path / "null.ipynb", notebook)
     result = grade.grade(zygote, master, submission.read(path, master), SALT)
     assert result.points <= 0.05 * master.points, [(p.name, p.points) for p in result.parts if p.points]
+
+
+def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_marks(tmp_path):
+    """kill -9 after the first results; the second run keeps them, finishes, and equals an uninterrupted one."""
+    name = assignment.masters()[-1]
+    master = assignment.load(name)
+    quick = [p.name for p in master.parts if not p.by_hand and p.exercise.seconds <= 10]
+    for i in range(8):
+        notebook = json.loads(json.dumps(master.notebook))
+        cells = notebook["cells"]
+        notebook["cells"] = [c for c in cells if assignment.meta(c).get("grade_id") in quick[i : i + 2]]
+        world.save(tmp_path / "in" / f"student{i}.ipynb", notebook)
+
+    def command(out):
+        words = ["grade", str(tmp_path / "in"), "--assignment", name, "--out", str(tmp_path / out), "--quiet"]
+        return [sys.executable, "-m", "dlgm.grading", *words]
+
+    env = {**os.environ, "DLGM_SALT": SALT}
+    first = subprocess.Popen(command("out"), env=env, stdout=subprocess.DEVNULL)
+    folder, end = tmp_path / "out" / "results", time.monotonic() + 300
+    while len(list(folder.glob("*.json"))) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    first.kill()
+    first.wait()
+    before = {p: p.stat().st_mtime_ns for p in folder.glob("*.json")}
+    assert 2 <= len(before) < 8
+    subprocess.run(command("out"), env=env, check=True, stdout=subprocess.DEVNULL)
+    assert all(p.stat().st_mtime_ns == t for p, t in before.items()) and len(list(folder.glob("*.json"))) == 8
+    subprocess.run([*command("whole"), "--jobs", "2"], env=env, check=True, stdout=subprocess.DEVNULL)
+    for table in ("marks.csv", "by_hand.csv"):
+        assert (tmp_path / "out" / table).read_text() == (tmp_path / "whole" / table).read_text()

@@ -128,6 +128,10 @@ MANGLED = {  # what -> (cells -> cells, points, words in the notes)
     "magics and shell": (lambda n: changed(n, "affine", lambda s: "%matplotlib inline\n!pip list\n" + s), 10, ""),
     "syntax error": (lambda n: changed(n, "affine", lambda s: s.replace(":", "")), 4, "not valid Python in line 1"),
     "error after it": (lambda n: changed(n, "affine", lambda s: s + "\nplt.plot(missing)"), 10, "NameError"),
+    "labels that are no labels": (
+        lambda n: [*n, world.cell("code", "x = 1", grade_id=["affine"]), {"cell_type": "raw", "metadata": 7}], 10, ""
+    ),
+    "half characters": (lambda n: [*n, world.cell("code", "'\ud800'"), world.cell("markdown", "\udfff")], 10, ""),
     "cells that are no cells": (lambda n: [*n, 3, None, {"cell_type": "code"}, {"source": ["a", 4]}], 10, ""),
 }  # fmt: skip
 
@@ -213,6 +217,24 @@ def test_a_folder_gives_marks_feedback_and_a_row_for_each_student(folder):
     }  # fmt: skip
 
 
+def test_whatever_one_notebook_does_the_others_are_graded(folder, monkeypatch):
+    """Half characters in a written answer reach the page; an error of the grader itself stops nobody else."""
+    world.save(folder / "in" / "odd.ipynb", json.dumps(world.notebook(**world.SOLUTIONS, written="\ud800 odd")))
+    real = batch.grade
+
+    def fails(zygote, assignment, read, salt, student):
+        if student == "bob":
+            raise ZeroDivisionError
+        return real(zygote, assignment, read, salt, student)
+
+    monkeypatch.setattr(batch, "grade", fails)
+    run(folder)
+    marks = table(folder)
+    assert float(marks["odd"]["toy (of 15)"]) == float(marks["ada"]["toy (of 15)"]) == 10
+    assert "ZeroDivisionError" in marks["bob"]["remark"]
+    assert "? odd" in (folder / "out" / "feedback" / "odd.html").read_text(encoding="utf-8")
+
+
 def test_a_second_run_changes_nothing_and_grades_only_what_is_new(folder, monkeypatch):
     run(folder)
     before = {p: p.stat().st_mtime_ns for p in (folder / "out" / "results").iterdir()}
@@ -239,13 +261,6 @@ def test_points_by_hand_are_kept_and_counted(folder):
     path.write_text(path.read_text().replace("4.5", "77"))
     with pytest.raises(ValueError, match="'77' are no points for 'why'"):
         run(folder)
-
-
-def test_two_processes_give_the_same_marks_as_one(folder, monkeypatch):
-    run(folder)
-    one = table(folder)
-    marks = {r["student"]: r["points"] for r in run(folder, again=[e for e in one])[0]}
-    assert marks["ada"] == 10 and marks["bob"] == 6
 
 
 def test_lateness_is_reported_and_costs_nothing(folder):

@@ -97,7 +97,10 @@ def _zygote(fresh=False):
 
 
 def grade_one(assignment, entry, read, salt, due):
-    """(result as a dict, whether the worker was isolated) of one entry; a broken run is tried once more."""
+    """(result as a dict, whether the worker was isolated) of one entry; what fails is tried once more, then given up.
+
+    Whatever a notebook does, the others are graded.
+    """
     if entry.others:
         read.notes.append(f"Several notebooks were handed in; {entry.path.name} was graded.")
     student = printable(entry.student)
@@ -105,9 +108,10 @@ def grade_one(assignment, entry, read, salt, due):
         try:
             result = grade(_zygote(fresh), assignment, read, salt, student)
             break
-        except (EOFError, OSError):  # the clean process itself was ended
+        except Exception as error:
             nothing = tuple(PartResult(p.name, 0.0, p.points, "not attempted") for p in assignment.parts)
-            result = Result(student, read.digest, nothing, problem="Grading this notebook ended the grader twice.")
+            problem = f"This notebook could not be graded ({type(error).__name__}); ask your teacher to look at it."
+            result = Result(student, read.digest, nothing, problem=problem)
     return replace(result, late_hours=_late(entry.path, due)).as_dict(), _zygote().isolated
 
 

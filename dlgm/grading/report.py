@@ -22,7 +22,7 @@ footer{color:#a0a0a0}}
 def write(path, text):
     """Write a file in one step: whoever reads it sees the old one or the new one, never half of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+    with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
         file.write(text)
     os.replace(temporary, path)
 

@@ -72,7 +72,7 @@ def _collect(out, cells, assignment):
     locked = {source(c) for c in assignment.notebook["cells"] if not meta(c).get("solution")}
     answers, others = {}, []
     for i, cell in enumerate(cells):
-        name, text = meta(cell).get("grade_id"), source(cell)
+        name, text = str(meta(cell).get("grade_id")), source(cell)
         if cell.get("cell_type") != "code":
             if name in wanted and wanted[name].by_hand:
                 out.text[name] = text
