@@ -43,6 +43,7 @@ def test_vlb_1_3_9_the_three_forms_are_one_number_on_the_short_chain():
 
 
 def test_e06_a_kl_in_the_place_of_the_triple_average_is_another_number():
+    """VLB-9, M-09, E-06: the term is an average over (x_{t−1}, x_t, x_{t+1}) and no KL."""
     path, w = exact_bounds.every_path(CHAIN, 0.8)
     steps = losses.vlb_consistency(LINEAR, path, V, "gaussian").steps
     right = w @ steps
