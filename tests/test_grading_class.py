@@ -23,6 +23,7 @@ from dlgm import exercises
 from dlgm.exercises.engine import mark
 from dlgm.grading import assignment, batch, grade
 
+NOTHING = "import torch\n    return torch.zeros((), dtype=torch.float64)"
 STUDENTS, SALT = 60, "the class of 2026"
 STAND_INS = """
 from types import SimpleNamespace
@@ -125,7 +126,7 @@ def test_everyone_in_the_class_earns_exactly_what_was_done(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", assignment.masters())
-@pytest.mark.parametrize("null", ["return 0 * args[0]", "return args[0]"])
+@pytest.mark.parametrize("null", ["return 0 * args[0]", "return args[0]", NOTHING])
 def test_a_null_submission_earns_at_most_five_percent(name, null, zygote, tmp_path):
     from dlgm.grading import submission
 

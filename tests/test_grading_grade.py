@@ -76,7 +76,8 @@ def test_hostile_answers_gain_nothing_and_cost_only_their_part(name, zygote, toy
     assert parts["affine"].points == 0 and parts["spread"].points == 4, result
     said = parts["affine"].words + " ".join(result.notes)
     assert re.search(expected.removeprefix("# expects: "), said), said
-    assert SALT not in said and "a secret of another" not in said
+    assert (tmp_path / "good.ipynb").read_text() == "a secret of another student"
+    assert len(said) < 5000 and SALT not in said and "a secret of another" not in said
     assert not os.path.exists("/tmp/dlgm_filled")
     page = report.page(toy, result.as_dict(), {})
     assert "<script>" not in page and "<img" not in page
@@ -105,6 +106,14 @@ def test_a_worker_that_is_gone_says_so(zygote):
     zygote.stop_worker()
 
 
+BOMBS = [
+    "x = 0x" + "f" * 4000,
+    "x = " + "1 + " * 3000 + "1",
+    "x = " + "-" * 50_000 + "1",
+    "x = " + "[" * 150 + "]" * 150,
+]
+
+
 def changed(cells, name, change):
     """The cells with the source of one of them changed."""
     return [{**c, "source": change(c["source"])} if c["id"] == name else c for c in cells]
@@ -112,6 +121,33 @@ def changed(cells, name, change):
 
 HELPER = world.cell("code", "one = 1\ndef plus(x):\n    return x + one\nprint(undefined)")
 BOAST = {"source": "print('full marks')", "metadata": {"nbgrader": {"points": 100, "grade": True}}}
+
+
+def test_what_one_part_was_asked_stays_unknown_to_the_others(zygote, toy, tmp_path):
+    first = "SAW = []\ndef affine(x, a):\n    SAW.append(x)\n    return a * x + 1"
+    second = "def spread(x, a):\n    raise ValueError(f'seen {len(SAW)}')"
+    parts = by_name(graded(zygote, toy, tmp_path, world.notebook(first, second)))
+    assert parts["affine"].points == 6 and "seen 0" in parts["spread"].words
+
+
+@pytest.mark.parametrize(
+    "line, words", [("x.zero_()", "modified in place"), ("torch.randn(3)", "global random generator")]
+)
+def test_changed_inputs_and_hidden_randomness_are_seen_from_afar(line, words, zygote, toy, tmp_path):
+    text = f"import torch\ndef affine(x, a):\n    y = a * x + 1\n    {line}\n    return y"
+    part = by_name(graded(zygote, toy, tmp_path, world.notebook(text)))["affine"]
+    assert part.points == 0 and words in part.words
+
+
+def test_a_submission_has_a_budget_as_a_whole(zygote, toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(grade.Session, "_start", lambda self: None)
+    path = world.save(tmp_path / "s.ipynb", world.notebook(**world.SOLUTIONS))
+    session = grade.Session(zygote, toy, submission.read(path, toy))
+    session.end = 0.0
+    with pytest.raises(Stopped, match="used up the time"):
+        session.ask({"do": "call"}, 1)
+
+
 MANGLED = {  # what -> (cells -> cells, points, words in the notes)
     "check cells deleted": (lambda n: [c for c in n if "check" not in c["id"]], 10, ""),
     "check cells edited": (lambda n: [{**c, **BOAST} if c["id"].startswith("check") else c for c in n], 10, ""),
@@ -130,6 +166,22 @@ MANGLED = {  # what -> (cells -> cells, points, words in the notes)
     "error after it": (lambda n: changed(n, "affine", lambda s: s + "\nplt.plot(missing)"), 10, "NameError"),
     "labels that are no labels": (
         lambda n: [*n, world.cell("code", "x = 1", grade_id=["affine"]), {"cell_type": "raw", "metadata": 7}], 10, ""
+    ),
+    "bombs for the parser": (
+        lambda n: [*n, *(world.cell("code", t) for t in BOMBS)], 10, ""
+    ),
+    "a call that ends the process": (
+        lambda n: changed(n, "affine", lambda s: s + "\nresult = __import__('os')._exit(0)"), 10, "run in part only"
+    ),
+    "a locked cell changed": (
+        lambda n: changed(changed(n, "setup", lambda s: s + "\nimport math as m"), "affine",
+                          lambda s: "def affine(x, a):\n    return a * x + m.cos(0)"), 10, "locked cell was changed"
+    ),
+    "a line that begins with %": (
+        lambda n: changed(n, "affine", lambda s: "def affine(x, a):\n    return a * x + (7\n    % 2)"), 10, ""
+    ),
+    "a stub below the answer": (
+        lambda n: [*n, *changed(n[2:3], "affine", lambda s: world.STUB.format("affine"))], 10, "twice"
     ),
     "half characters": (lambda n: [*n, world.cell("code", "'\ud800'"), world.cell("markdown", "\udfff")], 10, ""),
     "cells that are no cells": (lambda n: [*n, 3, None, {"cell_type": "code"}, {"source": ["a", 4]}], 10, ""),
@@ -258,9 +310,35 @@ def test_points_by_hand_are_kept_and_counted(folder):
     run(folder)
     assert table(folder)["ada"]["toy (of 15)"] == "14.5" and table(folder)["bob"]["to be marked by hand"] == "1"
     assert "14.5 of 15" in (folder / "out" / "feedback" / "ada.html").read_text()
-    path.write_text(path.read_text().replace("4.5", "77"))
+    saved = path.read_text()
+    path.write_text("\ufeff" + saved.replace(",", ";").replace("4.5", "4,5"))  # as a spreadsheet may save it
+    run(folder)
+    assert table(folder)["ada"]["toy (of 15)"] == "14.5" and path.read_text() == saved
+    path.write_text("name,points\nada,3\n")
+    with pytest.raises(ValueError, match="first line must name Student, part and points"):
+        run(folder)
+    path.write_text(saved.replace("4.5", "77"))
     with pytest.raises(ValueError, match="'77' are no points for 'why'"):
         run(folder)
+
+
+def test_names_that_look_alike_keep_apart_and_other_files_get_a_row(folder):
+    for name in ("t\tx.ipynb", "t?x.ipynb", "'dan.ipynb", "upper.IPYNB"):
+        world.save(folder / "in" / name, world.notebook(**world.SOLUTIONS))
+    world.save(folder / "in" / "notes.ipynb.txt", "not a notebook")
+    world.save(folder / "in" / "bob" / "._toy.ipynb", "what a Mac leaves behind")
+    run(folder)
+    marks = table(folder)
+    names = [name for name in marks if name.startswith("t?x")]
+    assert len(names) == 2 and len(list((folder / "out" / "feedback").iterdir())) == len(marks) == 11
+    assert float(marks["bob"]["toy (of 15)"]) == 6 and float(marks["upper"]["toy (of 15)"]) == 10
+    assert marks["notes.ipynb"]["remark"] == "Nothing was handed in." and "''dan" in marks
+
+
+def test_a_cell_for_a_spreadsheet_is_no_formula():
+    assert [report.safe(v) for v in ("=1+1", "-2", "'x", "a; =1+1", "two\n=lines", 3.5)] == [
+        "'=1+1", "'-2", "''x", "a; '=1+1", "two =lines", 3.5
+    ]  # fmt: skip
 
 
 def test_lateness_is_reported_and_costs_nothing(folder):
@@ -272,6 +350,8 @@ def test_lateness_is_reported_and_costs_nothing(folder):
     assert (
         table(folder)["ada"]["toy (of 15)"] == "10.0" and "1.5 hours" in (folder / "out/feedback/ada.html").read_text()
     )
+    run(folder)  # the due time may come later, or go
+    assert table(folder)["ada"]["late hours"] == "0.0"
     with pytest.raises(ValueError, match="write it like"):
         batch.due_time("tomorrow")
 

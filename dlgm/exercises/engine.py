@@ -88,12 +88,13 @@ def observe(function, args):
     before = torch.default_generator.get_state()
     try:
         out = function(*mine)
-        drew = not torch.equal(before, torch.default_generator.get_state())
+        drew = not torch.equal(before, torch.default_generator.get_state()) or getattr(function, "drew", False)
     except (Exception, SystemExit) as error:
         return Behaviour(error=error)
     finally:
         torch.default_generator.set_state(outside)
     changed = any(isinstance(a, torch.Tensor) and not _same_bits(a, b) for a, b in zip(args, mine, strict=True))
+    changed = changed or getattr(function, "changed", False)  # a stand-in reports what it saw elsewhere
     several = (isinstance(out, tuple) and len(out) > 1) or (
         isinstance(out, list) and all(isinstance(v, torch.Tensor) for v in out)
     )
@@ -233,7 +234,8 @@ def mark(exercise, function, generator):
     visible = all(_passes(exercise, function, c) for c in exercise.cases(torch.Generator().manual_seed(0)))
     checks = [("the examples shown", visible)]
     checks += [(c.label, _passes(exercise, function, c)) for c in exercise.hidden(generator)]
-    checks += [(p.label, _holds(p, function)[0]) for p in exercise.properties]
+    some = any(passed for _, passed in checks)  # a property alone may hold for an answer that is wrong everywhere
+    checks += [(p.label, some and bool(_holds(p, function)[0])) for p in exercise.properties]
     return Marks(tuple(checks), report)
 
 

@@ -96,8 +96,8 @@ def do_grade(args):
         tell=(lambda *_: None) if args.quiet else tell,
     )  # fmt: skip
     if not isolated:
-        print("note: this system lets no process be hidden from another; marks are safe, but a submission that means "
-              "harm could end the grading run (start it again: it goes on)", file=sys.stderr)  # fmt: skip
+        print("warning: this system lets no process be shut in; a submission that means harm could empty files of "
+              "yours or end the run. Grade under a user of its own, or in a container", file=sys.stderr)  # fmt: skip
     print(f"{len(results)} submissions: {args.out / 'marks.csv'}, feedback in {args.out / 'feedback'}")
     if any(part.by_hand for part in assignment.parts):
         print(f"points for written answers go into {args.out / 'by_hand.csv'}; then run the same command again")

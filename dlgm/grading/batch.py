@@ -37,9 +37,9 @@ def entries(folder, assignment, roster=None):
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder of submissions")
     files = {}
-    for path in sorted(folder.rglob("*.ipynb")):
+    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".ipynb"):
         inside = path.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts[:-1]):
+        if any(part.startswith(".") for part in inside.parts[:-1]) or inside.name.startswith("._"):
             continue
         student = inside.parts[0] if len(inside.parts) > 1 else path.stem
         files.setdefault(student, []).append(path)
@@ -48,8 +48,10 @@ def entries(folder, assignment, roster=None):
         paths.sort(key=lambda p: (p.stem == assignment.name, p.lstat().st_mtime))
         out.append(Entry(student, paths[-1], tuple(paths[:-1])))
     for path in sorted(folder.iterdir()):
-        if path.is_dir() and path.name not in files and not path.name.startswith("."):
-            out.append(Entry(path.name, None))
+        if path.name.startswith(".") or path.suffix.lower() == ".ipynb":
+            continue
+        if path.name not in files and (path.is_dir() or path.stem not in files):
+            out.append(Entry(path.name if path.is_dir() else path.stem, None))
     known = {e.student for e in out}
     return out + [Entry(name, None) for name in roster or () if name not in known]
 
@@ -64,7 +66,8 @@ def file_name(student):
 
 def printable(text):
     """A name as it can be shown and stored: control and half characters become question marks."""
-    return "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode())
+    shown = "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode())
+    return shown if shown == text else f"{shown} {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def salt_of(out, given):
@@ -124,7 +127,11 @@ def _task(assignment_name, entry, salt, due):
 def _read(entry, assignment):
     if entry.path is None:
         return submission.Submission(problem="Nothing was handed in.")
-    return submission.read(entry.path, assignment)
+    try:
+        return submission.read(entry.path, assignment)
+    except Exception as error:  # whatever a file does to the reader, the others are graded
+        problem = f"This notebook could not be read ({type(error).__name__}); ask your teacher to look at it."
+        return submission.Submission(problem=problem)
 
 
 def run(folder, source, out, *, jobs=1, salt=None, due=None, roster=(), again=(), tell=lambda done, todo: None):
@@ -151,7 +158,7 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, roster=(), again=()
         if old is None or entry.student in again:
             todo.append((entry, mark))
         else:
-            results.append(old)
+            results.append({**old, "late_hours": _late(entry.path, due)})
     count = len(results) + len(todo)
 
     def finish(entry, mark, result, alone):
@@ -185,7 +192,7 @@ def _kept(path, mark):
         old = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return old if old.get("stamp") == mark else None
+    return old if isinstance(old, dict) and old.get("stamp") == mark else None
 
 
 def _late(path, due):

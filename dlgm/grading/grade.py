@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import time
 from dataclasses import asdict, dataclass
 
 import torch
@@ -12,6 +13,7 @@ from .assignment import YOURS
 from .sandbox import Remote, Stopped
 
 CELL_SECONDS = 30
+NOTES = 20
 NOTHING = "No answer was found."
 
 
@@ -49,9 +51,13 @@ class Result:
 
 
 class Session:
-    """The worker of one submission. When it has to be stopped, the next call starts another one."""
+    """The worker of one submission. When it has to be stopped, the next call starts another one.
+
+    All of it may take a minute and eight times what the calls of all parts may take, by the clock.
+    """
 
     def __init__(self, zygote, assignment, submission):
+        self.end = time.monotonic() + 60 + 8 * sum(p.exercise.seconds for p in assignment.parts if not p.by_hand)
         self._zygote, self._worker, self.errors = zygote, None, []
         self._cells = [*map(reader.definitions, assignment.setup), *submission.code]
         self._setup = len(assignment.setup)
@@ -59,23 +65,27 @@ class Session:
     def _start(self):
         """Run all cells. A cell that ends the process or never ends is reduced to its definitions, then left out."""
         while True:
+            if time.monotonic() > self.end:
+                raise Stopped("the cells of the notebook have used up the time it may take as a whole")
             self._worker = self._zygote.worker()
             for i, cell in enumerate(self._cells):
                 try:
                     reply = self._worker.ask({"do": "run", "source": cell}, CELL_SECONDS)
                 except Stopped as error:
                     self.close()
-                    reduced = reader.definitions(cell)
-                    self._cells[i] = "" if reduced == cell else reduced
-                    self.errors.append(f"One of your cells was run in part only: {error}.")
+                    shorter = (reader.definitions(cell), reader.definitions(cell, calls=False), "")
+                    self._cells[i] = next(text for text in shorter if len(text) < len(cell) or not text)
+                    self._note(f"One of your cells was run in part only: {error}.")
                     break
                 if "error" in reply and i >= self._setup:
                     said = f"{reply['error']}: {reply.get('text', '')}"[:300]
-                    line = f"Line {reply.get('line')} of one of your cells raised {said}"
-                    if line not in self.errors:
-                        self.errors.append(line)
+                    self._note(f"Line {str(reply.get('line'))[:9]} of one of your cells raised {said}")
             else:
                 return
+
+    def _note(self, sentence):
+        if sentence not in self.errors and len(self.errors) < NOTES:
+            self.errors.append(sentence)
 
     def ask(self, message, seconds):
         """A reply of the worker, which is started if there is none.
@@ -83,9 +93,11 @@ class Session:
         Raises:
             Stopped: there is no answer; the worker is ended.
         """
-        if self._worker is None:
-            self._start()
+        if time.monotonic() > self.end:
+            raise Stopped("the notebook has used up the time it may take as a whole")
         try:
+            if self._worker is None:
+                self._start()
             return self._worker.ask(message, seconds)
         except Stopped:
             self.close()
@@ -126,6 +138,7 @@ def _part(session, part, submission, salt):
         return PartResult(part.name, 0.0, part.points, "by hand", text)
     function = Remote(session, submission.names[part.name], part.exercise.seconds)
     marks = mark(part.exercise, function, generator(salt, part.name))
+    session.close()  # what one part was asked stays unknown to the others
     report, share = marks.report, marks.share
     words = "\n".join(report.lines()) if report.state != "not attempted" else NOTHING
     if report.state == "right" and share < 1:

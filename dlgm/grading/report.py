@@ -5,6 +5,7 @@ import html
 import io
 import json
 import os
+import re
 import tempfile
 
 STYLE = """
@@ -29,9 +30,10 @@ def write(path, text):
 
 def safe(value):
     """A value for a spreadsheet: text that would be read as a formula gets an apostrophe in front."""
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r", "\n"):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    value = re.sub(r"([;|])\s*(?=[=+\-@])", r"\1 '", re.sub(r"\s+", " ", value))
+    return "'" + value if value[:1] in ("=", "+", "-", "@", "'") else value
 
 
 def marks_csv(assignment, results, by_hand):
@@ -78,11 +80,10 @@ def hand_csv(assignment, results, by_hand):
     out = io.StringIO()
     table = csv.writer(out)
     table.writerow(["Student", "part", "out of", "points"])
-    for result in sorted(results, key=lambda r: r["student"]):
-        for part in result["parts"]:
-            if part["state"] == "by hand":
-                points = by_hand.get((result["student"], part["name"]), "")
-                table.writerow([safe(result["student"]), part["name"], part["out_of"], points])
+    rows = {(r["student"], p["name"]): "" for r in results for p in r["parts"] if p["state"] == "by hand"} | by_hand
+    limits = {part.name: part.points for part in assignment.parts}
+    for (student, part), points in sorted(rows.items(), key=lambda row: row[0]):  # what was entered is never dropped
+        table.writerow([safe(student), part, limits[part], points])
     return out.getvalue()
 
 
@@ -95,18 +96,22 @@ def read_hand(path, assignment):
     if not path.exists():
         return {}
     limits, given = {part.name: part.points for part in assignment.parts}, {}
-    with path.open(encoding="utf-8", newline="") as file:
-        for line, row in enumerate(csv.DictReader(file), 2):
-            if not (row.get("points") or "").strip():
-                continue
-            try:
-                points = float(row["points"])
-            except ValueError:
-                points = -1.0
-            if not 0 <= points <= limits.get(row["part"], 0):
-                raise ValueError(f"{path}, line {line}: {row['points']!r} are no points for {row['part']!r}")
-            student = row["Student"]
-            given[student[1:] if student[:1] == "'" else student, row["part"]] = points
+    text = path.read_text(encoding="utf-8-sig")
+    first = text.partition("\n")[0]
+    rows = csv.DictReader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",")
+    if not {"Student", "part", "points"} <= set(rows.fieldnames or ()):
+        raise ValueError(f"{path}: its first line must name Student, part and points; got {first!r}")
+    for line, row in enumerate(rows, 2):
+        if not (row["points"] or "").strip():
+            continue
+        try:
+            points = float(row["points"].replace(",", "."))
+        except ValueError:
+            points = -1.0
+        if not 0 <= points <= limits.get(row["part"], -1):
+            raise ValueError(f"{path}, line {line}: {row['points']!r} are no points for {row['part']!r}")
+        student = row["Student"]
+        given[student[1:] if student[:1] == "'" else student, row["part"]] = points
     return given
 
 

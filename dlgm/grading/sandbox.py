@@ -23,8 +23,8 @@ class Zygote:
     """A clean process that forks workers, one at a time; use one for each grading thread.
 
     Attributes:
-        isolated: whether workers cannot see other processes and the network. Marks are safe either way; without it, a
-            submission that means harm can end processes of the user who grades.
+        isolated: whether workers cannot see files by path, other processes and the network. Without it, a submission
+            that means harm can rename or empty files of the user who grades, and end that user's processes.
     Raises:
         RuntimeError: the platform has no fork or no resource limits (Windows), or the process did not start.
     """
@@ -95,7 +95,7 @@ class Worker:
         except TimeoutError:
             raise Stopped(f"it did not end within {seconds:g} seconds of processor time") from None
         except wire.Malformed as error:
-            raise Stopped(f"its answer could not be read: {error}") from None
+            raise Stopped(f"its answer could not be read: {str(error)[:200]}") from None
         except (EOFError, OSError):
             raise Stopped(
                 f"its process ended: by exit, by a crash, or after {seconds:g} seconds of processor time"
@@ -115,6 +115,7 @@ class Remote:
     def __init__(self, session, name, seconds):
         self._session, self._name, self._seconds = session, name, seconds
         self._seen, self.stopped = {}, None
+        self.changed = self.drew = False  # what the last call did to its arguments and to the global generator
 
     def __call__(self, *args):
         message = {"do": "call", "name": self._name, "args": list(args)}
@@ -124,6 +125,7 @@ class Remote:
         reply = self._seen[key]
         if isinstance(reply, Stopped):
             raise reply
+        self.changed, self.drew = reply.get("changed") is True, reply.get("drew") is True
         if "error" in reply:
             raise rebuilt(reply)
         return reply.get("value")
@@ -139,8 +141,9 @@ class Remote:
 
 def rebuilt(reply):
     """The exception of a reply: a built-in one of the same name, else a RuntimeError that names it."""
-    kind, text = getattr(builtins, str(reply["error"]), None), str(reply.get("text", ""))
+    name, text = str(reply["error"])[:100], str(reply.get("text", ""))[:2000]
+    kind = getattr(builtins, name, None)
     if isinstance(kind, type) and issubclass(kind, Exception):
         with contextlib.suppress(Exception):
             return kind(text) if text else kind()
-    return RuntimeError(f"{reply['error']}: {text}")
+    return RuntimeError(f"{name}: {text}")

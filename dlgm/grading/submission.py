@@ -1,6 +1,7 @@
 """What a student handed in, read tolerantly: cells come back doubled, split, renamed, or without their metadata."""
 
 import ast
+import contextlib
 import hashlib
 import json
 import re
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from .assignment import meta, source
 
 LARGEST = 512 * 2**20  # bytes of a file
+LONGEST, MOST = 200_000, 300  # characters of a cell, and cells, that are read
 
 
 @dataclass
@@ -62,7 +64,9 @@ def read(path, assignment):
     language = (kernel.get("kernelspec") or {}).get("language") if isinstance(kernel.get("kernelspec"), dict) else None
     if language not in (None, "python"):
         out.notes.append(f"The notebook's kernel is {language!r}; its cells were graded as Python.")
-    _collect(out, cells, assignment)
+    if len(cells) > MOST:
+        out.notes.append(f"The notebook has {len(cells)} cells; the first {MOST} were read.")
+    _collect(out, cells[:MOST], assignment)
     return out
 
 
@@ -70,6 +74,7 @@ def _collect(out, cells, assignment):
     wanted = {part.name: part for part in assignment.parts}
     known = {meta(cell).get("grade_id") for cell in assignment.notebook["cells"]}
     locked = {source(c) for c in assignment.notebook["cells"] if not meta(c).get("solution")}
+    checks = {meta(c).get("grade_id") for c in assignment.notebook["cells"] if meta(c).get("grade")}
     answers, others = {}, []
     for i, cell in enumerate(cells):
         name, text = str(meta(cell).get("grade_id")), source(cell)
@@ -79,13 +84,16 @@ def _collect(out, cells, assignment):
             continue
         if name in wanted and meta(cell).get("solution"):
             if name in answers:
-                out.notes.append(f"The answer cell of {name} is there twice; the last one counts.")
-            answers[name] = (i, text)
-        elif (name not in known or meta(cell).get("solution")) and text not in locked:
+                out.notes.append(f"The answer cell of {name} is there twice; the last one with an answer counts.")
+            if name not in answers or "raise NotImplementedError" not in text:
+                answers[name] = (i, text)
+        elif name not in checks and text not in locked:
+            if name in known:
+                out.notes.append("A locked cell was changed; what it defines was read all the same.")
             others.append((i, text))
     pieces = {i: _parsed(out, name, text) for name, (i, text) in answers.items()}
     for i, text in others:
-        pieces[i] = definitions(without_magics(text))
+        pieces[i] = definitions(without_magics(text)) if len(text) <= LONGEST else ""
     out.code = [pieces[i] for i in sorted(pieces) if pieces[i]]
     defined = {name for piece in out.code for name in _functions(piece)}
     for name, part in wanted.items():
@@ -103,6 +111,9 @@ def _collect(out, cells, assignment):
 
 
 def _parsed(out, name, text):
+    if len(text) > LONGEST:
+        out.notes.append(f"The answer cell of {name} has {len(text)} characters, more than {LONGEST}; it was not read.")
+        return ""
     text = without_magics(text)
     try:
         ast.parse(text)
@@ -115,19 +126,32 @@ def _parsed(out, name, text):
 
 def without_magics(text):
     """The source without lines for IPython and the shell (%..., !...), cells of another language emptied."""
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        ast.parse(text)
+        return text  # Python as it is; a line of it may begin with %
     if re.match(r"\s*%%(?!(time|timeit|capture)\b)", text):
         return ""
+    text = re.sub(r"(?m)^([ \t]*[\w, ]+=[ \t]*)[%!].*$", r"\1None", text)
     return re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", text)
 
 
-def definitions(text):
-    """The imports, definitions and assignments of a source; "" if it is not Python."""
+def definitions(text, calls=True):
+    """The imports, definitions and assignments of a source; "" if it is not Python.
+
+    Args:
+        calls: keep assignments that call something, which may take long or fail.
+    """
     kept = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    plain = (ast.Assign, ast.AnnAssign)
     try:
         body = [node for node in ast.parse(text).body if isinstance(node, kept)]
+        if not calls:
+            body = [n for n in body if not (isinstance(n, plain) and any(isinstance(v, ast.Call) for v in ast.walk(n)))]
+        text = "\n".join(ast.get_source_segment(text, node) for node in body)
+        ast.parse(text)
+        return text
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
-    return "\n".join(ast.unparse(node) for node in body)
 
 
 def _functions(text):

@@ -11,7 +11,7 @@ import time
 
 import torch
 
-LIMIT = 64 * 2**20  # bytes of one message
+LIMIT, HEAD, NODES = 64 * 2**20, 4 * 2**20, 100_000  # bytes of a message and of its header, values in it
 DTYPES = {
     str(d)[6:]: d
     for d in (torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool)
@@ -57,8 +57,10 @@ def unpack(header, body):
         Malformed: anything that ``pack`` would not have made.
     """
     try:
+        if header.count(b"{") > NODES:
+            raise Malformed(f"more than {NODES} values")
         value, used = _lift(json.loads(header), body, 0, 0)
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError, OverflowError) as error:
+    except (ArithmeticError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         raise Malformed(f"not a message: {error}") from None
     if used != len(body) or not isinstance(value, dict):
         raise Malformed("not a message: lengths do not fit")
@@ -110,7 +112,7 @@ def receive(sock, seconds=None, limit=LIMIT):
     """
     end = None if seconds is None else time.monotonic() + seconds
     head, body = struct.unpack("<QQ", _exactly(sock, 16, end))
-    if head > limit or body > limit:
+    if head > HEAD or body > limit:
         raise Malformed(f"a message of {head + body} bytes; at most {limit} are taken")
     return unpack(_exactly(sock, head, end), _exactly(sock, body, end))
 
