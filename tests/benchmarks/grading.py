@@ -26,11 +26,11 @@ class Peak(threading.Thread):
 
     def __init__(self):
         super().__init__(daemon=True)
-        self.bytes, self._stop = 0, threading.Event()
+        self.bytes, self._ended = 0, threading.Event()
 
     def run(self):
         me = psutil.Process()
-        while not self._stop.wait(0.2):
+        while not self._ended.wait(0.2):
             total = 0
             for process in [me, *me.children(recursive=True)]:
                 try:
@@ -44,7 +44,7 @@ class Peak(threading.Thread):
         return self
 
     def __exit__(self, *_):
-        self._stop.set()
+        self._ended.set()
         self.join()
 
 
