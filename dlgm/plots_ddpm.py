@@ -10,6 +10,7 @@ from matplotlib.patches import FancyArrowPatch, Rectangle
 from torch.utils.flop_counter import FlopCounterMode
 
 from .denoiser import Prediction
+from .elbo import estimate
 from .losses import simple_loss
 from .plots import BLUE, COLOURS, GREEN, GREY, ORANGE, draw_image, figure, tile
 from .process import posterior_coefficients, q_sample
@@ -192,7 +193,8 @@ def loss_by_time(denoiser, x0, times, seed=1):
     """
     eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
     loss = torch.stack([simple_loss(denoiser, x0, t, eps) for t in times]) / x0[0].numel()
-    return torch.tensor(times), loss.mean(1), loss.std(1) / math.sqrt(len(x0))
+    found = estimate(loss, 1)
+    return torch.tensor(times), found.value, found.error
 
 
 @torch.no_grad()

@@ -15,10 +15,10 @@ from right_answers import (
     what_to_predict,
 )
 
-from dlgm.exercises import HOMEWORK, LESSONS, check
+from dlgm.exercises import bank, check
 from dlgm.exercises.engine import run
 
-EXERCISES = {e.name: e for bank in (LESSONS, HOMEWORK) for exercises in bank.values() for e in exercises}
+EXERCISES = bank()
 MISTAKES = [(e, m) for e in EXERCISES.values() for m in e.mistakes]
 
 

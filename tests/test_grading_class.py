@@ -36,14 +36,18 @@ Property = Case
 
 
 def standalone(path):
-    """The source of a module of the bank without what a worker does not have: the engine and its inputs."""
-    tree = ast.parse(Path(path).read_text(encoding="utf-8"))
-    tree.body = [
-        node for node in tree.body
-        if not (isinstance(node, ast.ImportFrom) and (node.level or node.module.startswith("dlgm")))
-    ]  # fmt: skip
-    inputs = Path(inspect.getfile(exercises)).with_name("inputs.py").read_text(encoding="utf-8")
-    return f"{STAND_INS}\nfrom dlgm.tensors import expand\n{inputs}\n{ast.unparse(tree)}"
+    """The source of a module of the bank without what a worker does not have: the engine and relative imports."""
+
+    def stripped(path):
+        tree = ast.parse(Path(path).read_text(encoding="utf-8"))
+        tree.body = [
+            node for node in tree.body
+            if not (isinstance(node, ast.ImportFrom) and (node.level or node.module.startswith("dlgm")))
+        ]  # fmt: skip
+        return ast.unparse(tree)
+
+    inputs = Path(inspect.getfile(exercises)).with_name("inputs.py")
+    return f"{STAND_INS}\nfrom dlgm.tensors import expand\n{stripped(inputs)}\n{stripped(path)}"
 
 
 @cache

@@ -38,13 +38,18 @@ HOMEWORK = {  # assignment -> its exercises
 }
 
 
+def bank():
+    """Name -> exercise, of all lessons and all homework."""
+    return {e.name: e for part in (LESSONS, HOMEWORK) for exercises in part.values() for e in exercises}
+
+
 def find(name):
     """The exercise of a lesson or of homework with that name.
 
     Raises:
         ValueError: there is none.
     """
-    known = {e.name: e for bank in (LESSONS, HOMEWORK) for exercises in bank.values() for e in exercises}
+    known = bank()
     if name not in known:
         raise ValueError(f"no exercise is called {name!r}; there are {', '.join(known)}")
     return known[name]

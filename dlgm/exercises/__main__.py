@@ -1,9 +1,9 @@
 """``python -m dlgm.exercises``: the table of known mistakes, each with how its code is received."""
 
-from . import LESSONS
+from . import HOMEWORK, LESSONS
 from .engine import run
 
-for lesson, exercises in LESSONS.items():
+for lesson, exercises in (LESSONS | HOMEWORK).items():
     print(f"## {lesson}")
     for exercise in exercises:
         print(

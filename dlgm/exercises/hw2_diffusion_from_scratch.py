@@ -13,11 +13,10 @@ import torch.nn.functional as F
 
 from ..tensors import expand
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import T4, alpha_bar_of, normal, numbers, random_betas
+from .inputs import ONE_T, T4, alpha_bar_of, normal, numbers, random_betas
 
 MEAN_NOT_SUM = "the dimensions are averaged; a KL or a log-probability of one example is a sum over its dimensions."
 IN_BITS = "divided by log 2: this is in bits; the function returns nats."
-ONE_T = "t[0] was used for every example; each example has a time of its own."
 SHIFTED_T = "alpha_bar[t - 1] stands where alpha_bar[t] belongs; the table has the clean state at index 0."
 
 

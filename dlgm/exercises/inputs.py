@@ -1,6 +1,12 @@
-"""Floor 6: the tensors that cases are made of."""
+"""Floor 6: the tensors that cases are made of, and pieces that several banks share."""
+
+from dataclasses import dataclass
 
 import torch
+
+from ..tensors import expand
+
+ONE_T = "t[0] was used for every example; each example has a time of its own."
 
 
 def normal(*shape, generator, dtype=torch.float64, scale=1.0):
@@ -25,3 +31,43 @@ def random_betas(T, generator):
 def alpha_bar_of(beta):
     """ᾱ_0..ᾱ_T of β_0..β_T."""
     return (1 - beta).cumprod(0)
+
+
+def uniform(*shape, generator):
+    """Uniform numbers in [0, 1), float64."""
+    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+
+
+def steps_of(alpha_bar):
+    """The table that has α_t where the given one has ᾱ_t."""
+    return torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
+
+
+def signal_at(alpha_bar, t, x):
+    """√ᾱ_t, ready to be multiplied with x."""
+    return expand(alpha_bar[t].sqrt(), x)
+
+
+def noise_at(alpha_bar, t, x):
+    """√(1−ᾱ_t), ready to be multiplied with x."""
+    return expand((1 - alpha_bar[t]).sqrt(), x)
+
+
+def mixed(alpha_bar, x0, eps, t):
+    """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε."""
+    return signal_at(alpha_bar, t, x0) * x0 + noise_at(alpha_bar, t, x0) * eps
+
+
+@dataclass(frozen=True)
+class Line:
+    """A stand-in for a network: predict(x_t, t) = slope x_t + t/rate."""
+
+    slope: float
+    rate: float
+
+    def __call__(self, x_t, t):
+        shift = torch.as_tensor(t / self.rate).to(x_t.dtype)
+        return self.slope * x_t + shift.reshape(-1, *[1] * (x_t.ndim - 1))
+
+    def __repr__(self):
+        return f"x_t, t ↦ {self.slope} x_t + t/{self.rate:g}"

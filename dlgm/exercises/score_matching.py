@@ -10,12 +10,7 @@ import torch
 
 from ..tensors import expand, sum_non_batch
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas
-from .what_to_predict import Line, _noise, _signal, _steps
-
-
-def _uniform(*shape, generator):
-    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+from .inputs import LONG, T4, Line, alpha_bar_of, mixed, noise_at, normal, numbers, random_betas, steps_of, uniform
 
 
 # ---- mixture_score --------------------------------------------------------------------------------------------------
@@ -29,8 +24,8 @@ def mixture_score(x, weights, means, variances):
 
 def _mixture_cases(generator):
     def case(label, B, K, D, spread=1.0, variance=1.0, dtype=torch.float64):
-        w = 0.1 + _uniform(K, generator=generator)
-        v = variance * (0.3 + _uniform(K, generator=generator))
+        w = 0.1 + uniform(K, generator=generator)
+        v = variance * (0.3 + uniform(K, generator=generator))
         x, means = (normal(n, D, generator=generator, scale=s) for n, s in ((B, 1.5), (K, spread)))
         return Case(label, tuple(a.to(dtype) for a in (x, w / w.sum(), means, v)))
 
@@ -575,15 +570,11 @@ def _score_learns(function):
     return math.isclose(got, want, rel_tol=1e-9), f"dL/dθ = {got:.6g}, required {want:.6g}"
 
 
-def _mixed(a, x0, eps, t):
-    return _signal(a, t, x0) * x0 + _noise(a, t, x0) * eps
-
-
 def _kernel(a, x0, eps, t):
-    return -eps / _noise(a, t, x0)
+    return -eps / noise_at(a, t, x0)
 
 
-def _denoised(target=_kernel, seen=_mixed, told=lambda t, a: t, reduce=lambda e: 0.5 * sum_non_batch(e.square())):
+def _denoised(target=_kernel, seen=mixed, told=lambda t, a: t, reduce=lambda e: 0.5 * sum_non_batch(e.square())):
     """denoising_loss with one part exchanged: target, what the score sees and is told, reduction of the error."""
     return lambda f, x0, eps, t, a: reduce(f(seen(a, x0, eps, t), told(t, a)) - target(a, x0, eps, t))
 
@@ -600,7 +591,7 @@ def _not_lined_up(f, x0, eps, t, a):
 
 
 def _noise_weighted(f, x0, eps, t, a):
-    return 0.5 * sum_non_batch((_noise(a, t, x0) * f(_mixed(a, x0, eps, t), t) + eps).square())
+    return 0.5 * sum_non_batch((noise_at(a, t, x0) * f(mixed(a, x0, eps, t), t) + eps).square())
 
 
 DENOISING_LOSS = Exercise(
@@ -618,7 +609,7 @@ DENOISING_LOSS = Exercise(
         Mistake(
             "sign of the score",
             "the target is +ε/√(1−ᾱ_t); the score of the kernel points back towards the data: −ε/√(1−ᾱ_t).",
-            _denoised(lambda a, x, e, t: e / _noise(a, t, x)),
+            _denoised(lambda a, x, e, t: e / noise_at(a, t, x)),
         ),
         Mistake(
             "target −ε",
@@ -638,12 +629,12 @@ DENOISING_LOSS = Exercise(
         Mistake(
             "the score of the step",
             "ε is divided by √β_t, the noise of one step; x_t was made from x_0, with noise of variance 1 − ᾱ_t.",
-            _denoised(lambda a, x, e, t: -e / _noise(_steps(a), t, x)),
+            _denoised(lambda a, x, e, t: -e / noise_at(steps_of(a), t, x)),
         ),
         Mistake(
             "√ᾱ_t missing in the target",
             "this is −(x_t − x_0)/(1−ᾱ_t); the mean of the kernel is √ᾱ_t x_0.",
-            _denoised(lambda a, x, e, t: -(_mixed(a, x, e, t) - x) / expand(1 - a[t], x)),
+            _denoised(lambda a, x, e, t: -(mixed(a, x, e, t) - x) / expand(1 - a[t], x)),
         ),
         Mistake(
             "multiplied through by σ",
@@ -690,7 +681,7 @@ DENOISING_LOSS = Exercise(
         Mistake(
             "√ᾱ_t missing on x_0",
             "this x_t is x_0 + √(1−ᾱ_t) ε; the kernel shrinks x_0 by √ᾱ_t.",
-            _denoised(seen=lambda a, x, e, t: x + _noise(a, t, x) * e),
+            _denoised(seen=lambda a, x, e, t: x + noise_at(a, t, x) * e),
         ),
         Mistake(
             "square roots missing in x_t",
@@ -700,17 +691,17 @@ DENOISING_LOSS = Exercise(
         Mistake(
             "noise subtracted in x_t",
             "x_t has −√(1−ᾱ_t) ε, and then its score is +ε/√(1−ᾱ_t): the two do not fit.",
-            _denoised(seen=lambda a, x, e, t: _mixed(a, x, -e, t)),
+            _denoised(seen=lambda a, x, e, t: mixed(a, x, -e, t)),
         ),
         Mistake(
             "α_t for ᾱ_t",
             "x_t and target have √α_t and √β_t, the factors of one step; from x_0 to x_t it takes ᾱ_t.",
-            lambda f, x, e, t, a: denoising_loss(f, x, e, t, _steps(a)),
+            lambda f, x, e, t, a: denoising_loss(f, x, e, t, steps_of(a)),
         ),
         Mistake(
             "index shifted: t − 1",
             "x_t and target have ᾱ_{t−1}: the table starts with the clean state, so ᾱ_t is alpha_bar[t].",
-            _denoised(lambda a, x, e, t: _kernel(a, x, e, t - 1), lambda a, x, e, t: _mixed(a, x, e, t - 1)),
+            _denoised(lambda a, x, e, t: _kernel(a, x, e, t - 1), lambda a, x, e, t: mixed(a, x, e, t - 1)),
         ),
         Mistake(
             "one t for the whole batch",

@@ -9,7 +9,7 @@ import torch
 
 from ..tensors import expand
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import LONG, T4, alpha_bar_of, normal, random_betas
+from .inputs import LONG, ONE_T, T4, alpha_bar_of, normal, random_betas
 
 
 # ---- alpha_bar ------------------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ Q_SAMPLE = Exercise(
         ),
         Mistake(
             "one t for the whole batch",
-            "t[0] was used for every example; each example has a time of its own.",
+            ONE_T,
             lambda a, x, t, e: q_sample(a, x, t[:1].expand(len(t)), e),
         ),
         Mistake(

@@ -7,11 +7,10 @@ import torch
 
 from ..tensors import expand
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas
+from .inputs import LONG, ONE_T, T4, alpha_bar_of, normal, numbers, random_betas
 
 WRONG_AXIS = "a coefficient of shape (B,) was lined up with the last axis, not the batch; expand(c, x_t) lines it up."
 NOT_CAST = "the float64 table turned float32 data into float64; expand casts, or use .to(x_t.dtype)."
-ONE_T = "t[0] was used for every example; each example has a time of its own."
 IN_PLACE = "the values are right, but x_t itself was overwritten; the caller still needs it."
 
 

@@ -10,12 +10,20 @@ import torch.nn.functional as F
 
 from ..tensors import expand
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas
-from .what_to_predict import Line, _noise, _signal, _steps
-
-
-def _uniform(*shape, generator):
-    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+from .inputs import (
+    LONG,
+    T4,
+    Line,
+    alpha_bar_of,
+    mixed,
+    noise_at,
+    normal,
+    numbers,
+    random_betas,
+    signal_at,
+    steps_of,
+    uniform,
+)
 
 
 # ---- ddpm_training_loss ---------------------------------------------------------------------------------------------
@@ -36,7 +44,7 @@ def _training_cases(generator):
     line = Line(0.5, 10.0)
     zero = (Line(0.0, math.inf), numbers([1.0]), numbers(0.0), numbers([2.0]), alpha_bar_of(T4))
     first = (line, numbers([1.0]), numbers(0.3), numbers([2.0]), alpha_bar_of(T4))
-    many = _uniform(8, generator=generator).tolist()
+    many = uniform(8, generator=generator).tolist()
     return [
         Case("a network that answers 0, u = 0 (its loss is ε² at every t, so t is compared by itself)", zero),
         Case("one number, T = 4, u = 0.3, x_0 = 1, ε = 2", first),
@@ -79,7 +87,7 @@ def _trained(time=_uniform_t, seen=None, told=None, target=None, reduce=None):
 
     def function(f, x0, u, eps, a):
         t = time(u, a)
-        x_t = _signal(a, t, x0) * x0 + _noise(a, t, x0) * eps
+        x_t = signal_at(a, t, x0) * x0 + noise_at(a, t, x0) * eps
         given = x_t if seen is None else seen(a, x0, eps, t)
         want = eps if target is None else target(a, x0, eps, t)
         square = (want - f(given, t if told is None else told(t, a))).square()
@@ -103,10 +111,6 @@ def _raw(*index):
         return (eps - f(signal * x0 + noise * eps, t)).square().flatten(1).mean(1), t
 
     return function
-
-
-def _mixed(a, x0, eps, t):
-    return _signal(a, t, x0) * x0 + _noise(a, t, x0) * eps
 
 
 DDPM_TRAINING_LOSS = Exercise(
@@ -161,7 +165,7 @@ DDPM_TRAINING_LOSS = Exercise(
         Mistake(
             "one t in x_t, the right one in the network",
             "x_t was made with the first example's t for all, while the network was told t.",
-            _trained(seen=lambda a, x, e, t: _mixed(a, x, e, t[:1].expand(len(t)))),
+            _trained(seen=lambda a, x, e, t: mixed(a, x, e, t[:1].expand(len(t)))),
         ),
         Mistake(
             "one noise for the whole batch",
@@ -181,7 +185,7 @@ DDPM_TRAINING_LOSS = Exercise(
         Mistake(
             "target √(1−ᾱ_t) ε",
             "the target is the noise as scaled in x_t; it is ε itself, of variance 1 at every t.",
-            _trained(target=lambda a, x, e, t: _noise(a, t, x) * e),
+            _trained(target=lambda a, x, e, t: noise_at(a, t, x) * e),
         ),
         Mistake(
             "the network sees x_0",
@@ -191,7 +195,7 @@ DDPM_TRAINING_LOSS = Exercise(
         Mistake(
             "ᾱ without the product",
             "x_t was made with √α_t and √β_t, the coefficients of a single step; from x_0 to x_t it takes ᾱ_t.",
-            _trained(seen=lambda a, x, e, t: _mixed(_steps(a), x, e, t)),
+            _trained(seen=lambda a, x, e, t: mixed(steps_of(a), x, e, t)),
         ),
         Mistake(
             "square roots missing",
@@ -201,12 +205,12 @@ DDPM_TRAINING_LOSS = Exercise(
         Mistake(
             "noise subtracted",
             "x_t has −√(1−ᾱ_t) ε, so the network would have to predict −ε.",
-            _trained(seen=lambda a, x, e, t: _mixed(a, x, -e, t)),
+            _trained(seen=lambda a, x, e, t: mixed(a, x, -e, t)),
         ),
         Mistake(
             "index shifted: t − 1 in x_t",
             "x_t was made with ᾱ_{t−1}; the table starts with the clean state, so ᾱ_t is alpha_bar[t].",
-            _trained(seen=lambda a, x, e, t: _mixed(a, x, e, t - 1)),
+            _trained(seen=lambda a, x, e, t: mixed(a, x, e, t - 1)),
         ),
         Mistake(
             "the network is told t − 1",
@@ -515,7 +519,7 @@ def time_features(t, dim, max_period):
 
 def _feature_cases(generator):
     def some(n, top, dtype=torch.float64):
-        return (top * _uniform(n, generator=generator)).to(dtype)
+        return (top * uniform(n, generator=generator)).to(dtype)
 
     return [
         Case("t = 2, dim = 2", (numbers(2.0), 2, 10_000.0)),

@@ -4,26 +4,12 @@ Ledger PAR-1, PAR-3, LOSS-1, LOSS-3, LOSS-5, LOSS-9.
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 
 from ..tensors import expand, sum_non_batch
 from .engine import Case, Exercise, Mistake, Property
-from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas
-
-
-def _steps(alpha_bar):
-    """The table that has α_t where the given one has ᾱ_t."""
-    return torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]])
-
-
-def _signal(alpha_bar, t, x):
-    return expand(alpha_bar[t].sqrt(), x)
-
-
-def _noise(alpha_bar, t, x):
-    return expand((1 - alpha_bar[t]).sqrt(), x)
+from .inputs import LONG, ONE_T, T4, Line, alpha_bar_of, noise_at, normal, numbers, random_betas, signal_at, steps_of
 
 
 def _cases_of_two(generator):
@@ -55,7 +41,7 @@ def _lands_on_x0(function):
     generator, table = torch.Generator().manual_seed(3), alpha_bar_of(LONG)
     x0, eps = (normal(5, 2, generator=generator) for _ in range(2))
     t = torch.tensor([1, 10, 200, 700, 1000])
-    x_t = _signal(table, t, x0) * x0 + _noise(table, t, x0) * eps
+    x_t = signal_at(table, t, x0) * x0 + noise_at(table, t, x0) * eps
     gap = (function(table, x_t, eps, t) - x0).abs().max().item()
     return gap < 1e-10, f"largest distance {gap:.0e} for T = 1000"
 
@@ -67,12 +53,12 @@ def _amplifies(function):
 
 
 def _one_step_mean(a, x, e, t):
-    alpha = _steps(a)
-    return (x - expand((1 - alpha[t]) / (1 - a[t]).sqrt(), x) * e) / _signal(alpha, t, x)
+    alpha = steps_of(a)
+    return (x - expand((1 - alpha[t]) / (1 - a[t]).sqrt(), x) * e) / signal_at(alpha, t, x)
 
 
 def _divided_in_place(a, x, e, t):
-    return x.sub_(_noise(a, t, x) * e).div_(_signal(a, t, x))
+    return x.sub_(noise_at(a, t, x) * e).div_(signal_at(a, t, x))
 
 
 def _x0_not_cast(a, x, e, t):
@@ -94,22 +80,22 @@ EPS_TO_X0 = Exercise(
         Mistake(
             "not divided by √ᾱ_t",
             "this is √ᾱ_t x_0, the shrunk picture; divide by √ᾱ_t to undo the shrinking.",
-            lambda a, x, e, t: x - _noise(a, t, x) * e,
+            lambda a, x, e, t: x - noise_at(a, t, x) * e,
         ),
         Mistake(
             "divided by ᾱ_t",
             "x_0 was multiplied by √ᾱ_t on the way up, so it is √ᾱ_t, not ᾱ_t, that has to be divided out.",
-            lambda a, x, e, t: (x - _noise(a, t, x) * e) / expand(a[t], x),
+            lambda a, x, e, t: (x - noise_at(a, t, x) * e) / expand(a[t], x),
         ),
         Mistake(
             "square root missing on the noise",
             "ε is multiplied by the variance 1 − ᾱ_t; the noise in x_t is √(1−ᾱ_t) ε.",
-            lambda a, x, e, t: (x - expand(1 - a[t], x) * e) / _signal(a, t, x),
+            lambda a, x, e, t: (x - expand(1 - a[t], x) * e) / signal_at(a, t, x),
         ),
         Mistake(
             "noise added",
             "the noise is added a second time; to get rid of it, subtract it.",
-            lambda a, x, e, t: (x + _noise(a, t, x) * e) / _signal(a, t, x),
+            lambda a, x, e, t: (x + noise_at(a, t, x) * e) / signal_at(a, t, x),
         ),
         Mistake(
             "the predicted noise subtracted as it is",
@@ -119,17 +105,17 @@ EPS_TO_X0 = Exercise(
         Mistake(
             "noise not scaled",
             "ε is subtracted at full size; in x_t it stands with the factor √(1−ᾱ_t).",
-            lambda a, x, e, t: (x - e) / _signal(a, t, x),
+            lambda a, x, e, t: (x - e) / signal_at(a, t, x),
         ),
         Mistake(
             "only the noise divided",
             "√ᾱ_t divides the whole difference x_t − √(1−ᾱ_t) ε; here the bracket is missing.",
-            lambda a, x, e, t: x - _noise(a, t, x) * e / _signal(a, t, x),
+            lambda a, x, e, t: x - noise_at(a, t, x) * e / signal_at(a, t, x),
         ),
         Mistake(
             "multiplied by √ᾱ_t",
             "the difference is multiplied by √ᾱ_t once more, where it has to be divided by it.",
-            lambda a, x, e, t: (x - _noise(a, t, x) * e) * _signal(a, t, x),
+            lambda a, x, e, t: (x - noise_at(a, t, x) * e) * signal_at(a, t, x),
         ),
         Mistake(
             "the mean of one step",
@@ -139,17 +125,17 @@ EPS_TO_X0 = Exercise(
         Mistake(
             "α_t for ᾱ_t",
             "these are the factors √α_t and √β_t of a single step; from x_0 to x_t it takes the product ᾱ_t.",
-            lambda a, x, e, t: eps_to_x0(_steps(a), x, e, t),
+            lambda a, x, e, t: eps_to_x0(steps_of(a), x, e, t),
         ),
         Mistake(
             "signal and noise swapped",
             "√ᾱ_t multiplies ε and √(1−ᾱ_t) divides: it is the other way round.",
-            lambda a, x, e, t: (x - _signal(a, t, x) * e) / _noise(a, t, x),
+            lambda a, x, e, t: (x - signal_at(a, t, x) * e) / noise_at(a, t, x),
         ),
         Mistake(
             "1 − √ᾱ for √(1−ᾱ)",
             "ε is multiplied by 1 − √ᾱ_t; the factor is √(1−ᾱ_t).",
-            lambda a, x, e, t: (x - expand(1 - a[t].sqrt(), x) * e) / _signal(a, t, x),
+            lambda a, x, e, t: (x - expand(1 - a[t].sqrt(), x) * e) / signal_at(a, t, x),
         ),
         Mistake(
             "index shifted: t − 1",
@@ -169,7 +155,7 @@ EPS_TO_X0 = Exercise(
         ),
         Mistake(
             "one t for the whole batch",
-            "t[0] was used for every example; each example has a time of its own.",
+            ONE_T,
             lambda a, x, e, t: eps_to_x0(a, x, e, t[:1].expand(len(t))),
         ),
         Mistake(
@@ -211,18 +197,18 @@ def _turns_back(function):
     generator, table, t = torch.Generator().manual_seed(4), alpha_bar_of(T4), torch.tensor([1, 2, 4])
     x0, eps = (normal(3, 2, generator=generator) for _ in range(2))
     v = function(table, x0, eps, t)
-    signal, noise = _signal(table, t, x0), _noise(table, t, x0)
+    signal, noise = signal_at(table, t, x0), noise_at(table, t, x0)
     x_t = signal * x0 + noise * eps
     gap = max((signal * x_t - noise * v - x0).abs().max(), (noise * x_t + signal * v - eps).abs().max()).item()
     return gap < 1e-12, f"largest gap {gap:.0e}"
 
 
 def _v_in_place(a, x, e, t):
-    return x.mul_(-_noise(a, t, x)).add_(_signal(a, t, x) * e)
+    return x.mul_(-noise_at(a, t, x)).add_(signal_at(a, t, x) * e)
 
 
 def _x_t(a, x, e, t):
-    return _signal(a, t, x) * x + _noise(a, t, x) * e
+    return signal_at(a, t, x) * x + noise_at(a, t, x) * e
 
 
 V_TARGET = Exercise(
@@ -242,12 +228,12 @@ V_TARGET = Exercise(
             "plus for minus",
             "the two parts are added; with a plus sign v is not at right angles to x_t, and x_0 cannot be got back by "
             "√ᾱ_t x_t − √(1−ᾱ_t) v.",
-            lambda a, x, e, t: _signal(a, t, x) * e + _noise(a, t, x) * x,
+            lambda a, x, e, t: signal_at(a, t, x) * e + noise_at(a, t, x) * x,
         ),
         Mistake(
             "alpha and sigma swapped",
             "√(1−ᾱ_t) stands at ε and √ᾱ_t at x_0; in v it is the other way round than in x_t.",
-            lambda a, x, e, t: _noise(a, t, x) * e - _signal(a, t, x) * x,
+            lambda a, x, e, t: noise_at(a, t, x) * e - signal_at(a, t, x) * x,
         ),
         Mistake(
             "x_t for v",
@@ -267,17 +253,17 @@ V_TARGET = Exercise(
         Mistake(
             "square root missing on the signal",
             "ε is multiplied by ᾱ_t; its factor is √ᾱ_t.",
-            lambda a, x, e, t: expand(a[t], x) * e - _noise(a, t, x) * x,
+            lambda a, x, e, t: expand(a[t], x) * e - noise_at(a, t, x) * x,
         ),
         Mistake(
             "square root missing on the noise",
             "x_0 is multiplied by 1 − ᾱ_t; its factor is √(1−ᾱ_t).",
-            lambda a, x, e, t: _signal(a, t, x) * e - expand(1 - a[t], x) * x,
+            lambda a, x, e, t: signal_at(a, t, x) * e - expand(1 - a[t], x) * x,
         ),
         Mistake(
             "1 − √ᾱ for √(1−ᾱ)",
             "x_0 is multiplied by 1 − √ᾱ_t; the factor is √(1−ᾱ_t).",
-            lambda a, x, e, t: _signal(a, t, x) * e - expand(1 - a[t].sqrt(), x) * x,
+            lambda a, x, e, t: signal_at(a, t, x) * e - expand(1 - a[t].sqrt(), x) * x,
         ),
         Mistake(
             "ε − x_0",
@@ -288,12 +274,12 @@ V_TARGET = Exercise(
         Mistake(
             "x_t for x_0",
             "x_t was put where the formula has x_0: v = √ᾱ_t ε − √(1−ᾱ_t) x_0.",
-            lambda a, x, e, t: _signal(a, t, x) * e - _noise(a, t, x) * _x_t(a, x, e, t),
+            lambda a, x, e, t: signal_at(a, t, x) * e - noise_at(a, t, x) * _x_t(a, x, e, t),
         ),
         Mistake(
             "α_t for ᾱ_t",
             "these are the factors √α_t and √β_t of a single step; v has the product ᾱ_t.",
-            lambda a, x, e, t: v_target(_steps(a), x, e, t),
+            lambda a, x, e, t: v_target(steps_of(a), x, e, t),
         ),
         Mistake(
             "index shifted: t − 1",
@@ -307,7 +293,7 @@ V_TARGET = Exercise(
         ),
         Mistake(
             "one t for the whole batch",
-            "t[0] was used for every example; each example has a time of its own.",
+            ONE_T,
             lambda a, x, e, t: v_target(a, x, e, t[:1].expand(len(t))),
         ),
         Mistake(
@@ -611,21 +597,6 @@ VLB_WEIGHT_EPS = Exercise(
 
 
 # ---- simple_loss ----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Line:
-    """A stand-in for a network: predict(x_t, t) = slope x_t + t/rate."""
-
-    slope: float
-    rate: float
-
-    def __call__(self, x_t, t):
-        shift = torch.as_tensor(t / self.rate).to(x_t.dtype)
-        return self.slope * x_t + shift.reshape(-1, *[1] * (x_t.ndim - 1))
-
-    def __repr__(self):
-        return f"x_t, t ↦ {self.slope} x_t + t/{self.rate:g}"
-
-
 def simple_loss(predict, x0, t, eps, alpha_bar):
     signal, noise = alpha_bar[t].sqrt(), (1 - alpha_bar[t]).sqrt()
     x_t = expand(signal, x0) * x0 + expand(noise, x0) * eps
@@ -667,7 +638,7 @@ def _reaches_the_network(function):
 def _knows(function):
     """For data that are all 0 the noise is x_t / √(1−ᾱ_t), and a network can know it."""
     table, eps = alpha_bar_of(T4), normal(4, 3, generator=torch.Generator().manual_seed(6))
-    loss = function(lambda x, t: x / _noise(table, t, x), 0 * eps, torch.tensor([1, 2, 3, 4]), eps, table)
+    loss = function(lambda x, t: x / noise_at(table, t, x), 0 * eps, torch.tensor([1, 2, 3, 4]), eps, table)
     return loss.abs().max().item() < 1e-12, f"largest loss {loss.abs().max().item():.0e}"
 
 
@@ -691,13 +662,13 @@ def _loss_not_cast(f, x0, t, eps, a):
 
 
 def _bound_weighted(f, x0, t, eps, a):
-    beta = 1 - _steps(a)
+    beta = 1 - steps_of(a)
     return vlb_weight_eps(beta, a, t, beta[t]).to(x0) * simple_loss(f, x0, t, eps, a)
 
 
 def _step_noise(a, x0, eps, t, x_t):
     """E[ε_step | ε] = √(β_t/(1−ᾱ_t)) ε, the noise of the last step as far as the total noise tells."""
-    return expand(((1 - _steps(a)[t]) / (1 - a[t])).sqrt(), eps) * eps
+    return expand(((1 - steps_of(a)[t]) / (1 - a[t])).sqrt(), eps) * eps
 
 
 SIMPLE_LOSS = Exercise(
@@ -754,7 +725,7 @@ SIMPLE_LOSS = Exercise(
         ),
         Mistake(
             "one t for the whole batch",
-            "t[0] was used for every example; each example has a time of its own.",
+            ONE_T,
             lambda f, x, t, e, a: simple_loss(f, x, t[:1].expand(len(t)), e, a),
         ),
         Mistake(
@@ -771,7 +742,7 @@ SIMPLE_LOSS = Exercise(
             "the network sees √ᾱ_t x_0 alone (E-63)",
             "predict was called with √ᾱ_t x_0: the bracket closes too early, as deck 000 prints it. Its argument is "
             "all of x_t, noise included.",
-            _squares(seen=lambda a, x, e, t: _signal(a, t, x) * x),
+            _squares(seen=lambda a, x, e, t: signal_at(a, t, x) * x),
         ),
         Mistake(
             "the arguments of the network exchanged",
@@ -796,12 +767,12 @@ SIMPLE_LOSS = Exercise(
         Mistake(
             "target √(1−ᾱ_t) ε",
             "the target is the noise as scaled in x_t; it is ε itself, of variance 1 at every t.",
-            _squares(target=lambda a, x, e, t, x_t: _noise(a, t, x) * e),
+            _squares(target=lambda a, x, e, t, x_t: noise_at(a, t, x) * e),
         ),
         Mistake(
             "step noise in x_t",
             "x_t was made with √α_t and √β_t, as if the walk had one step; from x_0 to x_t it takes ᾱ_t.",
-            lambda f, x, t, e, a: simple_loss(f, x, t, e, _steps(a)),
+            lambda f, x, t, e, a: simple_loss(f, x, t, e, steps_of(a)),
         ),
         Mistake(
             "step noise as the target",

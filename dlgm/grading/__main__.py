@@ -1,6 +1,7 @@
 """python -m dlgm.grading release | check | grade | export: see --help of each."""
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -30,7 +31,7 @@ def parser():
     a.add_argument("--assignment", required=True, help=known)
     a.add_argument("--out", type=Path, required=True, help="folder for marks, results and feedback")
     a.add_argument("--jobs", type=int, default=1, help="submissions graded at once (%(default)s)")
-    a.add_argument("--due", type=batch.due_time, help="2026-12-01T18:00; later ones are marked as late")
+    a.add_argument("--due", help="2026-12-01T18:00; later ones are marked as late")
     a.add_argument("--roster", type=Path, help="a text file with one student a line; who is missing gets a row")
     a.add_argument("--again", nargs="*", default=(), metavar="STUDENT", help="grade these again though nothing changed")
     a.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -43,10 +44,10 @@ def parser():
 
 def do_release(args):
     """Write, or compare, the student versions."""
-    with Zygote() as zygote:
+    with contextlib.nullcontext() if args.compare else Zygote() as zygote:
         for name in args.assignment:
             assignment = load(name)
-            text = release.release(name, None if args.compare else zygote)
+            text = release.release(name, zygote)
             path = release.path_of(assignment) if args.to is None else args.to
             path = path / f"{assignment.name}.ipynb" if path.is_dir() else path
             if args.compare:
@@ -81,6 +82,7 @@ def do_check(args):
 def do_grade(args):
     """Grade a folder."""
     assignment, start = load(args.assignment), time.monotonic()
+    due = batch.due_time(args.due) if args.due else None
     roster = args.roster.read_text(encoding="utf-8").split("\n") if args.roster else ()
 
     def tell(done, count):
@@ -91,7 +93,7 @@ def do_grade(args):
         )
 
     results, isolated = batch.run(
-        args.folder, args.assignment, args.out, jobs=args.jobs, salt=os.environ.get("DLGM_SALT"), due=args.due,
+        args.folder, args.assignment, args.out, jobs=args.jobs, salt=os.environ.get("DLGM_SALT"), due=due,
         roster=[name.strip() for name in roster if name.strip()], again=args.again,
         tell=(lambda *_: None) if args.quiet else tell,
     )  # fmt: skip

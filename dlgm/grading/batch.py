@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import report, submission
 from .assignment import load
-from .grade import PartResult, Result, grade
+from .grade import grade, ungraded
 from .sandbox import Zygote
 
 
@@ -23,6 +23,11 @@ class Entry:
     student: str
     path: Path | None
     others: tuple[Path, ...] = ()
+
+
+def in_order(paths, assignment):
+    """Several notebooks of one student, the one that counts last: by name the assignment's, else the newest."""
+    return sorted(paths, key=lambda p: (p.stem == assignment.name, p.lstat().st_mtime))
 
 
 def entries(folder, assignment, roster=None):
@@ -45,8 +50,8 @@ def entries(folder, assignment, roster=None):
         files.setdefault(student, []).append(path)
     out = []
     for student, paths in files.items():
-        paths.sort(key=lambda p: (p.stem == assignment.name, p.lstat().st_mtime))
-        out.append(Entry(student, paths[-1], tuple(paths[:-1])))
+        *others, counts = in_order(paths, assignment)
+        out.append(Entry(student, counts, tuple(others)))
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() == ".ipynb":
             continue
@@ -112,16 +117,9 @@ def grade_one(assignment, entry, read, salt, due):
             result = grade(_zygote(fresh), assignment, read, salt, student)
             break
         except Exception as error:
-            nothing = tuple(PartResult(p.name, 0.0, p.points, "not attempted") for p in assignment.parts)
             problem = f"This notebook could not be graded ({type(error).__name__}); ask your teacher to look at it."
-            result = Result(student, read.digest, nothing, problem=problem)
+            result = ungraded(assignment, read.digest, problem, student)
     return replace(result, late_hours=_late(entry.path, due)).as_dict(), _zygote().isolated
-
-
-def _task(assignment_name, entry, salt, due):
-    """``grade_one`` in another process, which reads the file itself."""
-    assignment = load(assignment_name)
-    return grade_one(assignment, entry, _read(entry, assignment), salt, due)
 
 
 def _read(entry, assignment):
@@ -156,7 +154,7 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, roster=(), again=()
         mark = stamp(assignment, salt, read.digest or read.problem)
         old = _kept(out / "results" / f"{file_name(entry.student)}.json", mark)
         if old is None or entry.student in again:
-            todo.append((entry, mark))
+            todo.append((entry, mark, read))
         else:
             results.append({**old, "late_hours": _late(entry.path, due)})
     count = len(results) + len(todo)
@@ -170,11 +168,11 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, roster=(), again=()
         tell(len(results), count)
 
     if jobs <= 1:
-        for entry, mark in todo:
-            finish(entry, mark, *grade_one(assignment, entry, _read(entry, assignment), salt, due))
+        for entry, mark, read in todo:
+            finish(entry, mark, *grade_one(assignment, entry, read, salt, due))
     else:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-            running = {pool.submit(_task, source, entry, salt, due): (entry, mark) for entry, mark in todo}
+            running = {pool.submit(grade_one, assignment, e, read, salt, due): (e, mark) for e, mark, read in todo}
             for future in as_completed(running):
                 finish(*running[future], *future.result())
     for result in results:

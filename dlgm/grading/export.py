@@ -5,13 +5,14 @@ import json
 import os
 import secrets
 import stat
+import sys
 import zipfile
 from pathlib import Path
 
 from ..exercises import find
 from ..exercises.engine import mark
 from . import batch, grade, report, submission
-from .assignment import Assignment, load, meta, source
+from .assignment import load, meta, read, source
 from .release import strip
 from .sandbox import Zygote
 
@@ -44,12 +45,11 @@ def nbgrader(name, folder):
     """
     assignment, folder = load(name), Path(folder)
     notebook = copy.deepcopy(assignment.notebook)
-    worth = {part.name: part.points for part in assignment.parts}
     for cell in notebook["cells"]:
         m = meta(cell)
         if m.get("grade") and not m.get("solution"):
             part = m["grade_id"].removeprefix("check_")
-            cell["source"] = HIDDEN.format(code=source(cell), name=part, out_of=f"{worth[part]:g}")
+            cell["source"] = HIDDEN.format(code=source(cell), name=part, out_of=f"{m['points']:g}")
     path = folder / "source" / assignment.name / f"{assignment.name}.ipynb"
     text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
@@ -99,14 +99,15 @@ def gradescope(name, path, salt=None):
     return path
 
 
-def gradescope_results(result):
+def gradescope_results(assignment, result):
     """A result as Gradescope reads it: one test for each part that a program can mark."""
+    by_hand = {part.name for part in assignment.parts if part.by_hand}
     tests = [
         {
             "name": part["name"], "score": part["points"], "max_score": part["out_of"], "visibility": "visible",
             "status": "passed" if part["state"] == "right" else "failed", "output": part["words"],
         }
-        for part in result["parts"] if part["state"] != "by hand"
+        for part in result["parts"] if part["name"] not in by_hand
     ]  # fmt: skip
     words = [result["problem"]] if result["problem"] else result["notes"]
     return {"tests": tests, "output": "\n".join(words), "stdout_visibility": "hidden"}
@@ -114,22 +115,18 @@ def gradescope_results(result):
 
 def main(submitted, results):
     """Grade the one notebook of a Gradescope submission; a score of 0 is there from the start."""
-    from .assignment import read
-
     here, submitted, results = Path.cwd(), Path(submitted), Path(results)
     report.write(results, json.dumps({"score": 0, "output": "Grading did not end. Tell your teacher."}))
     given = json.loads((here / "assignment.json").read_text(encoding="utf-8"))
-    assignment: Assignment = read(given["notebook"], given["name"])
-    found = batch.entries(submitted, assignment)
-    files = sorted((e.path for e in found if e.path), key=lambda p: (p.stem == assignment.name, p.lstat().st_mtime))
+    assignment = read(given["notebook"], given["name"])
+    found = (entry.path for entry in batch.entries(submitted, assignment))
+    files = batch.in_order(filter(None, found), assignment)
     handed = submission.read(files[-1], assignment) if files else submission.Submission(problem="There is no notebook.")
     with Zygote() as zygote:
         salt = (here / "salt.txt").read_text(encoding="utf-8").strip()
         result = grade.grade(zygote, assignment, handed, salt).as_dict()
-    report.write(results, json.dumps(gradescope_results(result), indent=1))
+    report.write(results, json.dumps(gradescope_results(assignment, result), indent=1))
 
 
 if __name__ == "__main__":
-    import sys
-
     main(*sys.argv[1:])

@@ -117,11 +117,16 @@ def generator(salt, part):
     return torch.Generator().manual_seed(int.from_bytes(seed[:7], "big"))
 
 
+def ungraded(assignment, digest, problem, student=""):
+    """The Result of a submission from which nothing could be marked, with a sentence that says why."""
+    parts = tuple(PartResult(p.name, 0.0, p.points, "not attempted") for p in assignment.parts)
+    return Result(student, digest, parts, problem=problem)
+
+
 def grade(zygote, assignment, submission, salt, student=""):
     """The Result of one Submission."""
     if submission.problem:
-        parts = tuple(PartResult(p.name, 0.0, p.points, "not attempted") for p in assignment.parts)
-        return Result(student, submission.digest, parts, problem=submission.problem)
+        return ungraded(assignment, submission.digest, submission.problem, student)
     session = Session(zygote, assignment, submission)
     try:
         parts = tuple(_part(session, part, submission, salt) for part in assignment.parts)

@@ -6,6 +6,7 @@ import re
 import tempfile
 from pathlib import Path
 
+from . import grade, submission
 from .assignment import ROOT, YOURS, load, meta, source
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
@@ -54,7 +55,7 @@ def leaks(master, student):
 
 
 def runs(notebook, seconds=300):
-    """Execute a notebook in an empty folder; returns the text of its outputs.
+    """Execute a notebook in an empty folder.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raises.
@@ -65,8 +66,6 @@ def runs(notebook, seconds=300):
     node = nbformat.reads(json.dumps(notebook), as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         nbclient.NotebookClient(node, timeout=seconds, resources={"metadata": {"path": folder}}).execute()
-    outputs = (out for cell in node.cells if cell.cell_type == "code" for out in cell.outputs)
-    return "\n".join(out.get("text", "") or out.get("data", {}).get("text/plain", "") for out in outputs)
 
 
 def release(name, zygote=None):
@@ -79,8 +78,6 @@ def release(name, zygote=None):
         ValueError: something would leak, the untouched version does not run to its end or earns points, or the solved
             one does not earn all.
     """
-    from . import grade, submission
-
     assignment = load(name)
     student = strip(assignment.notebook)
     shown = leaks(assignment.notebook, student)

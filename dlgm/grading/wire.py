@@ -102,18 +102,18 @@ def send(sock, message):
     sock.sendall(pack(message))
 
 
-def receive(sock, seconds=None, limit=LIMIT):
+def receive(sock, seconds=None):
     """The next message from a socket.
 
     Args:
         seconds: of wall clock to wait; None waits for ever.
     Raises:
-        TimeoutError: it took longer. EOFError: the other side is gone. Malformed: not a message, or longer than limit.
+        TimeoutError: it took longer. EOFError: the other side is gone. Malformed: not a message, or longer than LIMIT.
     """
     end = None if seconds is None else time.monotonic() + seconds
     head, body = struct.unpack("<QQ", _exactly(sock, 16, end))
-    if head > HEAD or body > limit:
-        raise Malformed(f"a message of {head + body} bytes; at most {limit} are taken")
+    if head > HEAD or body > LIMIT:
+        raise Malformed(f"a message of {head + body} bytes; at most {LIMIT} are taken")
     return unpack(_exactly(sock, head, end), _exactly(sock, body, end))
 
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 
 CLONE = {"ipc": 0x08000000, "user": 0x10000000, "pid": 0x20000000, "net": 0x40000000}
+LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 NOBODY = 65534
 STANDARD = (
     "bisect", "cmath", "collections", "copy", "dataclasses", "fractions", "functools", "heapq", "itertools", "math",
@@ -60,11 +61,8 @@ def preload():
 
 def isolate():
     """Leave the view of other processes and of the network, where the system allows it: True if it did."""
-    if not sys.platform.startswith("linux"):
-        return False
-    unshare = ctypes.CDLL(None, use_errno=True).unshare
     spaces = CLONE["pid"] | CLONE["net"] | CLONE["ipc"]
-    if unshare(spaces if os.geteuid() == 0 else spaces | CLONE["user"]) != 0:
+    if LIBC is None or LIBC.unshare(spaces if os.geteuid() == 0 else spaces | CLONE["user"]) != 0:
         return False
     child = os.fork()  # the first process of the new space; signals from inside cannot end it
     if child:
@@ -77,14 +75,14 @@ def isolate():
 
 def die_with_parent():
     """Ask Linux to end this process when its parent ends."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+    if LIBC:
+        LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
 def drop_capabilities():
     """Give up what a user namespace grants: three words of effective, permitted and inheritable capabilities, all 0."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    ctypes.CDLL(None).capset(header, (ctypes.c_uint32 * 6)())
+    LIBC.capset(header, (ctypes.c_uint32 * 6)())
 
 
 def give_up(memory):
@@ -93,8 +91,8 @@ def give_up(memory):
         os.setgroups([])
         os.setgid(NOBODY)
         os.setuid(NOBODY)
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(38, 1, 0, 0, 0)  # no new privileges
+    if LIBC:
+        LIBC.prctl(38, 1, 0, 0, 0)  # no new privileges
         drop_capabilities()
     for name, value in (("NPROC", 0), ("FSIZE", 0), ("CORE", 0), ("AS", memory), ("NOFILE", 0)):
         with contextlib.suppress(ValueError, OSError):  # macOS has no firm RLIMIT_AS
@@ -132,8 +130,8 @@ def work(channel, wire, memory):
     keep = channel.fileno()
     os.closerange(3, keep), os.closerange(keep + 1, 4096)
     os.environ.clear()
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).unshare(CLONE["ipc"])  # shared memory of an earlier worker is out of reach
+    if LIBC:
+        LIBC.unshare(CLONE["ipc"])  # shared memory of an earlier worker is out of reach
     nowhere()
     for name in [n for n in sys.modules if n.startswith("dlgm.") and n != "dlgm.tensors"]:
         del sys.modules[name]
