@@ -83,19 +83,13 @@ def test_hostile_answers_gain_nothing_and_cost_only_their_part(name, zygote, toy
     assert "<script>" not in page and "<img" not in page
 
 
-def test_workers_are_isolated_where_linux_allows_it_and_hold_no_answers(zygote):
+def test_workers_hold_no_answers(zygote):
     worker = zygote.worker()
-    source = (
-        "import os, sys\ndef look():\n    return [os.getuid(), os.getppid(), len(os.environ), *map(str, sys.modules)]"
-    )
-    worker.ask({"do": "run", "source": source}, 5)
-    uid, parent, variables, *modules = worker.ask({"do": "call", "name": "look", "args": []}, 5)["value"]
+    worker.ask({"do": "run", "source": "import os, sys\ndef look():\n    return [*map(str, sys.modules)]"}, 5)
+    modules = worker.ask({"do": "call", "name": "look", "args": []}, 5)["value"]
     worker.close()
     zygote.stop_worker()
-    assert uid != 0 and variables == 0
     assert [m for m in modules if m.startswith("dlgm")] == ["dlgm", "dlgm.tensors"]
-    if zygote.isolated:
-        assert parent == 1  # the first process of a space of its own
 
 
 def test_a_worker_that_is_gone_says_so(zygote):
@@ -284,6 +278,9 @@ def test_whatever_one_notebook_does_the_others_are_graded(folder, monkeypatch):
     marks = table(folder)
     assert float(marks["odd"]["toy (of 15)"]) == float(marks["ada"]["toy (of 15)"]) == 10
     assert "ZeroDivisionError" in marks["bob"]["remark"]
+    monkeypatch.setattr(batch, "grade", real)
+    run(folder)  # the next run tries again
+    assert float(table(folder)["bob"]["toy (of 15)"]) == 6
     assert "? odd" in (folder / "out" / "feedback" / "odd.html").read_text(encoding="utf-8")
 
 

@@ -104,10 +104,10 @@ def _zygote(fresh=False):
     return _here[0]
 
 
-def grade_one(assignment, entry, read, salt, due):
-    """(result as a dict, whether the worker was isolated) of one entry; what fails is tried once more, then given up.
+def grade_one(assignment, entry, read, mark, salt, due):
+    """(result as a dict with its stamp, whether the worker was isolated) of one entry.
 
-    Whatever a notebook does, the others are graded.
+    Whatever a notebook does, the others are graded: what fails is tried once more, then given up until the next run.
     """
     if entry.others:
         read.notes.append(f"Several notebooks were handed in; {entry.path.name} was graded.")
@@ -118,8 +118,9 @@ def grade_one(assignment, entry, read, salt, due):
             break
         except Exception as error:
             problem = f"This notebook could not be graded ({type(error).__name__}); ask your teacher to look at it."
-            result = ungraded(assignment, read.digest, problem, student)
-    return replace(result, late_hours=_late(entry.path, due)).as_dict(), _zygote().isolated
+    else:
+        result, mark = ungraded(assignment, read.digest, problem, student), ""
+    return replace(result, late_hours=_late(entry.path, due)).as_dict() | {"stamp": mark}, _zygote().isolated
 
 
 def _read(entry, assignment):
@@ -154,27 +155,26 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, roster=(), again=()
         mark = stamp(assignment, salt, read.digest or read.problem)
         old = _kept(out / "results" / f"{file_name(entry.student)}.json", mark)
         if old is None or entry.student in again:
-            todo.append((entry, mark, read))
+            todo.append((entry, read, mark))
         else:
             results.append({**old, "late_hours": _late(entry.path, due)})
     count = len(results) + len(todo)
 
-    def finish(entry, mark, result, alone):
+    def finish(entry, result, alone):
         nonlocal isolated
         isolated &= alone
-        result["stamp"] = mark
         report.write(out / "results" / f"{file_name(entry.student)}.json", report.result_json(result))
         results.append(result)
         tell(len(results), count)
 
     if jobs <= 1:
-        for entry, mark, read in todo:
-            finish(entry, mark, *grade_one(assignment, entry, read, salt, due))
+        for entry, *given in todo:
+            finish(entry, *grade_one(assignment, entry, *given, salt, due))
     else:
         with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-            running = {pool.submit(grade_one, assignment, e, read, salt, due): (e, mark) for e, mark, read in todo}
+            running = {pool.submit(grade_one, assignment, e, *given, salt, due): e for e, *given in todo}
             for future in as_completed(running):
-                finish(*running[future], *future.result())
+                finish(running[future], *future.result())
     for result in results:
         report.write(
             out / "feedback" / f"{file_name(result['student'])}.html", report.page(assignment, result, by_hand)

@@ -23,8 +23,8 @@ class Zygote:
     """A clean process that forks workers, one at a time; use one for each grading thread.
 
     Attributes:
-        isolated: whether workers cannot see files by path, other processes and the network. Without it, a submission
-            that means harm can rename or empty files of the user who grades, and end that user's processes.
+        isolated: whether workers are kept from files by path, other processes and the network (``lockdown``). If not,
+            a submission that means harm can rename or empty files of the user who grades and end other processes.
     Raises:
         RuntimeError: the platform has no fork or no resource limits (Windows), or the process did not start.
     """
@@ -35,12 +35,14 @@ class Zygote:
                 "grading needs Linux or macOS: Windows has no resource limits; use WSL or a class server"
             )
         self.memory, (self._control, theirs) = memory, socket.socketpair()
-        root = Path(__file__).resolve().parents[2]
-        command = [sys.executable, "-I", str(Path(__file__).with_name("worker.py")), str(theirs.fileno()), str(root)]
+        root = str(Path(__file__).resolve().parents[2])
+        code = (
+            f"import sys; sys.path.insert(0, {root!r}); from dlgm.grading import worker; worker.main({theirs.fileno()})"
+        )
         keep = {k: os.environ[k] for k in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if k in os.environ}
         self._process = subprocess.Popen(
-            command, pass_fds=[theirs.fileno()], env={**keep, "OMP_NUM_THREADS": "1"}, cwd="/",
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            [sys.executable, "-I", "-c", code], env={**keep, "OMP_NUM_THREADS": "1"}, cwd="/",
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
         )  # fmt: skip
         theirs.close()
         try:

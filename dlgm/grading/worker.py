@@ -1,26 +1,20 @@
 """A process that runs student code and answers calls: arrays in, arrays out. It holds no answers and no marks.
 
-Run by ``sandbox`` as ``python -I worker.py FD FOLDER``. The first process loads the libraries once and stays clean; for
-each submission it forks a worker. The worker gives up what student code could abuse before it runs any of it: files,
-sockets and new descriptors (RLIMIT_NOFILE 0), processes and threads (RLIMIT_NPROC 0), writing (RLIMIT_FSIZE 0), memory
-beyond a limit, and, where Linux allows it, sight of other processes and the network (namespaces).
+The first process, started by ``sandbox``, loads the libraries once and stays clean; for each part of a submission it
+forks a worker, which gives up (``lockdown``) what student code could abuse before it runs any of it.
 """
 
 import ast
 import builtins
 import contextlib
-import ctypes
 import importlib
 import os
-import resource
 import signal
 import socket
 import sys
-import tempfile
 
-CLONE = {"ipc": 0x08000000, "user": 0x10000000, "pid": 0x20000000, "net": 0x40000000}
-LIBC = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-NOBODY = 65534
+from . import lockdown, wire
+
 STANDARD = (
     "bisect", "cmath", "collections", "copy", "dataclasses", "fractions", "functools", "heapq", "itertools", "math",
     "numbers", "operator", "random", "statistics", "string", "time", "typing", "warnings",
@@ -59,62 +53,6 @@ def preload():
         torch.ones(2) @ torch.ones(3)  # what an error message needs
 
 
-def isolate():
-    """Leave the view of other processes and of the network, where the system allows it: True if it did."""
-    spaces = CLONE["pid"] | CLONE["net"] | CLONE["ipc"]
-    if LIBC is None or LIBC.unshare(spaces if os.geteuid() == 0 else spaces | CLONE["user"]) != 0:
-        return False
-    child = os.fork()  # the first process of the new space; signals from inside cannot end it
-    if child:
-        with contextlib.suppress(KeyboardInterrupt):
-            os.waitpid(child, 0)
-        os._exit(0)
-    die_with_parent()
-    return True
-
-
-def die_with_parent():
-    """Ask Linux to end this process when its parent ends."""
-    if LIBC:
-        LIBC.prctl(1, signal.SIGKILL, 0, 0, 0)
-
-
-def drop_capabilities():
-    """Give up what a user namespace grants: three words of effective, permitted and inheritable capabilities, all 0."""
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    LIBC.capset(header, (ctypes.c_uint32 * 6)())
-
-
-def give_up(memory):
-    """No files, sockets, processes, threads or writing from here on, and at most ``memory`` bytes; not to be undone."""
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
-    if LIBC:
-        LIBC.prctl(38, 1, 0, 0, 0)  # no new privileges
-        drop_capabilities()
-    for name, value in (("NPROC", 0), ("FSIZE", 0), ("CORE", 0), ("AS", memory), ("NOFILE", 0)):
-        with contextlib.suppress(ValueError, OSError):  # macOS has no firm RLIMIT_AS
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
-
-
-def nowhere():
-    """Make a folder that no longer exists the root of all paths, where the system allows it: no path leads anywhere."""
-    folder = tempfile.mkdtemp()
-    os.chdir(folder)
-    os.rmdir(folder)
-    with contextlib.suppress(OSError):
-        os.chroot(".")
-
-
-def cpu_limit(seconds):
-    """End this process after so many more seconds of processor time."""
-    used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_CPU, (int(used + seconds) + 1, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
 class Refused:
     """An import hook: only what was loaded beforehand can be imported."""
 
@@ -122,7 +60,7 @@ class Refused:
         raise ImportError(f"{name} cannot be imported while grading; torch, numpy and the plain standard library can")
 
 
-def work(channel, wire, memory):
+def work(channel, memory):
     """Answer requests until the other side hangs up. Student code runs in here."""
     null = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
@@ -130,18 +68,14 @@ def work(channel, wire, memory):
     keep = channel.fileno()
     os.closerange(3, keep), os.closerange(keep + 1, 4096)
     os.environ.clear()
-    if LIBC:
-        LIBC.unshare(CLONE["ipc"])  # shared memory of an earlier worker is out of reach
-    nowhere()
     for name in [n for n in sys.modules if n.startswith("dlgm.") and n != "dlgm.tensors"]:
         del sys.modules[name]
     sys.meta_path[:] = [Refused()]
-    give_up(memory)
-    die_with_parent()  # a change of user forgets it
+    lockdown.give_up(memory)
     world = {"__name__": "__main__", "__builtins__": builtins}
     while True:
         request = wire.receive(channel)
-        cpu_limit(request["seconds"])
+        lockdown.cpu_limit(request["seconds"])
         try:
             reply = run(request["source"], world) if request["do"] == "run" else call(request, world)
             wire.send(channel, reply)
@@ -184,17 +118,12 @@ def call(request, world):
     return {"value": value, "changed": changed, "drew": not torch.equal(before, torch.default_generator.get_state())}
 
 
-def main():
-    """Load, isolate, and fork a worker whenever asked; a worker is ended when the next is asked for."""
-    fd, folder = int(sys.argv[1]), sys.argv[2]
-    die_with_parent()
-    sys.path.insert(0, folder)
-    from dlgm.grading import wire
-
-    control = socket.socket(fileno=fd)
+def main(fd):
+    """Load, then fork a worker whenever asked; a worker is ended when the next is asked for."""
+    control, child = socket.socket(fileno=fd), None
+    lockdown.die_with_parent()
     preload()
-    isolated, child = isolate(), None
-    wire.send(control, {"isolated": isolated})
+    wire.send(control, {"isolated": lockdown.can_filter()})
     while True:
         order, fds, _, _ = socket.recv_fds(control, 64, 1)
         if child:
@@ -207,12 +136,8 @@ def main():
             child = os.fork()
             if child == 0:
                 control.close()
-                die_with_parent()
-                work(socket.socket(fileno=fds[0]), wire, int(order.split()[1]))
+                lockdown.die_with_parent()
+                work(socket.socket(fileno=fds[0]), int(order.split()[1]))
                 os._exit(0)
             os.close(fds[0])
         wire.send(control, {"done": True})
-
-
-if __name__ == "__main__":
-    main()

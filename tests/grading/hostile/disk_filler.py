@@ -1,4 +1,4 @@
-# expects: OSError
+# expects: OSError|PermissionError
 def affine(x, a):
     with open("/tmp/dlgm_filled", "wb") as f:
         while True:

@@ -1,4 +1,4 @@
-# expects: BlockingIOError|fork
+# expects: PermissionError|fork
 import os
 
 

@@ -1,4 +1,4 @@
-# expects: OSError
+# expects: OSError|PermissionError
 import ctypes
 
 

@@ -1,4 +1,4 @@
-# expects: OSError|LookupError|ImportError
+# expects: PermissionError|ImportError|OSError
 def affine(x, a):
     import socket
 
