@@ -1,4 +1,4 @@
-"""Floor 0: the two things every other module does to tensors, broadcast a coefficient and draw noise."""
+"""Floor 0: what other modules do to tensors: broadcast a coefficient, draw noise, ask what a result depends on."""
 
 import torch
 
@@ -48,3 +48,22 @@ def same_shape(**tensors):
     if len({v.shape for v in tensors.values()}) > 1:
         got = ", ".join(f"{name} {tuple(v.shape)}" for name, v in tensors.items())
         raise ValueError(f"expected one shape for all, got {got}")
+
+
+def pullback(value, inputs):
+    """Gradients of Σ_i w_i y_i with respect to each input: y all entries of value, w_i from 1 to 2, evenly spaced.
+
+    Unequal weights, so that a gradient is seen also where entries of y always sum to the same.
+
+    Args:
+        value: a tensor, or several in a tuple or list; what is no tensor is passed over.
+        inputs: tensors that require gradients.
+    Returns:
+        A list of tensors like the inputs; zeros where value does not depend on an input.
+    """
+    several = value if isinstance(value, (tuple, list)) else (value,)
+    parts = [v.flatten() for v in several if isinstance(v, torch.Tensor) and v.requires_grad]
+    if not parts:
+        return [torch.zeros_like(v) for v in inputs]
+    total = sum((v * torch.linspace(1, 2, len(v), dtype=v.dtype, device=v.device)).sum() for v in parts)
+    return list(torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True))

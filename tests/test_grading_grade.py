@@ -4,12 +4,14 @@ import csv
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from grading import world
 
+from dlgm import exercises
 from dlgm.grading import batch, grade, report, submission
 from dlgm.grading.sandbox import Stopped
 
@@ -131,6 +133,25 @@ def test_changed_inputs_and_hidden_randomness_are_seen_from_afar(line, words, zy
     text = f"import torch\ndef affine(x, a):\n    y = a * x + 1\n    {line}\n    return y"
     part = by_name(graded(zygote, toy, tmp_path, world.notebook(text)))["affine"]
     assert part.points == 0 and words in part.words
+
+
+def test_gradients_are_compared_from_afar(zygote, toy, tmp_path, monkeypatch):
+    monkeypatch.setitem(exercises.HOMEWORK, "toy", (replace(world.AFFINE, gradients=True), world.SPREAD))
+    for line, points in (("return 1 + x * a", 6), ("with torch.no_grad(): return a * x + 1", 0)):
+        text = f"import torch\ndef affine(x, a):\n    {line}"
+        part = by_name(graded(zygote, toy, tmp_path, world.notebook(text)))["affine"]
+        assert part.points == points and ("gradient with respect to x" in part.words) == (points == 0)
+    wrong = "def affine(x, a):\n    x.zero_()\n    return a * x"
+    part = by_name(graded(zygote, toy, tmp_path, world.notebook(wrong)))["affine"]
+    assert part.points == 0 and "modified in place" in part.words
+
+
+def test_an_error_comes_with_its_line(zygote, toy, tmp_path):
+    text = "def affine(x, a):\n    y = x * a\n    return y @ y.reshape(-1, 99)"
+    result = graded(zygote, toy, tmp_path, world.notebook(text + "\nprint(missing)"))
+    assert "RuntimeError" in by_name(result)["affine"].words
+    assert "in line 3: return y @ y.reshape(-1, 99)" in by_name(result)["affine"].words
+    assert "in line 4: print(missing)" in result.notes[0]
 
 
 def test_a_submission_has_a_budget_as_a_whole(zygote, toy, tmp_path, monkeypatch):

@@ -103,6 +103,12 @@ def test_a_student_sees_the_same_words_as_in_the_notebook(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "affine (6 points): not yet" in said and "The mistake: the 1 is missing." in said
     assert "spread (4 points): not attempted" in said and path.read_bytes() == before
+    assert "Right on these examples: 0 of 2 parts, 0 of 10 points." in said and "why (5 points): written" in said
+    answer = "from dlgm.elbo import elbo\n" + world.SOLUTIONS["affine"]
+    world.save(path, world.notebook(answer, written="YOUR ANSWER HERE"))
+    cli.main(["check", str(path), "--assignment", str(tmp_path / "source.ipynb")])
+    said = capsys.readouterr().out
+    assert "1 of 2 parts, 6 of 10 points" in said and "dlgm.elbo cannot be imported while grading" in said
 
 
 def test_a_renamed_notebook_is_known_by_its_labels(tmp_path):

@@ -10,11 +10,16 @@ import html
 import inspect
 import io
 import math
+import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+
+from ..tensors import pullback
+
+SHOWN = 24  # numbers of an input that are printed
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Property:
 class Exercise:
     """See the module; ``returns`` names what the function gives back, one name or several.
 
+    With ``gradients`` the gradients of what comes back, with respect to each floating-point tensor that goes in, are
+    compared too (``tensors.pullback``): a right value that is cut off from its inputs is not right.
     Homework has ``hidden`` besides: cases of other shapes and settings, drawn from a secret generator for grading. Its
     arguments are tensors, numbers, strings and lists of them, its solution is not shown, and one call may take
     ``seconds`` of processor time.
@@ -66,6 +73,7 @@ class Exercise:
     see: str
     properties: tuple[Property, ...] = ()
     rtol: float = 1e-9
+    gradients: bool = False
     hidden: Callable[[torch.Generator], list[Case]] | None = None
     seconds: float = 10.0
 
@@ -80,26 +88,42 @@ class Behaviour:
     drew: bool = False
 
 
-def observe(function, args):
+def observe(function, args, gradients=False):
     """Call function on copies of args and return its Behaviour; the caller's global random state is left alone."""
-    mine = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in args)
+    leaves = [a.detach().clone().requires_grad_(gradients) if _real(a) else a for a in args]
+    mine = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in leaves)
     outside = torch.default_generator.get_state()
     torch.default_generator.manual_seed(20_231)  # the CPU's only: torch.manual_seed would reseed every device
     before = torch.default_generator.get_state()
     try:
         out = function(*mine)
         drew = not torch.equal(before, torch.default_generator.get_state()) or getattr(function, "drew", False)
+        slopes = getattr(function, "gradients", None) if gradients else []  # a stand-in reports what it saw elsewhere
+        slopes = pullback(out, [a for a in leaves if _real(a)]) if slopes is None else slopes
     except (Exception, SystemExit) as error:
+        _locate(error, function)
         return Behaviour(error=error)
     finally:
         torch.default_generator.set_state(outside)
     changed = any(isinstance(a, torch.Tensor) and not _same_bits(a, b) for a, b in zip(args, mine, strict=True))
-    changed = changed or getattr(function, "changed", False)  # a stand-in reports what it saw elsewhere
+    changed = changed or getattr(function, "changed", False)
     several = (isinstance(out, tuple) and len(out) > 1) or (
         isinstance(out, list) and all(isinstance(v, torch.Tensor) for v in out)
     )
-    values = tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in (out if several else (out,)))
+    values = tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in [*(out if several else (out,)), *slopes])
     return Behaviour(values, None, changed, drew)
+
+
+def _real(value):
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def _locate(error, function):
+    """Note on an error the last line of the function's own file that it went through."""
+    file = getattr(getattr(function, "__code__", None), "co_filename", None)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    if own:
+        error.add_note(f"in line {own[-1].lineno}: {own[-1].line}")
 
 
 def _same_bits(a, b):
@@ -137,6 +161,7 @@ class Report:
     Attributes:
         state: "not attempted", "not yet" or "right".
         fails, given, observed, required: which property, on which input; what came, what was expected ("not yet").
+        args: that input itself, to call the function with while mending it.
         mistake: the known mistake it is, or None.
         verified: what was verified, in the order of checking.
     """
@@ -148,12 +173,15 @@ class Report:
     given: str = ""
     observed: str = ""
     required: str = ""
+    args: tuple = ()
     mistake: Mistake | None = None
     verified: tuple[str, ...] = field(default=())
 
     def lines(self):
         """The report in sentences."""
-        if self.state == "not attempted":
+        if self.state == "not attempted" and self.exercise.hidden:
+            yield "Not written yet; cells that need it use the course's own."
+        elif self.state == "not attempted":
             yield f"Nothing is wrong; the lesson goes on with dlgm's own {self.exercise.name} until you write yours."
         elif self.state == "not yet":
             yield f"This fails: {self.fails}."
@@ -199,12 +227,17 @@ def run(exercise, function):
     if not callable(function):
         raise ValueError(f"check needs the function itself, got {function!r}; for example check('{exercise.name}', f)")
     cases = exercise.cases(torch.Generator().manual_seed(0))
-    first = observe(function, cases[0].args)
+    first = observe(function, cases[0].args, exercise.gradients)
     if type(first.error) is NotImplementedError and not first.error.args:  # the stub's; torch's own carry a text
         return Report(exercise, "not attempted", exercise.reference)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _judge(exercise, function, cases, [first, *(observe(function, case.args) for case in cases[1:])])
+        return _judge(exercise, function, cases, [first, *_all(exercise, function, cases[1:])])
+
+
+def _all(exercise, function, cases):
+    """The Behaviour of function on each case."""
+    return [observe(function, case.args, exercise.gradients) for case in cases]
 
 
 @dataclass(frozen=True)
@@ -242,7 +275,7 @@ def mark(exercise, function, generator):
 
 def _passes(exercise, function, case):
     """Whether function keeps the contract and gives the reference's values on one case."""
-    got, want = observe(function, case.args), observe(exercise.reference, case.args)
+    [got], [want] = _all(exercise, function, [case]), _all(exercise, exercise.reference, [case])
     if _contract(exercise, case, got, want):
         return False
     return all(_close(a, b, exercise.rtol) for a, b in zip(got.values, want.values, strict=True))
@@ -260,26 +293,27 @@ def _judge(exercise, function, cases, seen):
     verified = []
 
     def not_yet(fails, case=None, observed="", required=""):
-        given = _describe(exercise, case) if case else ""
+        given, args = (_describe(exercise, case), case.args) if case else ("", ())
         mistake = name_mistake(exercise, function)
         return Report(
-            exercise, "not yet", exercise.reference, fails, given, observed, required, mistake, tuple(verified)
+            exercise, "not yet", exercise.reference, fails, given, observed, required, args, mistake, tuple(verified)
         )
 
-    expected = [observe(exercise.reference, case.args) for case in cases]
+    expected = _all(exercise, exercise.reference, cases)
     for case, got, want in zip(cases, seen, expected, strict=True):
         problem = _contract(exercise, case, got, want)
         if problem:
             return not_yet(problem[0], case, *problem[1:])
     verified.append("shape, dtype, inputs left alone, no hidden randomness")
     for case, got, want in zip(cases, seen, expected, strict=True):
-        for name, a, b in zip(exercise.returns, got.values, want.values, strict=True):
+        for name, a, b in zip(_names(exercise, case), got.values, want.values, strict=True):
             if not _close(a, b, exercise.rtol):
                 fails = f"the value of {name} for {case.label}"
                 if _close(a, b, 1e-5):
-                    fails += ", right to float32 precision only: is an intermediate float32, or a number clamped?"
+                    fails += ", right to about 7 digits only (a float32 on the way, a clamp, a small number added?)"
                 return not_yet(fails, case, *_first_difference(a, b, exercise.rtol))
-    verified.append(f"values on {len(cases)} inputs ({cases[0].label}, ..., {cases[-1].label})")
+    what = "values and gradients" if exercise.gradients else "values"
+    verified.append(f"{what} on {len(cases)} inputs ({cases[0].label}, ..., {cases[-1].label})")
     for item in exercise.properties:
         holds, saw = _holds(item, function)
         if not holds:
@@ -288,9 +322,16 @@ def _judge(exercise, function, cases, seen):
     return Report(exercise, "right", function, verified=tuple(verified))
 
 
+def _names(exercise, case):
+    """What the values of a Behaviour are: what the function returns, then gradients."""
+    names = inspect.signature(exercise.reference).parameters
+    real = [name for name, v in zip(names, case.args, strict=True) if exercise.gradients and _real(v)]
+    return [*exercise.returns, *(f"the gradient with respect to {name}" for name in real)]
+
+
 def _describe(exercise, case):
-    """The arguments of a case in full, where they are few enough to compute with by hand."""
-    if any(isinstance(v, torch.Tensor) and v.numel() > 5 for v in case.args):
+    """The arguments of a case in full, where they are few."""
+    if sum(v.numel() for v in case.args if isinstance(v, torch.Tensor)) > SHOWN:
         return ""
     names = inspect.signature(exercise.reference).parameters
     shown = (_shown(v.tolist()) if isinstance(v, torch.Tensor) else v for v in case.args)
@@ -306,18 +347,19 @@ def name_mistake(exercise, function):
     """The known mistake that function behaves like on fresh inputs, or None.
 
     First in everything that a call shows, on all inputs. Then in the values alone, on at least half of the inputs
-    that tell the mistake from the reference: code may make a mistake and be tied to one data shape besides.
+    that tell the mistake from the reference: code may make a mistake and be tied to one data shape besides. Values that
+    are right but for rounding show no mistake in the values.
     """
     cases = exercise.cases(torch.Generator().manual_seed(1))
-    seen = [observe(function, case.args) for case in cases]
-    right = [observe(exercise.reference, case.args) for case in cases]
-    wrong = [(m, [observe(m.function, case.args) for case in cases]) for m in exercise.mistakes]
+    seen, right = _all(exercise, function, cases), _all(exercise, exercise.reference, cases)
+    wrong = [(m, _all(exercise, m.function, cases)) for m in exercise.mistakes]
     for values_only in (False, True):
+        off = [not values_only or not agree(a, b, 1e-6, True) for a, b in zip(seen, right, strict=True)]
         for mistake, theirs in wrong:
             telling = [not agree(a, b, exercise.rtol, values_only) for a, b in zip(right, theirs, strict=True)]
             same = [agree(a, b, 1e-6, values_only) for a, b in zip(seen, theirs, strict=True)]
-            hits = sum(a and b and c.error is None for a, b, c in zip(telling, same, seen, strict=True))
-            if (all(same) and any(telling)) or (values_only and hits > 1 and 2 * hits >= sum(telling)):
+            hits = sum(all(v) and c.error is None for *v, c in zip(telling, same, off, seen, strict=True))
+            if (all(same) and any(telling) and any(off)) or (values_only and hits > 1 and 2 * hits >= sum(telling)):
                 return mistake
     return None
 
@@ -325,12 +367,15 @@ def name_mistake(exercise, function):
 def _contract(exercise, case, got, want):
     """(what fails, observed, required) for the first broken rule, or None."""
     if got.error is not None:
-        return f"the call for {case.label} raises", f"{type(got.error).__name__}: {got.error}", "a value"
+        where = "".join(f", {note}" for note in getattr(got.error, "__notes__", [])[-1:])
+        return f"the call for {case.label} raises", f"{type(got.error).__name__}: {got.error}{where}", "a value"
     if len(got.values) == 1 and got.values[0] is None:
         return f"the call for {case.label} returns nothing", "None (is a return missing?)", ", ".join(exercise.returns)
     if len(got.values) != len(want.values):
-        return "the number of values returned", str(len(got.values)), f"{len(want.values)}: {exercise.returns}"
-    for name, a, b in zip(exercise.returns, got.values, want.values, strict=True):
+        count = len(exercise.returns)
+        came = len(got.values) - (len(want.values) - count)
+        return "the number of values returned", str(came), f"{count}: {', '.join(exercise.returns)}"
+    for name, a, b in zip(_names(exercise, case), got.values, want.values, strict=True):
         if not isinstance(a, torch.Tensor):
             return f"{name} for {case.label} is not a tensor", type(a).__name__, "torch.Tensor"
         if a.shape != b.shape:

@@ -70,13 +70,22 @@ def do_check(args):
     read = submission.read(args.notebook, assignment)
     if read.problem:
         raise ValueError(f"{args.notebook}: {read.problem}")
-    for note in read.notes:
-        print(note)
+    right = []
     with Zygote() as zygote:
         for part, found in grade.check(zygote, assignment, read):
-            print(f"\n{part.name} ({part.points:g} points): {found.state}")
-            print("\n".join(f"  {line}" for line in found.lines()))
-    print("\nGrading also uses other shapes, settings and seeds than these examples.")
+            print(f"{part.name} ({part.points:g} points): {found.state}")
+            print("\n".join(f"  {line}" for line in found.lines()), end="\n\n")
+            right += [part] * (found.state == "right")
+    if read.notes:
+        print("\n".join(["About your file:", *(f"  {note}" for note in read.notes)]), end="\n\n")
+    programs = [part for part in assignment.parts if not part.by_hand]
+    earned, possible = (sum(p.points for p in parts) for parts in (right, programs))
+    print(f"Right on these examples: {len(right)} of {len(programs)} parts, {earned:g} of {possible:g} points.")
+    print("Grading uses other shapes, settings and seeds besides.")
+    for part in assignment.parts:
+        if part.by_hand:
+            state = "written; a person will read it" if read.written(part) else "nothing written yet"
+            print(f"{part.name} ({part.points:g} points): {state}")
 
 
 def do_grade(args):

@@ -9,7 +9,6 @@ import torch
 
 from ..exercises.engine import mark, run
 from . import submission as reader
-from .assignment import YOURS
 from .sandbox import Remote, Stopped
 
 CELL_SECONDS = 30
@@ -78,8 +77,8 @@ class Session:
                     self._note(f"One of your cells was run in part only: {error}.")
                     break
                 if "error" in reply and i >= self._setup:
-                    said = f"{reply['error']}: {reply.get('text', '')}"[:300]
-                    self._note(f"Line {str(reply.get('line'))[:9]} of one of your cells raised {said}")
+                    said = ", ".join(str(reply.get(key, ""))[:300] for key in ("error", "text", "where"))
+                    self._note(f"One of your cells raised {said}.")
             else:
                 return
 
@@ -137,10 +136,9 @@ def grade(zygote, assignment, submission, salt, student=""):
 
 def _part(session, part, submission, salt):
     if part.by_hand:
-        text = submission.text.get(part.name, "").strip()
-        if text in ("", YOURS):
-            return PartResult(part.name, 0.0, part.points, "not attempted", NOTHING)
-        return PartResult(part.name, 0.0, part.points, "by hand", text)
+        text = submission.written(part)
+        state = "by hand" if text else "not attempted"
+        return PartResult(part.name, 0.0, part.points, state, text or NOTHING)
     function = Remote(session, submission.names[part.name], part.exercise.seconds)
     marks = mark(part.exercise, function, generator(salt, part.name))
     session.close()  # what one part was asked stays unknown to the others
@@ -155,7 +153,10 @@ def _part(session, part, submission, salt):
 
 
 def check(zygote, assignment, submission):
-    """What a student sees before handing in: (part, words) for each part, from the examples shown only."""
+    """What a student sees before handing in: (part, Report) for each part that a program marks, on the examples shown.
+
+    Notes on cells that raised are in ``submission.notes`` at the end.
+    """
     session = Session(zygote, assignment, submission)
     try:
         for part in assignment.parts:
@@ -163,3 +164,4 @@ def check(zygote, assignment, submission):
                 yield part, run(part.exercise, Remote(session, submission.names[part.name], part.exercise.seconds))
     finally:
         session.close()
+        submission.notes.extend(session.errors)

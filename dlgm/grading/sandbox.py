@@ -118,9 +118,11 @@ class Remote:
         self._session, self._name, self._seconds = session, name, seconds
         self._seen, self.stopped = {}, None
         self.changed = self.drew = False  # what the last call did to its arguments and to the global generator
+        self.gradients = []  # if an argument of the last call required gradients: what ``tensors.pullback`` gave there
 
     def __call__(self, *args):
-        message = {"do": "call", "name": self._name, "args": list(args)}
+        wanted = any(getattr(a, "requires_grad", False) for a in args)
+        message = {"do": "call", "name": self._name, "args": list(args), "gradients": wanted}
         key = hashlib.sha256(wire.pack(message)).digest()
         if key not in self._seen:
             self._seen[key] = self._ask(message)
@@ -128,6 +130,8 @@ class Remote:
         if isinstance(reply, Stopped):
             raise reply
         self.changed, self.drew = reply.get("changed") is True, reply.get("drew") is True
+        found = reply.get("gradients")
+        self.gradients = found if isinstance(found, list) else []
         if "error" in reply:
             raise rebuilt(reply)
         return reply.get("value")
@@ -142,10 +146,12 @@ class Remote:
 
 
 def rebuilt(reply):
-    """The exception of a reply: a built-in one of the same name, else a RuntimeError that names it."""
-    name, text = str(reply["error"])[:100], str(reply.get("text", ""))[:2000]
-    kind = getattr(builtins, name, None)
+    """The exception of a reply: a built-in one of the same name, else a RuntimeError that names it; noted, its line."""
+    name, text, where = (str(reply.get(key, ""))[:2000] for key in ("error", "text", "where"))
+    kind, error = getattr(builtins, name, None), RuntimeError(f"{name[:100]}: {text}")
     if isinstance(kind, type) and issubclass(kind, Exception):
         with contextlib.suppress(Exception):
-            return kind(text) if text else kind()
-    return RuntimeError(f"{name}: {text}")
+            error = kind(text) if text else kind()
+    if where:
+        error.add_note(where[:300])
+    return error

@@ -8,7 +8,7 @@ import re
 import stat
 from dataclasses import dataclass, field
 
-from .assignment import meta, source
+from .assignment import YOURS, meta, source
 
 LARGEST = 512 * 2**20  # bytes of a file
 LONGEST, MOST = 200_000, 300  # characters of a cell, and cells, that are read
@@ -33,6 +33,11 @@ class Submission:
     notes: list = field(default_factory=list)
     problem: str = ""
     digest: str = ""
+
+    def written(self, part):
+        """What was written for a part marked by hand; "" if nothing was."""
+        text = self.text.get(part.name, "").strip()
+        return "" if text == YOURS else text
 
 
 def read(path, assignment):

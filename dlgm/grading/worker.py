@@ -8,10 +8,12 @@ import ast
 import builtins
 import contextlib
 import importlib
+import linecache
 import os
 import signal
 import socket
 import sys
+import traceback
 
 from . import lockdown, wire
 
@@ -86,36 +88,49 @@ def work(channel, memory):
 
 
 def described(error):
-    """An exception as a message."""
+    """An exception as a message, with the last line of an answer that it went through."""
     try:
         text = str(error)[:2000]
     except BaseException:
         text = ""
-    return {"error": type(error).__name__[:200], "text": text}
+    own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename.startswith("<answer")]
+    where = f"in line {own[-1].lineno}: {own[-1].line}"[:300] if own else ""
+    return {"error": type(error).__name__[:200], "text": text, "where": where}
 
 
 def run(source, world):
     """Execute a cell statement by statement and go on after an error: what works, works."""
-    first = None
+    first, name = None, f"<answer {len(linecache.cache)}>"
+    linecache.cache[name] = (len(source), None, source.splitlines(True), name)  # for the lines of errors
     for statement in ast.parse(source).body:
         try:
-            exec(compile(ast.Module([statement], []), "<answer>", "exec"), world)
+            exec(compile(ast.Module([statement], []), name, "exec"), world)
         except BaseException as error:
-            first = first or {**described(error), "line": statement.lineno}
+            first = first or described(error)
     return first or {"value": None}
 
 
 def call(request, world):
     """The value of one call of a student's function."""
     if not callable(world.get(request["name"])):
-        return {"error": "NameError", "text": f"there is no function {request['name']}"}
+        text = (
+            f"there is no function {request['name']}: its cell is gone, has no `def {request['name']}`, or is no Python"
+        )
+        return {"error": "NameError", "text": text}
     import torch
 
+    from dlgm.tensors import pullback
+
     args, before = request["args"], torch.default_generator.get_state()
-    mine = [a.clone() if isinstance(a, torch.Tensor) else a for a in args]
+    wanted = request.get("gradients", False)
+    real = [isinstance(a, torch.Tensor) and a.is_floating_point() for a in args]
+    leaves = [a.clone().requires_grad_(wanted) if r else a for a, r in zip(args, real, strict=True)]
+    mine = [a.clone() if isinstance(a, torch.Tensor) else a for a in leaves]
     value = world[request["name"]](*mine)
     changed = any(isinstance(a, torch.Tensor) and not torch.equal(a, b) for a, b in zip(args, mine, strict=True))
-    return {"value": value, "changed": changed, "drew": not torch.equal(before, torch.default_generator.get_state())}
+    drew = not torch.equal(before, torch.default_generator.get_state())
+    gradients = pullback(value, [a for a, r in zip(leaves, real, strict=True) if r]) if wanted else []
+    return {"value": value, "changed": changed, "drew": drew, "gradients": gradients}
 
 
 def main(fd):
