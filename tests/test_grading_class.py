@@ -10,12 +10,14 @@ import inspect
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from functools import cache
 from pathlib import Path
 
+import psutil
 import pytest
 from grading import world
 
@@ -108,7 +110,7 @@ def test_everyone_in_the_class_earns_exactly_what_was_done(name, tmp_path):
         marks = mark(part.exercise, function, grade.generator(SALT, part.name))
         return round(part.points * marks.share, 2)
 
-    results, _ = batch.run(tmp_path / "in", name, tmp_path / "out", jobs=2, salt=SALT)
+    results, *_ = batch.run(tmp_path / "in", name, tmp_path / "out", jobs=2, salt=SALT)
     assert len(results) == STUDENTS
     seen = set()
     for i, answers in enumerate(students):
@@ -146,7 +148,10 @@ def test_a_null_submission_earns_at_most_five_percent(name, null, zygote, tmp_pa
 
 
 def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_marks(tmp_path):
-    """kill -9 after the first results; the second run keeps them, finishes, and equals an uninterrupted one."""
+    """kill -9 after the first results, then Ctrl-C: nothing goes on behind, what is there is kept, the end is equal.
+
+    The processes that a killed run leaves are gone soon where Linux ends them with their parent.
+    """
     name = assignment.masters()[-1]
     master = assignment.load(name)
     quick = [p.name for p in master.parts if not p.by_hand and p.exercise.seconds <= 10]
@@ -161,14 +166,22 @@ def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_marks(tmp_path):
         return [sys.executable, "-m", "dlgm.grading", *words]
 
     env = {**os.environ, "DLGM_SALT": SALT}
-    first = subprocess.Popen(command("out"), env=env, stdout=subprocess.DEVNULL)
-    folder, end = tmp_path / "out" / "results", time.monotonic() + 300
-    while len(list(folder.glob("*.json"))) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
-    first.kill()
-    first.wait()
+    folder = tmp_path / "out" / "results"
+    for number, count in ((signal.SIGKILL, 2), (signal.SIGINT, 4)):
+        first = subprocess.Popen(
+            [*command("out"), "--jobs", "2"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        end = time.monotonic() + 300
+        while len(list(folder.glob("*.json"))) < count and time.monotonic() < end:
+            time.sleep(0.01)
+        graders = psutil.Process(first.pid).children(recursive=True)
+        first.send_signal(number)
+        _, said = first.communicate(timeout=60)
+        if sys.platform.startswith("linux"):
+            assert len(graders) >= 2 and psutil.wait_procs(graders, timeout=60)[1] == []
+    assert first.returncode == 130 and "The same command goes on from here." in said and "Traceback" not in said
     before = {p: p.stat().st_mtime_ns for p in folder.glob("*.json")}
-    assert 2 <= len(before) < 8
+    assert 4 <= len(before) < 8
     subprocess.run(command("out"), env=env, check=True, stdout=subprocess.DEVNULL)
     assert all(p.stat().st_mtime_ns == t for p, t in before.items()) and len(list(folder.glob("*.json"))) == 8
     subprocess.run([*command("whole"), "--jobs", "2"], env=env, check=True, stdout=subprocess.DEVNULL)

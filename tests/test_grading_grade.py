@@ -12,7 +12,7 @@ import torch
 from grading import world
 
 from dlgm import exercises
-from dlgm.grading import batch, grade, report, submission
+from dlgm.grading import assignment, batch, grade, hand, release, report, roster, submission
 from dlgm.grading.sandbox import Stopped
 
 pytestmark = pytest.mark.usefixtures("toy")
@@ -81,7 +81,7 @@ def test_hostile_answers_gain_nothing_and_cost_only_their_part(name, zygote, toy
     assert (tmp_path / "good.ipynb").read_text() == "a secret of another student"
     assert len(said) < 5000 and SALT not in said and "a secret of another" not in said
     assert not os.path.exists("/tmp/dlgm_filled")
-    page = report.page(toy, result.as_dict(), {})
+    page = report.page(toy, result.as_dict(), hand.Hand())
     assert "<script>" not in page and "<img" not in page
 
 
@@ -167,7 +167,7 @@ MANGLED = {  # what -> (cells -> cells, points, words in the notes)
     "check cells deleted": (lambda n: [c for c in n if "check" not in c["id"]], 10, ""),
     "check cells edited": (lambda n: [{**c, **BOAST} if c["id"].startswith("check") else c for c in n], 10, ""),
     "answer doubled, the last wrong": (lambda n: [*n, *changed(n[2:3], "affine", lambda s: s[:-1] + "2")], 4, "twice"),
-    "labels lost": (lambda n: [{**c, "metadata": {}} for c in n], 10, "lost its label"),
+    "labels lost": (lambda n: [{**c, "metadata": {}} for c in n], 10, "No answer cell was found"),
     "answer cell deleted": (lambda n: [c for c in n if c["id"] != "affine"], 4, "missing"),
     "answer moved": (
         lambda n: [*changed(n, "affine", lambda s: ""), world.cell("code", world.SOLUTIONS["affine"])], 10, ""
@@ -209,7 +209,8 @@ def test_mangled_notebooks_get_marks_for_what_works(name, zygote, toy, tmp_path)
     content = world.notebook(**world.SOLUTIONS)
     content["cells"] = change(content["cells"])
     result = graded(zygote, toy, tmp_path, content)
-    assert result.points == points and expected in " ".join(result.notes), result
+    said = " ".join([*result.notes, *(part.words for part in result.parts)])
+    assert result.points == points and expected in said, result
 
 
 UNREADABLE = {
@@ -264,12 +265,13 @@ def run(folder, **options):
 
 
 def table(folder, name="marks.csv"):
-    with (folder / "out" / name).open(encoding="utf-8", newline="") as file:
+    with (folder / "out" / name).open(encoding="utf-8-sig", newline="") as file:
         return {row["Student"]: row for row in csv.DictReader(file)}
 
 
 def test_a_folder_gives_marks_feedback_and_a_row_for_each_student(folder):
-    results, _ = run(folder, roster=["ada", "yan"])
+    listing = roster.parse("class.txt", "ada\n\n yan\n")
+    _, _, remarks = run(folder, listing=listing)
     marks = table(folder)
     total = {student: float(row["toy (of 15)"]) for student, row in marks.items()}
     assert total == {"ada": 10, "bob": 6, "'=cmd": 0, "..eve <b>": 0, "zed": 0, "nobody": 0, "yan": 0}
@@ -321,23 +323,142 @@ def test_a_second_run_changes_nothing_and_grades_only_what_is_new(folder, monkey
     assert asked[2:] == ["zed"]
 
 
+def by_hand(folder, change):
+    """Change by_hand.csv as a person would; returns its rows after the next run, and the run's remarks."""
+    path = folder / "out" / "by_hand.csv"
+    text = change(path.read_text(encoding="utf-8-sig"))
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    _, _, remarks = run(folder)
+    return path.read_text(encoding="utf-8-sig").splitlines(), remarks
+
+
 def test_points_by_hand_are_kept_and_counted(folder):
     run(folder)
-    path = folder / "out" / "by_hand.csv"
-    path.write_text(path.read_text().replace("ada,why,5.0,", "ada,why,5.0,4.5"))
-    run(folder)
+    rows, remarks = by_hand(folder, lambda text: text.replace("ada,why,5,,", "ada,why,5,4.5,A step is missing"))
     assert table(folder)["ada"]["toy (of 15)"] == "14.5" and table(folder)["bob"]["to be marked by hand"] == "1"
-    assert "14.5 of 15" in (folder / "out" / "feedback" / "ada.html").read_text()
-    saved = path.read_text()
-    path.write_text("\ufeff" + saved.replace(",", ";").replace("4.5", "4,5"))  # as a spreadsheet may save it
+    page = (folder / "out" / "feedback" / "ada.html").read_text()
+    assert "14.5 of 15" in page and "A step is missing" in page and remarks == []
+    written = (folder / "out" / "by_hand.html").read_text()
+    assert "4.5 of 5" in written and "What I think." in written and "the model answer says so" in written
+    as_saved_in_german = lambda text: "\ufeff" + text.replace(",", ";").replace("4.5", "4,5")  # noqa: E731
+    again, _ = by_hand(folder, as_saved_in_german)
+    assert table(folder)["ada"]["toy (of 15)"] == "14.5" and "ada;why;5;4,5;A step is missing" in "\n".join(again)
+
+
+def test_a_row_overrules_a_program(folder):
     run(folder)
-    assert table(folder)["ada"]["toy (of 15)"] == "14.5" and path.read_text() == saved
-    path.write_text("name,points\nada,3\n")
+    rows, _ = by_hand(folder, lambda text: text + "bob,affine,6,3,agreed after a talk\n=cmd,why,5,2,on paper\n")
+    assert (table(folder)["bob"]["affine"], table(folder)["bob"]["toy (of 15)"]) == ("3.0", "3.0")
+    assert table(folder)["'=cmd"]["why"] == "2.0" and any(row.startswith("bob,affine,6,3") for row in rows)
+    page = (folder / "out" / "feedback" / "bob.html").read_text()
+    assert "3 of 6" in page and "agreed after a talk" in page and "marked by hand" in page
+
+
+def test_points_for_a_text_that_changed_are_pointed_out(folder):
+    run(folder)
+    by_hand(folder, lambda text: text.replace("ada,why,5,,", "ada,why,5,4,"))
+    world.save(folder / "in" / "ada.ipynb", world.notebook(**world.SOLUTIONS, written="Something else."))
+    rows, remarks = by_hand(folder, lambda text: text)
+    assert "the text of why has changed since 4 points were given" in remarks[0]
+    row = next(row for row in rows if row.startswith("ada,"))
+    _, remarks = by_hand(folder, lambda text: text.replace(row, row.rpartition(",")[0] + ","))
+    assert remarks == [] and table(folder)["ada"]["why"] == "4.0"
+
+
+def test_rows_by_hand_that_fit_nobody_are_said_and_wrong_ones_refused(folder):
+    run(folder)
+    _, remarks = by_hand(folder, lambda text: text + "Adda,why,5,3,\n")
+    assert "'Adda' (did you mean 'ada'?); that row counts for nobody" in remarks[0]
+    for rows, words in (
+        ("ada,why,5,77,\n", "line 2: '77' for why; write a number from 0 to 5"),
+        ("ada,why,5,3,\nada,why,5,4,\n", "line 3: 'ada' and why have a row above already"),
+        ("ada,wy,5,3,\nada,why,5,x,\n", "line 2: no part 'wy'; there are affine, spread, why; line 3: 'x' for why"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(words)):
+            by_hand(folder, lambda text, rows=rows: "Student,part,out of,points,comment\n" + rows)
     with pytest.raises(ValueError, match="first line must name Student, part and points"):
-        run(folder)
-    path.write_text(saved.replace("4.5", "77"))
-    with pytest.raises(ValueError, match="'77' are no points for 'why'"):
-        run(folder)
+        by_hand(folder, lambda text: "name,points\nada,3\n")
+    with pytest.raises(ValueError, match="is not UTF-8"):
+        by_hand(folder, lambda text: "Student,part,points\nmüller,why,3\n".encode("latin-1"))
+
+
+def test_a_written_answer_without_its_label_is_shown_to_the_teacher(folder):
+    for name, content in (
+        ("lost", [{**c, "metadata": {}} for c in world.notebook(written="My proof.")["cells"]]),
+        ("below", [*world.notebook(written="*Your answer here.*")["cells"], world.cell("markdown", "My proof.")]),
+    ):
+        world.save(folder / "in" / f"{name}.ipynb", {**world.notebook(), "cells": content})
+    run(folder)
+    for name in ("lost", "below"):
+        assert table(folder)[name]["to be marked by hand"] == "1"
+        assert "Nothing stands in the cell of why" in table(folder)[name]["remark"]
+    assert (folder / "out" / "by_hand.html").read_text().count("My proof.") == 2
+
+
+def test_another_homework_is_called_that(folder):
+    other = assignment.load(assignment.masters()[0])
+    world.save(folder / "in" / "wrong.ipynb", release.strip(other.notebook))
+    run(folder)
+    assert table(folder)["wrong"]["remark"] == f"This looks like {other.name}, not like toy."
+
+
+CLASS = """Student,ID,SIS Login ID,Section
+    Points Possible,,,
+"Doe, Jane",123,jdoe,A
+"Roe, Rob",124,rob,A
+"Poe, Ann",125,ann,B
+"""
+
+
+def test_a_gradebook_comes_back_with_one_column_more(folder):
+    """Canvas: rows are found by its ID in a file's name, or by any cell; with a part unmarked there is no total yet."""
+    (folder / "in" / "ada.ipynb").rename(folder / "in" / "doejane_LATE_123_99_toy.ipynb")
+    (folder / "in" / "bob").rename(folder / "in" / "ROB")
+    listing = roster.parse("class.csv", CLASS)
+    _, _, remarks = run(folder, listing=listing)
+    assert "nothing handed in: Poe, Ann" in remarks and any("not on the roster: " in line for line in remarks)
+    by_hand(folder, lambda text: text.replace("ROB,why,5,,", "ROB,why,5,1,"))
+    run(folder, listing=listing)
+    with (folder / "out" / "gradebook.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["Student", "ID", "SIS Login ID", "Section", "toy"] and rows[1][-1] == "15"
+    assert [row[-1] for row in rows[2:]] == ["", "7.0", "0"] and rows[2][0] == "Doe, Jane"
+
+
+def test_names_as_moodle_and_canvas_write_them():
+    assert batch.listed("Jane Doe_4711_assignsubmission_file_") == ("Jane Doe_4711", ("Jane Doe_4711", "Jane Doe"))
+    assert batch.listed("doejane_123_99_hw1-1") == ("doejane_123", ("doejane_123", "123"))
+    assert batch.listed("jane_doe") == ("jane_doe", ("jane_doe",))
+    moodle = roster.parse("m.csv", "First name;Last name;Email\nJane;Doe;j@x\nJohn;Doe;k@x\n")
+    students, unlisted = moodle.match({"Jane Doe_4711": ("Jane Doe_4711", "Jane Doe"), "doe": ("doe",)})
+    assert students == ["Jane Doe_4711", "doe"] and unlisted == []
+    students, unlisted = moodle.match({"doe": ("doe",)})
+    assert students == [None, None] and unlisted == ["doe"]
+
+
+def test_what_a_run_was_told_holds_for_the_next(folder):
+    out, names = folder / "out", folder / "class.txt"
+    names.write_text("ada\nyan\n")
+    due, listing, said = batch.remembered(out, "toy", "2026-01-01T12:00", str(names))
+    assert (due.hour, listing.rows, said) == (12, (("ada",), ("yan",)), [])
+    names.unlink()
+    due, listing, said = batch.remembered(out, "toy")
+    assert (due.hour, listing.rows) == (12, (("ada",), ("yan",))) and len(said) == 2
+    due, listing, said = batch.remembered(out, "toy", "none", "none")
+    assert (due, listing, said) == (None, None, []) == batch.remembered(out, "toy")
+    with pytest.raises(ValueError, match="holds the results of toy"):
+        batch.remembered(out, "hw1")
+    with pytest.raises(ValueError, match="write it like"):
+        batch.remembered(out, "toy", "tomorrow")
+    with pytest.raises(ValueError, match="cannot be read"):
+        batch.remembered(out, "toy", None, "nobody.txt")
+
+
+def test_what_cannot_be_done_is_said(folder):
+    for options, words in (({"jobs": 0}, "at least 1"), ({"again": ["Ben"]}, "no submission of Ben")):
+        with pytest.raises(ValueError, match=words):
+            run(folder, **options)
+    assert not (folder / "out").exists()
 
 
 def test_names_that_look_alike_keep_apart_and_other_files_get_a_row(folder):

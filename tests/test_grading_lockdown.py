@@ -100,9 +100,9 @@ def test_a_worker_can_do_none_of_this(zygote):
 
 def test_where_nothing_is_filtered_the_teacher_is_warned(toy, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("dlgm.grading.__main__.load", lambda name: toy)
-    monkeypatch.setattr(batch, "run", lambda *a, **k: ([], False))
+    monkeypatch.setattr(batch, "run", lambda *a, **k: batch.Outcome([], False, []))
     main(["grade", str(tmp_path), "--assignment", "toy", "--out", str(tmp_path)])
     assert "warning: this system lets no process be shut in" in capsys.readouterr().err
-    monkeypatch.setattr(batch, "run", lambda *a, **k: ([], True))
+    monkeypatch.setattr(batch, "run", lambda *a, **k: batch.Outcome([], True, []))
     main(["grade", str(tmp_path), "--assignment", "toy", "--out", str(tmp_path)])
     assert capsys.readouterr().err == ""

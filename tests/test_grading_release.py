@@ -55,17 +55,48 @@ def test_release_writes_only_what_is_sound(tmp_path, zygote, monkeypatch):
     assert release.release(path) == release.release(path, zygote)  # the same every time
 
     def refused(match, **answers):
-        world.save(path, world.notebook(**{**world.SOLUTIONS, **answers}))
+        content = world.notebook(**{**world.SOLUTIONS, **answers})
+        content["cells"].append(world.cell("code", f"{release.BEGIN}\n{release.END}"))
+        world.save(path, content)
         with pytest.raises(ValueError, match=match):
             release.release(path, zygote)
 
     refused("affine: the master's own answer earns 0.0 points", affine="def affine(x, a):\n    return x")
     refused("the untouched version earns 10.0 points")  # solutions that no mark surrounds
+    world.save(path, release.strip(world.master()))
+    with pytest.raises(ValueError, match="is a student's version, not a master"):
+        release.release(path)
     leaky = world.master()
     leaky["cells"][0]["source"] += "\nreturn a * x.std(correction=0)"
     world.save(path, leaky)
     with pytest.raises(ValueError, match="would show 'return a"):
         release.release(path, zygote)
+
+
+def test_the_points_in_the_text_are_those_of_the_metadata():
+    def told(text):
+        master = world.master()
+        master["cells"][0]["source"] = "# Toy\n**15 points** in all"
+        master["cells"].insert(2, world.cell("markdown", text))
+        return list(release.told_points(assignment.read(master, "toy")))
+
+    assert told("## 1 · Affine\n**`affine` · 6 points · 10 minutes.** Twice 7 points.") == []
+    assert told("## 1 · Affine (7 points)") == ["the text above affine says 7 points, the metadata say 6"]
+    master = world.master()
+    master["cells"][0]["source"] = "# Toy\n**14 points** in all"
+    assert list(release.told_points(assignment.read(master, "toy"))) == [
+        "the text says 14 points in all, the metadata 15"
+    ]
+
+
+def test_several_assignments_do_not_go_into_one_file(tmp_path, zygote, toy, monkeypatch, capsys):
+    with pytest.raises(SystemExit, match="one file for 2 assignments"):
+        cli.main(["release", "a", "b", "--to", str(tmp_path / "x.ipynb")])
+    monkeypatch.setattr(release, "runs", lambda notebook: None)
+    path = world.save(tmp_path / "toy.ipynb", world.master())
+    cli.main(["release", str(path), "--to", str(tmp_path / "new folder")])
+    assert json.loads((tmp_path / "new folder" / "toy.ipynb").read_text()) == release.strip(world.master())
+    assert "3 parts, 15 points" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", assignment.masters())
@@ -114,5 +145,5 @@ def test_a_student_sees_the_same_words_as_in_the_notebook(tmp_path, capsys):
 def test_a_renamed_notebook_is_known_by_its_labels(tmp_path):
     for name in assignment.masters():
         path = world.save(tmp_path / "my homework (2).ipynb", release.strip(assignment.load(name).notebook))
-        assert assignment.guess(path) == name
-    assert assignment.guess(world.save(tmp_path / "x.ipynb", world.notebook())) is None
+        assert assignment.guess(path.read_text(encoding="utf-8")) == name
+    assert assignment.guess(json.dumps(world.notebook())) is None

@@ -1,5 +1,7 @@
 """Floor 6: the bank of exercises, one module per lesson, and ``check``, which a learner calls."""
 
+import difflib
+
 from . import (
     generating_data,
     hierarchical_vaes,
@@ -51,7 +53,8 @@ def find(name):
     """
     known = bank()
     if name not in known:
-        raise ValueError(f"no exercise is called {name!r}; there are {', '.join(known)}")
+        near = ", ".join(difflib.get_close_matches(name, known, 5, 0.4)) or "none like it"
+        raise ValueError(f"no exercise is called {name!r}; of {len(known)} there are {near}")
     return known[name]
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import batch, export, grade, release, submission
+from . import batch, export, grade, hand, release, submission
 from .assignment import guess, load, masters
 from .sandbox import Zygote
 
@@ -21,19 +21,25 @@ def parser():
     known = f"{', '.join(masters()) or 'none yet'}, or the path of a master notebook"
     a = commands.add_parser("release", help="write the student version of an assignment")
     a.add_argument("assignment", nargs="*", default=masters(), help=f"{known} (default: all)")
-    a.add_argument("--to", type=Path, help="another file or folder than notebooks/homework")
+    a.add_argument(
+        "--to", type=Path, help="a folder, or for one assignment a file .ipynb (default: notebooks/homework)"
+    )
     a.add_argument("--compare", action="store_true", help="write nothing; fail if the file that is there differs")
     a = commands.add_parser("check", help="what a student sees before handing in")
     a.add_argument("notebook", type=Path, help="your notebook")
     a.add_argument("--assignment", help=f"{known} (default: the one the notebook was made from)")
     a = commands.add_parser("grade", help="grade a folder of submissions")
-    a.add_argument("folder", type=Path, help="FOLDER/STUDENT.ipynb or FOLDER/STUDENT/ANY.ipynb")
+    where = "FOLDER/STUDENT.ipynb or FOLDER/STUDENT/ANY.ipynb, or what Moodle or Canvas let you download"
+    a.add_argument("folder", type=Path, help=where)
     a.add_argument("--assignment", required=True, help=known)
     a.add_argument("--out", type=Path, required=True, help="folder for marks, results and feedback")
     a.add_argument("--jobs", type=int, default=1, help="submissions graded at once (%(default)s)")
-    a.add_argument("--due", help="2026-12-01T18:00; later ones are marked as late")
-    a.add_argument("--roster", type=Path, help="a text file with one student a line; who is missing gets a row")
-    a.add_argument("--again", nargs="*", default=(), metavar="STUDENT", help="grade these again though nothing changed")
+    late = "local time, 2026-12-01T18:00; files changed later are marked as late by so many hours, no points are taken"
+    a.add_argument("--due", help=f"{late} (a download may have lost the time); remembered, 'none' forgets it")
+    names = "the class: a text file with one student a line, or a .csv as Canvas or Moodle export it"
+    a.add_argument("--roster", help=f"{names}; remembered, 'none' forgets it")
+    again = "grade this one again though nothing changed; may be given several times"
+    a.add_argument("--again", action="append", default=[], metavar="STUDENT", help=again)
     a.add_argument("--quiet", action="store_true", help="no progress bar")
     a = commands.add_parser("export", help="the same assignment for another grader")
     a.add_argument("to", choices=("nbgrader", "gradescope"), help="a course folder, or an autograder archive")
@@ -44,12 +50,14 @@ def parser():
 
 def do_release(args):
     """Write, or compare, the student versions."""
+    if args.to and args.to.suffix == ".ipynb" and len(args.assignment) > 1:
+        raise ValueError(f"{args.to} is one file for {len(args.assignment)} assignments; name one, or give a folder")
     with contextlib.nullcontext() if args.compare else Zygote() as zygote:
         for name in args.assignment:
             assignment = load(name)
             text = release.release(name, zygote)
             path = release.path_of(assignment) if args.to is None else args.to
-            path = path / f"{assignment.name}.ipynb" if path.is_dir() else path
+            path = path if path.suffix == ".ipynb" else path / f"{assignment.name}.ipynb"
             if args.compare:
                 if not path.exists() or path.read_text(encoding="utf-8") != text:
                     raise ValueError(f"{path} is not the student version of its master; run release")
@@ -61,7 +69,7 @@ def do_release(args):
 
 def do_check(args):
     """Print what the checks say about a student's notebook."""
-    name = args.assignment or guess(args.notebook)
+    name = args.assignment or guess(args.notebook.read_text(encoding="utf-8", errors="replace"))
     if name is None:
         raise ValueError(
             f"which assignment is {args.notebook.name}? Say --assignment with one of {', '.join(masters())}"
@@ -90,28 +98,39 @@ def do_check(args):
 
 def do_grade(args):
     """Grade a folder."""
-    assignment, start = load(args.assignment), time.monotonic()
-    due = batch.due_time(args.due) if args.due else None
-    roster = args.roster.read_text(encoding="utf-8").split("\n") if args.roster else ()
+    assignment, start, reached = load(args.assignment), time.monotonic(), [0, 0]
+    if not args.folder.is_dir():
+        raise ValueError(f"{args.folder} is no folder of submissions")
+    due, listing, said = batch.remembered(args.out, assignment.name, args.due, args.roster)
 
     def tell(done, count):
+        reached[:] = done, count
         left = (time.monotonic() - start) / done * (count - done)
         end = "\n" if done == count else ""
-        print(
-            f"\r{done} of {count} graded, about {left / 60:.1f} minutes left   ", end=end, file=sys.stderr, flush=True
-        )
+        if not args.quiet:
+            words = f"\r{done} of {count} graded, about {left / 60:.1f} minutes left   "
+            print(words, end=end, file=sys.stderr, flush=True)
 
-    results, isolated = batch.run(
-        args.folder, args.assignment, args.out, jobs=args.jobs, salt=os.environ.get("DLGM_SALT"), due=due,
-        roster=[name.strip() for name in roster if name.strip()], again=args.again,
-        tell=(lambda *_: None) if args.quiet else tell,
-    )  # fmt: skip
+    try:
+        results, isolated, remarks = batch.run(
+            args.folder, args.assignment, args.out, jobs=args.jobs, salt=os.environ.get("DLGM_SALT"), due=due,
+            listing=listing, again=args.again, tell=tell,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        done, count = reached
+        many = f"{done} of {count}" if count else "none"
+        print(f"\nstopped; {many} graded so far. The same command goes on from here.", file=sys.stderr, flush=True)
+        os._exit(130)  # ends the graders, too, whatever they are doing
     if not isolated:
         print("warning: this system lets no process be shut in; a submission that means harm could empty files of "
               "yours or end the run. Grade under a user of its own, or in a container", file=sys.stderr)  # fmt: skip
+    print("\n".join([*said, *remarks]), end="\n" if said or remarks else "")
     print(f"{len(results)} submissions: {args.out / 'marks.csv'}, feedback in {args.out / 'feedback'}")
-    if any(part.by_hand for part in assignment.parts):
-        print(f"points for written answers go into {args.out / 'by_hand.csv'}; then run the same command again")
+    given = hand.read(args.out / "by_hand.csv", assignment)
+    waiting = [given.waiting(result) for result in results]
+    if sum(waiting):
+        print(f"{sum(waiting)} written answers of {sum(map(bool, waiting))} students are to be marked:")
+        print(f"read {args.out / 'by_hand.html'}, fill in {args.out / 'by_hand.csv'}, run the same command again")
 
 
 def do_export(args):
@@ -121,7 +140,10 @@ def do_export(args):
         print(f"wrote {path}; in {args.path}: nbgrader generate_assignment {path.stem}")
         print("nbgrader runs the tests in the student's own kernel: it is for students whom you trust")
     else:
-        print(f"wrote {export.gradescope(args.assignment, args.path, os.environ.get('DLGM_SALT'))}")
+        path = export.gradescope(args.assignment, args.path, os.environ.get("DLGM_SALT"))
+        by_hand = sum(part.points for part in load(args.assignment).parts if part.by_hand)
+        print(f"wrote {path}: upload it as the autograder")
+        print(f"it holds solutions and the secret of the hidden cases; {by_hand:g} points given by hand are not in it")
 
 
 def main(argv=None):

@@ -1,6 +1,7 @@
 """An assignment: a notebook in nbgrader's cell metadata, whose parts are exercises of the bank or marked by hand."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,15 @@ class Part:
 
     Attributes:
         name: of the answer cell, and of the exercise unless the part is marked by hand.
-        points: at most. by_hand: whether a person marks it.
+        points: at most. by_hand: whether a person marks it. title: the heading above it. model: the model answer, if a
+            person marks it.
     """
 
     name: str
     points: float
     by_hand: bool
+    title: str = ""
+    model: str = ""
 
     @property
     def exercise(self):
@@ -37,6 +41,11 @@ class Assignment:
     notebook: dict
     parts: tuple[Part, ...]
     setup: tuple[str, ...]
+
+    @property
+    def title(self):
+        """The first heading of the notebook."""
+        return next(headings(self.notebook["cells"][:1]), self.name)
 
     @property
     def points(self):
@@ -57,14 +66,20 @@ def source(cell):
     return "".join(v for v in text if isinstance(v, str)) if isinstance(text, list) else str(text)
 
 
+def headings(cells):
+    """The headings of some cells, without what stands in brackets behind them."""
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            yield from re.findall(r"(?m)^#+ +(.*?)(?: *\([^()]*\))? *$", source(cell))
+
+
 def masters():
     """The names of the assignments that ship."""
     return sorted(path.stem for path in (ROOT / "source").glob("*.ipynb"))
 
 
-def guess(path):
-    """The name of the shipped assignment that a notebook was made from, by its cells' labels; None if none fits."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+def guess(text):
+    """The name of the shipped assignment that a notebook's text was made from, by its labels; None if none fits."""
     found = {name: sum(f'"{part.name}"' in text for part in load(name).parts) for name in masters()}
     best = max(found, key=found.get, default=None)
     return best if best and found[best] else None
@@ -87,12 +102,13 @@ def load(name):
 def read(notebook, name):
     """An Assignment from a notebook's cells."""
     parts, setup, solutions = [], [], set()
+    title = ""
     for cell in notebook["cells"]:
-        m = meta(cell)
+        m, title = meta(cell), [title, *headings([cell])][-1]
         if m.get("solution") and cell["cell_type"] == "code":
             solutions.add(m["grade_id"])
         if m.get("grade") and m.get("solution"):
-            parts.append(Part(m["grade_id"], float(m["points"]), True))
+            parts.append(Part(m["grade_id"], float(m["points"]), True, title, source(cell)))
         elif m.get("grade"):
             answer = m["grade_id"].removeprefix("check_")
             if answer not in solutions:
@@ -100,7 +116,7 @@ def read(notebook, name):
             exercise = exercises.find(answer)
             if exercise.hidden is None:
                 raise ValueError(f"{name}: {answer!r} has no hidden cases, so it cannot be graded")
-            parts.append(Part(answer, float(m["points"]), False))
+            parts.append(Part(answer, float(m["points"]), False, title))
         elif cell["cell_type"] == "code" and not m.get("solution"):
             setup.append(source(cell))
     if len({part.name for part in parts}) < len(parts):

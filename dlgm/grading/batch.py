@@ -9,8 +9,9 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from . import report, submission
+from . import hand, lockdown, report, roster, submission
 from .assignment import load
 from .grade import grade, ungraded
 from .sandbox import Zygote
@@ -23,6 +24,28 @@ class Entry:
     student: str
     path: Path | None
     others: tuple[Path, ...] = ()
+    names: tuple[str, ...] = ()  # under which a class list may have the student
+
+
+class Outcome(NamedTuple):
+    """Results as dicts, whether all workers were isolated, and sentences for the teacher."""
+
+    results: list
+    isolated: bool
+    remarks: list
+
+
+def listed(name):
+    """(student, names that a class list may hold) from the name of a file or folder, Moodle's and Canvas' included.
+
+    Moodle: ``Jane Doe_123_assignsubmission_file``; Canvas: ``doejane_LATE_123_456_hw.ipynb``, 123 being its ID.
+    """
+    moodle = re.fullmatch(r"(.+)_(\d+)_assignsubmission_.*", name)
+    canvas = re.fullmatch(r"([^\W\d_]+)_(?:LATE_)?(\d+)_\d+_.+", name)
+    if found := moodle or canvas:
+        student = f"{found[1]}_{found[2]}"
+        return student, (student, found[1 if moodle else 2])
+    return name, (name,)
 
 
 def in_order(paths, assignment):
@@ -30,35 +53,34 @@ def in_order(paths, assignment):
     return sorted(paths, key=lambda p: (p.stem == assignment.name, p.lstat().st_mtime))
 
 
-def entries(folder, assignment, roster=None):
-    """The Entry of each student: FOLDER/STUDENT.ipynb, or FOLDER/STUDENT/.../anything.ipynb, the newest of several.
+def entries(folder, assignment):
+    """(entries, names of files left alone): FOLDER/STUDENT.ipynb, or FOLDER/STUDENT/.../anything.ipynb, one of several.
 
-    Args:
-        roster: names of all students; those who handed in nothing get an Entry without a path.
     Raises:
         ValueError: no such folder.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder of submissions")
-    files = {}
+    files, out, others = {}, [], []
     for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".ipynb"):
         inside = path.relative_to(folder)
         if any(part.startswith(".") for part in inside.parts[:-1]) or inside.name.startswith("._"):
             continue
-        student = inside.parts[0] if len(inside.parts) > 1 else path.stem
-        files.setdefault(student, []).append(path)
-    out = []
-    for student, paths in files.items():
-        *others, counts = in_order(paths, assignment)
-        out.append(Entry(student, counts, tuple(others)))
+        files.setdefault(listed(inside.parts[0] if len(inside.parts) > 1 else path.stem), []).append(path)
+    for (student, names), paths in files.items():
+        *older, counts = in_order(paths, assignment)
+        out.append(Entry(student, counts, tuple(older), names))
+    known = {entry.student for entry in out}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() == ".ipynb":
             continue
-        if path.name not in files and (path.is_dir() or path.stem not in files):
-            out.append(Entry(path.name if path.is_dir() else path.stem, None))
-    known = {e.student for e in out}
-    return out + [Entry(name, None) for name in roster or () if name not in known]
+        student, names = listed(path.name if path.is_dir() else path.stem)
+        if not path.is_dir() and ".ipynb" not in path.name.lower():
+            others.append(path.name)
+        elif student not in known:  # an empty folder, or a notebook under a name that is none
+            out.append(Entry(student, None, (), names))
+    return out, others
 
 
 def file_name(student):
@@ -133,24 +155,64 @@ def _read(entry, assignment):
         return submission.Submission(problem=problem)
 
 
-def run(folder, source, out, *, jobs=1, salt=None, due=None, roster=(), again=(), tell=lambda done, todo: None):
-    """Grade a folder; returns (results as dicts, whether workers were isolated).
+def remembered(out, name, due=None, listing=None):
+    """(due, Roster or None, sentences): what is said now, else what the last run into OUT was told; "none" forgets it.
 
-    Writes OUT/results/*.json, each when it is done, then OUT/feedback/*.html, OUT/marks.csv and OUT/by_hand.csv. A
-    result that is there for the same file, assignment and salt is kept, so a run that was killed goes on.
+    Raises:
+        ValueError: OUT holds the results of another assignment, or what is said cannot be read.
+    """
+    path, said = Path(out) / "run.json", []
+    last = (
+        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"assignment": name, "due": "", "list": None}
+    )
+    if last["assignment"] != name:
+        raise ValueError(f"{out} holds the results of {last['assignment']}; give another --out")
+    if due is None and last["due"]:
+        said.append(f"due {last['due']}, as in the last run")
+    if listing is None and last["list"]:
+        said.append(f"roster {last['list'][0]}, as in the last run")
+    due = last["due"] if due is None else "" if due == "none" else due
+    if listing is None:
+        listing = last["list"]
+    else:
+        listing = None if listing == "none" else [Path(listing).name, roster.text_of(Path(listing))]
+    now = due_time(due) if due else None, roster.parse(*listing) if listing else None, said
+    Path(out).mkdir(parents=True, exist_ok=True)
+    report.write(path, json.dumps({"assignment": name, "due": due, "list": listing}, ensure_ascii=False) + "\n")
+    return now
+
+
+def run(folder, source, out, *, jobs=1, salt=None, due=None, listing=None, again=(), tell=lambda done, todo: None):
+    """Grade a folder; returns an Outcome.
+
+    Writes OUT/results/*.json, each when it is done, then OUT/feedback/*.html, OUT/marks.csv, OUT/by_hand.csv and .html,
+    and, if the class list is a table, OUT/gradebook.csv. A result that is there for the same file, assignment and salt
+    is kept, so a run that was killed goes on.
 
     Args:
         source: name of the assignment, or the path of its master.
-        jobs: submissions graded at once, each in processes of its own. due: a datetime; lateness is reported, no points
-            are taken.
-        again: students to grade even if nothing changed. tell: called with (done, to do) after each.
+        jobs: submissions graded at once, each in processes of its own. due: a datetime; lateness by the file's date is
+            reported, no points are taken.
+        listing: the class, a Roster; who is missing gets a row. again: students to grade even if nothing changed.
+        tell: called with (done, to do) after each.
+    Raises:
+        ValueError: no such folder, nobody of a name in again, fewer than one job, or by_hand.csv is wrong.
     """
     assignment, out = load(source), Path(out)
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    found, others = entries(folder, assignment)
+    remarks = [f"not notebooks, left alone: {', '.join(others)}"] * bool(others)
+    students, missing = _on_the_list(listing, found, remarks)
+    found += [Entry(name, None) for name in missing]
+    if unknown := set(again) - {entry.student for entry in found}:
+        raise ValueError(f"there is no submission of {', '.join(sorted(unknown))}")
+    given = hand.read(out / "by_hand.csv", assignment)
     for name in ("results", "feedback"):
         (out / name).mkdir(parents=True, exist_ok=True)
-    salt, by_hand = salt_of(out, salt), report.read_hand(out / "by_hand.csv", assignment)
+    salt = salt_of(out, salt)
     todo, results, isolated = [], [], True
-    for entry in entries(folder, assignment, roster):
+    for entry in found:
         read = _read(entry, assignment)
         mark = stamp(assignment, salt, read.digest or read.problem)
         old = _kept(out / "results" / f"{file_name(entry.student)}.json", mark)
@@ -167,21 +229,44 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, roster=(), again=()
         results.append(result)
         tell(len(results), count)
 
-    if jobs <= 1:
-        for entry, *given in todo:
-            finish(entry, *grade_one(assignment, entry, *given, salt, due))
+    if jobs == 1:
+        for entry, *told in todo:
+            finish(entry, *grade_one(assignment, entry, *told, salt, due))
     else:
-        with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
-            running = {pool.submit(grade_one, assignment, e, *given, salt, due): e for e, *given in todo}
+        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=lockdown.end_with_parent)
+        try:
+            running = {pool.submit(grade_one, assignment, e, *told, salt, due): e for e, *told in todo}
             for future in as_completed(running):
                 finish(running[future], *future.result())
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+    pages = {result["student"]: f"{file_name(result['student'])}.html" for result in results}
     for result in results:
-        report.write(
-            out / "feedback" / f"{file_name(result['student'])}.html", report.page(assignment, result, by_hand)
-        )
-    report.write(out / "marks.csv", report.marks_csv(assignment, results, by_hand))
-    report.write(out / "by_hand.csv", report.hand_csv(assignment, results, by_hand))
-    return results, isolated
+        report.write(out / "feedback" / pages[result["student"]], report.page(assignment, result, given))
+    report.write(out / "marks.csv", report.marks_csv(assignment, results, given, pages))
+    report.write(out / "by_hand.csv", hand.table(assignment, results, given))
+    report.write(out / "by_hand.html", hand.page(assignment, results, given))
+    if listing and len(listing.columns) > 1:
+        report.write(out / "gradebook.csv", roster.gradebook(listing, students, assignment, results, given))
+    return Outcome(results, isolated, [*remarks, *(f"by_hand.csv: {line}" for line in given.remarks(results))])
+
+
+def _on_the_list(listing, found, remarks):
+    """(for each row of the class list its student, names of those who handed in nothing)."""
+    if listing is None:
+        return [], []
+    known = {printable(e.student): e.names for e in found}
+    students, unlisted = listing.match(known)
+    if unlisted:
+        remarks.append(f"not on the roster: {', '.join(unlisted)}")
+    missing = []
+    for i, row in enumerate(listing.rows):
+        if students[i] is None and not roster.is_limits(row):
+            students[i] = row[0].strip()
+            missing += [students[i]] * (students[i] not in known)
+    if missing:
+        remarks.append(f"nothing handed in: {', '.join(missing)}")
+    return students, missing
 
 
 def _kept(path, mark):

@@ -119,7 +119,7 @@ def main(submitted, results):
     report.write(results, json.dumps({"score": 0, "output": "Grading did not end. Tell your teacher."}))
     given = json.loads((here / "assignment.json").read_text(encoding="utf-8"))
     assignment = read(given["notebook"], given["name"])
-    found = (entry.path for entry in batch.entries(submitted, assignment))
+    found = (entry.path for entry in batch.entries(submitted, assignment)[0])
     files = batch.in_order(filter(None, found), assignment)
     handed = submission.read(files[-1], assignment) if files else submission.Submission(problem="There is no notebook.")
     with Zygote() as zygote:

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import signal
 import time
 from dataclasses import asdict, dataclass
 
@@ -9,7 +10,7 @@ import torch
 
 from ..exercises.engine import mark, run
 from . import submission as reader
-from .sandbox import Remote, Stopped
+from .sandbox import GONE, Remote, Stopped
 
 CELL_SECONDS = 30
 NOTES = 20
@@ -52,11 +53,11 @@ class Result:
 class Session:
     """The worker of one submission. When it has to be stopped, the next call starts another one.
 
-    All of it may take a minute and eight times what the calls of all parts may take, by the clock.
+    All of it may take a minute and three times what one call of each part may take, by the clock.
     """
 
     def __init__(self, zygote, assignment, submission):
-        self.end = time.monotonic() + 60 + 8 * sum(p.exercise.seconds for p in assignment.parts if not p.by_hand)
+        self.end = time.monotonic() + 60 + 3 * sum(p.exercise.seconds for p in assignment.parts if not p.by_hand)
         self._zygote, self._worker, self.errors = zygote, None, []
         self._cells = [*map(reader.definitions, assignment.setup), *submission.code]
         self._setup = len(assignment.setup)
@@ -71,14 +72,14 @@ class Session:
                 try:
                     reply = self._worker.ask({"do": "run", "source": cell}, CELL_SECONDS)
                 except Stopped as error:
-                    self.close()
+                    error = self._ended(error, CELL_SECONDS)
                     shorter = (reader.definitions(cell), reader.definitions(cell, calls=False), "")
                     self._cells[i] = next(text for text in shorter if len(text) < len(cell) or not text)
                     self._note(f"One of your cells was run in part only: {error}.")
                     break
                 if "error" in reply and i >= self._setup:
                     said = ", ".join(str(reply.get(key, ""))[:300] for key in ("error", "text", "where"))
-                    self._note(f"One of your cells raised {said}.")
+                    self._note(f"One of your cells raised {said}; the rest of it was run.")
             else:
                 return
 
@@ -98,16 +99,28 @@ class Session:
             if self._worker is None:
                 self._start()
             return self._worker.ask(message, seconds)
-        except Stopped:
-            self.close()
-            raise
+        except Stopped as error:
+            raise self._ended(error, seconds) from None
+
+    def _ended(self, error, seconds):
+        """Close, and say how the process ended if it did so by itself."""
+        number = self.close()
+        if str(error) != GONE:
+            return error
+        if number == signal.SIGXCPU:
+            return Stopped(f"it did not end within {seconds:g} seconds of processor time")
+        return Stopped(
+            f"{GONE}: {f'it crashed ({signal.Signals(number).name})' if number else 'something called exit'}"
+        )
 
     def close(self):
-        """End the worker."""
+        """End the worker; returns the number of the signal that ended it."""
+        number = 0
         if self._worker is not None:
             self._worker.close()
-            self._zygote.stop_worker()
+            number = self._zygote.stop_worker()
             self._worker = None
+        return number
 
 
 def generator(salt, part):
@@ -139,6 +152,8 @@ def _part(session, part, submission, salt):
         text = submission.written(part)
         state = "by hand" if text else "not attempted"
         return PartResult(part.name, 0.0, part.points, state, text or NOTHING)
+    if part.name in submission.broken:
+        return PartResult(part.name, 0.0, part.points, "not yet", submission.broken[part.name])
     function = Remote(session, submission.names[part.name], part.exercise.seconds)
     marks = mark(part.exercise, function, generator(salt, part.name))
     session.close()  # what one part was asked stays unknown to the others

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from . import grade, submission
-from .assignment import ROOT, YOURS, load, meta, source
+from .assignment import ROOT, YOURS, headings, load, meta, source
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
@@ -58,14 +58,38 @@ def runs(notebook, seconds=300):
     """Execute a notebook in an empty folder.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: a cell raises.
+        ValueError: a cell raises.
     """
     import nbclient
     import nbformat
 
     node = nbformat.reads(json.dumps(notebook), as_version=4)
     with tempfile.TemporaryDirectory() as folder:
-        nbclient.NotebookClient(node, timeout=seconds, resources={"metadata": {"path": folder}}).execute()
+        client = nbclient.NotebookClient(node, timeout=seconds, resources={"metadata": {"path": folder}})
+        try:
+            client.execute()
+        except nbclient.exceptions.CellExecutionError as error:
+            raise ValueError(f"without answers a cell raises {error.ename}: {error.evalue}") from None
+
+
+def told_points(assignment):
+    """What the text of a master says about points and its metadata contradict: sentences.
+
+    The first "N points" from a part's heading to its answer cell, and the first of the notebook, are the text's.
+    """
+    parts = {part.name: part.points for part in assignment.parts}
+    said, text = {}, ""
+    for cell in assignment.notebook["cells"][1:]:
+        if cell["cell_type"] == "markdown" and not meta(cell).get("solution"):
+            text = source(cell) if any(headings([cell])) else text + source(cell)
+        elif (name := meta(cell).get("grade_id")) in parts:
+            said[name], text = re.search(r"(\d+(?:\.\d+)?) points", text), ""
+    for name, points in parts.items():
+        if said.get(name) and float(said[name][1]) != points:
+            yield f"the text above {name} says {said[name][1]} points, the metadata say {points:g}"
+    total = re.search(r"(\d+(?:\.\d+)?) points", "".join(map(source, assignment.notebook["cells"][:2])))
+    if total and float(total[1]) != assignment.points:
+        yield f"the text says {total[1]} points in all, the metadata {assignment.points:g}"
 
 
 def release(name, zygote=None):
@@ -75,10 +99,14 @@ def release(name, zygote=None):
         name: of the assignment, or a master's path.
         zygote: if given, the solved master is graded and must reach full marks, and the untouched version is run.
     Raises:
-        ValueError: something would leak, the untouched version does not run to its end or earns points, or the solved
-            one does not earn all.
+        ValueError: it is no master, its text and metadata disagree on points, something would leak, the untouched
+            version does not run to its end or earns points, or the solved one does not earn all.
     """
     assignment = load(name)
+    if not any(BEGIN in source(cell) for cell in assignment.notebook["cells"]):
+        raise ValueError(f"{name} is a student's version, not a master: no {BEGIN!r} stands in it")
+    if wrong := "; ".join(told_points(assignment)):
+        raise ValueError(f"{assignment.name}: {wrong}; nothing was written")
     student = strip(assignment.notebook)
     shown = leaks(assignment.notebook, student)
     if shown:

@@ -10,13 +10,25 @@ import tempfile
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b;background:#fff}
-h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin:0}.sum{font-size:1.2rem;margin:.2rem 0 1.2rem}
-section{border-left:5px solid #7f7f7f;padding:.4rem 1rem;margin:0 0 1rem;background:#f6f6f6}
-.right{border-color:#009e73}.not-yet{border-color:#d55e00}.by-hand{border-color:#0072b2}
-.points{float:right;font-variant-numeric:tabular-nums}p,ul{margin:.4rem 0}.words{white-space:pre-wrap}
-.mistake{font-weight:600}ul.checks{list-style:none;padding:0;font-size:.9rem}li.no{color:#a33c00}footer{color:#5c5c5c;font-size:.85rem;margin-top:2rem}
-@media(prefers-color-scheme:dark){body{background:#161616;color:#e6e6e6}section{background:#222}li.no{color:#ff9d5c}
-footer{color:#a0a0a0}}
+h1{font-size:1.5rem;margin-bottom:.2rem}
+h2{font-size:1.1rem;margin:0}
+h3{font-size:1rem;margin:0}
+p,ul{margin:.4rem 0}
+section{border-left:5px solid #7f7f7f;padding:.4rem 1rem;margin:1rem 0;background:#f6f6f6}
+.sum{font-size:1.2rem;margin:.2rem 0 1.2rem}
+.right{border-color:#009e73}
+.not-yet{border-color:#d55e00}
+.by-hand{border-color:#0072b2}
+.points{float:right;font-variant-numeric:tabular-nums}
+.words,.comment{white-space:pre-wrap}
+.mistake{font-weight:600}
+.comment{border-left:3px solid #0072b2;padding-left:.6rem}
+.checks{list-style:none;padding:0;font-size:.9rem}
+.no{color:#a33c00}
+footer{color:#5c5c5c;font-size:.85rem;margin-top:2rem}
+@media(prefers-color-scheme:dark){
+body{background:#161616;color:#e6e6e6}section{background:#222}.no{color:#ff9d5c}footer{color:#a0a0a0}
+}
 """
 
 
@@ -36,12 +48,11 @@ def safe(value):
     return "'" + value if value[:1] in ("=", "+", "-", "@", "'") else value
 
 
-def marks_csv(assignment, results, by_hand):
-    """One row for each student: total, late hours, each part, state of the file.
+def marks_csv(assignment, results, hand, pages):
+    """One row for each student: total so far, late hours, each part, remarks, the page of feedback.
 
     Args:
-        results: dicts as ``Result.as_dict`` makes them.
-        by_hand: (student, part) -> points given by a person.
+        results: dicts as ``Result.as_dict`` makes them. hand: what a person gave, a Hand. pages: student -> file name.
     """
     out = io.StringIO()
     table = csv.writer(out)
@@ -54,102 +65,65 @@ def marks_csv(assignment, results, by_hand):
             "late hours",
             *names,
             "remark",
+            "feedback",
         ]
     )
     for result in sorted(results, key=lambda r: r["student"]):
-        cells, waiting = [], 0
-        for part in result["parts"]:
-            points = by_hand.get((result["student"], part["name"])) if part["state"] == "by hand" else part["points"]
-            waiting += points is None
-            cells.append("" if points is None else points)
-        total = round(sum(v for v in cells if v != ""), 2)
+        points = [hand.points(result, part) for part in result["parts"]]
         row = [
             result["student"],
-            total,
-            waiting,
+            hand.total(result),
+            hand.waiting(result),
             result["late_hours"],
-            *cells,
+            *("" if v is None else v for v in points),
             result["problem"] or " ".join(result["notes"])[:500],
+            pages[result["student"]],
         ]
         table.writerow([safe(v) for v in row])
-    return out.getvalue()
+    return "\ufeff" + out.getvalue()  # spreadsheets take a file for UTF-8 only with this mark
 
 
-def hand_csv(assignment, results, by_hand):
-    """The table in which a person enters points: one row for each student and part, filled as far as it was."""
-    out = io.StringIO()
-    table = csv.writer(out)
-    table.writerow(["Student", "part", "out of", "points"])
-    rows = {(r["student"], p["name"]): "" for r in results for p in r["parts"] if p["state"] == "by hand"} | by_hand
-    limits = {part.name: part.points for part in assignment.parts}
-    for (student, part), points in sorted(rows.items(), key=lambda row: row[0]):  # what was entered is never dropped
-        table.writerow([safe(student), part, limits[part], points])
-    return out.getvalue()
-
-
-def read_hand(path, assignment):
-    """(student, part) -> points from the table, as far as it is filled in.
-
-    Raises:
-        ValueError: points that are no number, or outside 0..out of.
-    """
-    if not path.exists():
-        return {}
-    limits, given = {part.name: part.points for part in assignment.parts}, {}
-    text = path.read_text(encoding="utf-8-sig")
-    first = text.partition("\n")[0]
-    rows = csv.DictReader(io.StringIO(text), delimiter=";" if first.count(";") > first.count(",") else ",")
-    if not {"Student", "part", "points"} <= set(rows.fieldnames or ()):
-        raise ValueError(f"{path}: its first line must name Student, part and points; got {first!r}")
-    for line, row in enumerate(rows, 2):
-        if not (row["points"] or "").strip():
-            continue
-        try:
-            points = float(row["points"].replace(",", "."))
-        except ValueError:
-            points = -1.0
-        if not 0 <= points <= limits.get(row["part"], -1):
-            raise ValueError(f"{path}, line {line}: {row['points']!r} are no points for {row['part']!r}")
-        student = row["Student"]
-        given[student[1:] if student[:1] == "'" else student, row["part"]] = points
-    return given
-
-
-def page(assignment, result, by_hand):
+def page(assignment, result, hand):
     """One self-contained page of feedback."""
-    body, total, waiting = [], 0.0, False
-    for part in result["parts"]:
-        points = by_hand.get((result["student"], part["name"])) if part["state"] == "by hand" else part["points"]
-        waiting |= points is None
-        total += points or 0
-        shown = "to be marked" if points is None else f"{points:g}"
-        body.append(_section(part, f"{shown} of {part['out_of']:g}"))
-    notes = "".join(
-        f"<li>{html.escape(note)}</li>" for note in ([result["problem"]] if result["problem"] else result["notes"])
-    )
-    late = f"<p>Handed in {result['late_hours']:g} hours after the due time.</p>" if result["late_hours"] else ""
-    title = f"{html.escape(assignment.name)}: {html.escape(result['student'])}"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-        f'<h1>{title}</h1><p class="sum">{total:g} of {assignment.points:g} points'
-        f"{' so far; some parts are marked by a person' if waiting else ''}</p>{late}"
-        f"{f'<h2>About your file</h2><ul>{notes}</ul>' if notes else ''}{''.join(body)}"
-        "<footer>Points were computed from what your functions return, on the examples shown in the notebook and on "
-        "others like them.</footer></html>\n"
+    title = f"{html.escape(assignment.title)}: {html.escape(result['student'])}"
+    waiting = " so far; some parts are still to be marked by a person" if hand.waiting(result) else ""
+    said = [f"Handed in {result['late_hours']:g} hours after the due time."] * bool(result["late_hours"])
+    said += [result["problem"]] * bool(result["problem"])
+    notes = "".join(f"<li>{html.escape(note)}</li>" for note in result["notes"])
+    titles = {part.name: part.title or part.name for part in assignment.parts}
+    parts = [_section(titles[part["name"]], part, result, hand) for part in result["parts"]]
+    return "".join(
+        [
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>',
+            f'<h1>{title}</h1><p class="sum">{hand.total(result):g} of {assignment.points:g} points{waiting}</p>',
+            *(f"<p>{html.escape(sentence)}</p>" for sentence in said),
+            f"<h2>About your file</h2><ul>{notes}</ul>" if notes else "",
+            *(parts if hand.total(result) or not result["problem"] else ()),
+            "<footer>A program called your functions on the examples shown in the notebook and on others like them "
+            "and compared what they returned. Written answers are marked by a person.</footer></html>\n",
+        ]
     )
 
 
-def _section(part, points):
+def _section(title, part, result, hand):
+    given, points = hand.of(result["student"], part["name"]), hand.points(result, part)
+    shown = "to be marked" if points is None else f"{points:g} of {part['out_of']:g}"
+    state = "marked by hand" if given.points is not None else part["state"]
     checks = "".join(
         f'<li class="{"yes" if passed else "no"}">{"✓" if passed else "✗"} {html.escape(label)}</li>'
         for label, passed in part["checks"]
     )
-    listed = f'<ul class="checks">{checks}</ul>' if checks and part["state"] != "not attempted" else ""
+    count = f"{sum(passed for _, passed in part['checks'])} of {len(part['checks'])} checks pass"
+    listed = f'<p>{count}:</p><ul class="checks">{checks}</ul>' if checks and part["state"] != "not attempted" else ""
     mistake = f'<p class="mistake">Mistake: {html.escape(part["mistake"])}</p>' if part["mistake"] else ""
+    comment = f'<p class="comment">{html.escape(given.comment)}</p>' if given.comment else ""
+    words = f'<p class="words">{html.escape(part["words"])}</p>{listed}'
+    if part["state"] == "right":
+        words = f"<details><summary>What was checked</summary>{words}</details>"
     return (
-        f'<section class="{part["state"].replace(" ", "-")}"><span class="points">{points}</span>'
-        f"<h2><code>{html.escape(part['name'])}</code> · {part['state']}</h2>{mistake}"
-        f'<p class="words">{html.escape(part["words"])}</p>{listed}</section>'
+        f'<section class="{part["state"].replace(" ", "-")}"><span class="points">{shown}</span>'
+        f"<h2>{html.escape(title)}</h2><p><code>{html.escape(part['name'])}</code> · {state}</p>"
+        f"{comment}{mistake}{words}</section>"
     )
 
 

@@ -13,6 +13,7 @@ from . import wire
 
 MEMORY = 4 * 2**30
 START = 120  # seconds of wall clock to load the libraries
+GONE = "its process ended"
 
 
 class Stopped(Exception):
@@ -60,9 +61,9 @@ class Zygote:
         return Worker(ours)
 
     def stop_worker(self):
-        """End the running worker, if any, whatever it is doing."""
+        """End the running worker, whatever it is doing; returns the signal that ended it, 0 if it called exit."""
         self._control.sendall(b"stop")
-        wire.receive(self._control, START)
+        return wire.receive(self._control, START)["signal"]
 
     def close(self):
         """End everything."""
@@ -88,20 +89,18 @@ class Worker:
         """Send a request and return the reply.
 
         Raises:
-            Stopped: no reply within the limit (``seconds`` of processor time, six times that by the clock), or no
-                sensible one.
+            Stopped: no reply within the limit (``seconds`` of processor time; by the clock three times that and 10 more
+                for a busy machine), or no sensible one.
         """
         try:
             wire.send(self._channel, {**message, "seconds": seconds})
-            return wire.receive(self._channel, 6 * seconds + 5)
+            return wire.receive(self._channel, 3 * seconds + 10)
         except TimeoutError:
-            raise Stopped(f"it did not end within {seconds:g} seconds of processor time") from None
+            raise Stopped(f"it did not end within {3 * seconds + 10:g} seconds") from None
         except wire.Malformed as error:
             raise Stopped(f"its answer could not be read: {str(error)[:200]}") from None
         except (EOFError, OSError):
-            raise Stopped(
-                f"its process ended: by exit, by a crash, or after {seconds:g} seconds of processor time"
-            ) from None
+            raise Stopped(GONE) from None
 
     def close(self):
         """Hang up."""

@@ -8,7 +8,7 @@ import re
 import stat
 from dataclasses import dataclass, field
 
-from .assignment import YOURS, meta, source
+from .assignment import YOURS, guess, meta, source
 
 LARGEST = 512 * 2**20  # bytes of a file
 LONGEST, MOST = 200_000, 300  # characters of a cell, and cells, that are read
@@ -22,7 +22,9 @@ class Submission:
         code: the sources to run, in order; own cells of the student reduced to imports, definitions and assignments.
         names: part -> what to call, the student's name for it where it is another.
         text: part marked by hand -> what was written.
+        broken: part -> a sentence, if its cell cannot be run at all.
         notes: sentences for the student about what was found.
+        labelled: names of the answer cells that were found by their labels.
         problem: a sentence, if nothing could be read at all.
         digest: SHA-256 of the file.
     """
@@ -30,7 +32,9 @@ class Submission:
     code: list = field(default_factory=list)
     names: dict = field(default_factory=dict)
     text: dict = field(default_factory=dict)
+    broken: dict = field(default_factory=dict)
     notes: list = field(default_factory=list)
+    labelled: tuple = ()
     problem: str = ""
     digest: str = ""
 
@@ -72,6 +76,10 @@ def read(path, assignment):
     if len(cells) > MOST:
         out.notes.append(f"The notebook has {len(cells)} cells; the first {MOST} were read.")
     _collect(out, cells[:MOST], assignment)
+    if not set(out.labelled) & {part.name for part in assignment.parts}:
+        other = guess(raw.decode(errors="replace"))
+        if other not in (None, assignment.name):
+            out.problem = f"This looks like {other}, not like {assignment.name}."
     return out
 
 
@@ -80,12 +88,14 @@ def _collect(out, cells, assignment):
     known = {meta(cell).get("grade_id") for cell in assignment.notebook["cells"]}
     locked = {source(c) for c in assignment.notebook["cells"] if not meta(c).get("solution")}
     checks = {meta(c).get("grade_id") for c in assignment.notebook["cells"] if meta(c).get("grade")}
-    answers, others = {}, []
+    answers, others, texts = {}, [], []
     for i, cell in enumerate(cells):
         name, text = str(meta(cell).get("grade_id")), source(cell)
         if cell.get("cell_type") != "code":
             if name in wanted and wanted[name].by_hand:
-                out.text[name] = text
+                out.text[name] = text if text.strip() not in ("", YOURS) else out.text.get(name, "")
+            elif name not in known and text not in locked:
+                texts.append(text)
             continue
         if name in wanted and meta(cell).get("solution"):
             if name in answers:
@@ -101,30 +111,37 @@ def _collect(out, cells, assignment):
         pieces[i] = definitions(without_magics(text)) if len(text) <= LONGEST else ""
     out.code = [pieces[i] for i in sorted(pieces) if pieces[i]]
     defined = {name for piece in out.code for name in _functions(piece)}
+    out.labelled = (*answers, *out.text)
+    if not answers:
+        out.notes.append("No answer cell was found by its label; functions of the right names were looked for.")
     for name, part in wanted.items():
         if part.by_hand:
+            if not out.written(part) and any(text.strip() for text in texts):
+                out.text[name] = "\n\n".join(texts)
+                out.notes.append(f"Nothing stands in the cell of {name}; your other text cells are shown for it.")
             continue
         out.names[name] = name
-        if name not in answers:
+        if name not in answers and answers:
             where = "its function was found in another cell" if name in defined else "nothing was found for it"
             out.notes.append(f"The answer cell of {name} is missing or lost its label; {where}.")
-        elif name not in defined:
+        elif name in answers and name not in defined:
             own = _functions(pieces[answers[name][0]])
             if len(own) == 1:
                 out.names[name] = own[0]
                 out.notes.append(f"{name} is called {own[0]} in your notebook; it was graded under that name.")
+    out.broken = {name: said for name, said in out.broken.items() if name not in defined}
 
 
 def _parsed(out, name, text):
     if len(text) > LONGEST:
-        out.notes.append(f"The answer cell of {name} has {len(text)} characters, more than {LONGEST}; it was not read.")
+        out.broken[name] = f"The answer cell has {len(text)} characters, more than {LONGEST}; it was not read."
         return ""
     text = without_magics(text)
     try:
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = f" in line {error.lineno}" if getattr(error, "lineno", None) else ""
-        out.notes.append(f"The answer cell of {name} is not valid Python{line}, so none of it could be run.")
+        line = f" in line {error.lineno}: {(error.text or '').strip()[:100]}" if getattr(error, "lineno", None) else ""
+        out.broken[name] = f"The answer cell is not valid Python{line or ' at all'}. None of it could be run."
         return ""
     return text
 

@@ -141,9 +141,10 @@ def main(fd):
     wire.send(control, {"isolated": lockdown.can_filter()})
     while True:
         order, fds, _, _ = socket.recv_fds(control, 64, 1)
+        status = 0
         if child:
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            os.kill(child, signal.SIGKILL)  # has no effect on one that has ended by itself
+            _, status = os.waitpid(child, 0)
             child = None
         if not order:
             return
@@ -155,4 +156,4 @@ def main(fd):
                 work(socket.socket(fileno=fds[0]), int(order.split()[1]))
                 os._exit(0)
             os.close(fds[0])
-        wire.send(control, {"done": True})
+        wire.send(control, {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0})

@@ -81,7 +81,9 @@ def main():
             path.write_text(json.dumps(notebook))
         with Peak() as peak:
             start = time.monotonic()
-            results, isolated = batch.run(folder / "in", args.assignment, folder / "out", jobs=args.jobs, salt="bench")
+            results, isolated, _ = batch.run(
+                folder / "in", args.assignment, folder / "out", jobs=args.jobs, salt="bench"
+            )
             ours = (time.monotonic() - start) / len(results)
         print(f"ours, {args.jobs} jobs: {ours:.2f} s a submission, peak {peak.bytes / 2**20:.0f} MiB, {isolated=}")
         if not shutil.which("nbgrader") or not args.nbgrader:

@@ -1,0 +1,160 @@
+"""Points and comments that a person gives: the table by_hand.csv, and a page with all written answers to read."""
+
+import csv
+import difflib
+import hashlib
+import html
+import io
+from dataclasses import dataclass, field
+
+from .report import STYLE, safe
+
+COLUMNS = ["Student", "part", "out of", "points", "comment", "text"]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a person gave for a part: points or None, a comment, and the digest of the text that was read."""
+
+    points: float | None = None
+    comment: str = ""
+    text: str = ""
+
+
+@dataclass
+class Hand:
+    """(student, part) -> Given. A row counts for any part: it overrules a program, too."""
+
+    rows: dict = field(default_factory=dict)
+    delimiter: str = ","
+
+    def of(self, student, part):
+        """What was given; nothing yet, if there is no row."""
+        return self.rows.get((student, part), Given())
+
+    def points(self, result, part):
+        """The points of a part of a result (dicts): a person's, else the program's; None if still to be given."""
+        given = self.of(result["student"], part["name"]).points
+        return given if given is not None or part["state"] == "by hand" else part["points"]
+
+    def waiting(self, result):
+        """How many parts of a result a person has still to mark."""
+        return sum(self.points(result, part) is None for part in result["parts"])
+
+    def total(self, result):
+        """The points of all parts that have some."""
+        return round(sum(self.points(result, part) or 0 for part in result["parts"]), 2)
+
+    def remarks(self, results):
+        """Sentences about rows that count for nobody, and about texts that changed after they were marked."""
+        known = {(r["student"], p["name"]): p for r in results for p in r["parts"]}
+        names = {student for student, _ in known}
+        for (student, part), given in self.rows.items():
+            if student not in names:
+                near = difflib.get_close_matches(student, names, 1, 0.5)
+                meant = f" (did you mean {near[0]!r}?)" if near else ""
+                yield f"no student is called {student!r}{meant}; that row counts for nobody"
+            elif given.points is not None and given.text and given.text != digest(known[student, part]):
+                yield (
+                    f"{student}: the text of {part} has changed since {given.points:g} points were given for it; "
+                    "mark it again and empty the column text"
+                )
+
+
+def digest(part):
+    """A short mark of a written answer."""
+    return hashlib.sha256(part["words"].encode(errors="replace")).hexdigest()[:8]
+
+
+def table(assignment, results, hand):
+    """by_hand.csv: a row for each written answer, filled as far as it was; what was entered is never dropped."""
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=hand.delimiter)
+    writer.writerow(COLUMNS)
+    written = {(r["student"], p["name"]): digest(p) for r in results for p in r["parts"] if p["state"] == "by hand"}
+    limits = {part.name: part.points for part in assignment.parts}
+    for student, part in sorted({*written, *hand.rows}):
+        given = hand.of(student, part)
+        text = given.text if given.points is not None and given.text else written.get((student, part), "")
+        numbers = [f"{limits[part]:g}", "" if given.points is None else f"{given.points:g}"]
+        if hand.delimiter == ";":
+            numbers = [number.replace(".", ",") for number in numbers]
+        writer.writerow([safe(student), part, *numbers, safe(given.comment), text])
+    return "\ufeff" + out.getvalue()  # spreadsheets take a file for UTF-8 only with this mark
+
+
+def read(path, assignment):
+    """The Hand in a table, as a spreadsheet may have saved it.
+
+    Raises:
+        ValueError: it is not UTF-8, or rows are wrong; all of them are named.
+    """
+    if not path.exists():
+        return Hand()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f'{path} is not UTF-8: save it as "CSV UTF-8"') from None
+    first = text.partition("\n")[0]
+    hand = Hand(delimiter=";" if first.count(";") > first.count(",") else ",")
+    rows = csv.DictReader(io.StringIO(text), delimiter=hand.delimiter)
+    if not {"Student", "part", "points"} <= set(rows.fieldnames or ()):
+        raise ValueError(f"{path}: its first line must name Student, part and points; got {first!r}")
+    limits, problems = {part.name: part.points for part in assignment.parts}, []
+    for line, row in enumerate(rows, 2):
+        student, part, points, comment, mark = (
+            _plain(row.get(key)) for key in ("Student", *COLUMNS[1:2], *COLUMNS[3:])
+        )
+        if not points and not comment:
+            continue
+        if part not in limits:
+            problems.append(f"line {line}: no part {part!r}; there are {', '.join(limits)}")
+        elif (student, part) in hand.rows:
+            problems.append(f"line {line}: {student!r} and {part} have a row above already")
+        else:
+            value = _number(points)
+            if points and (value is None or not 0 <= value <= limits[part]):
+                problems.append(f"line {line}: {points!r} for {part}; write a number from 0 to {limits[part]:g}")
+            hand.rows[student, part] = Given(value, comment, mark)
+    if problems:
+        raise ValueError(f"{path}: " + "; ".join(problems))
+    return hand
+
+
+def _plain(cell):
+    """A cell without the spaces and the apostrophe that a spreadsheet's safety put there."""
+    text = (cell or "").strip()
+    return text[1:] if text[:1] == "'" else text
+
+
+def _number(text):
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return None
+
+
+def page(assignment, results, hand):
+    """by_hand.html: each written part with its model answer, then all answers to it."""
+    body = []
+    for part in assignment.parts:
+        found = [(r["student"], p) for r in results for p in r["parts"] if p["name"] == part.name]
+        found = [(student, p) for student, p in sorted(found, key=lambda v: v[0]) if p["state"] == "by hand"]
+        if not part.by_hand:
+            continue
+        body.append(
+            f"<h2>{html.escape(part.title)} (<code>{html.escape(part.name)}</code>), {part.points:g} points</h2>"
+        )
+        body.append(f'<section class="right"><p class="words">{html.escape(part.model)}</p></section>')
+        for student, p in found:
+            given = hand.of(student, part.name)
+            points = "to be marked" if given.points is None else f"{given.points:g} of {part.points:g}"
+            body.append(
+                f'<section class="by-hand"><span class="points">{points}</span><h3>{html.escape(student)}</h3>'
+                f'<p class="words">{html.escape(p["words"])}</p></section>'
+            )
+    title = f"{html.escape(assignment.title)}: written answers"
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+        f"<h1>{title}</h1><p>Points and comments go into by_hand.csv.</p>{''.join(body)}</html>\n"
+    )
