@@ -167,7 +167,8 @@ MANGLED = {  # what -> (cells -> cells, points, words in the notes)
     "check cells deleted": (lambda n: [c for c in n if "check" not in c["id"]], 10, ""),
     "check cells edited": (lambda n: [{**c, **BOAST} if c["id"].startswith("check") else c for c in n], 10, ""),
     "answer doubled, the last wrong": (lambda n: [*n, *changed(n[2:3], "affine", lambda s: s[:-1] + "2")], 4, "twice"),
-    "labels lost": (lambda n: [{**c, "metadata": {}} for c in n], 10, "No answer cell was found"),
+    "labels lost": (lambda n: [{**c, "metadata": {}, "id": "x"} for c in n], 10, "No answer cell was found"),
+    "labels lost, names of cells kept": (lambda n: [{**c, "metadata": {}} for c in n], 10, ""),
     "answer cell deleted": (lambda n: [c for c in n if c["id"] != "affine"], 4, "missing"),
     "answer moved": (
         lambda n: [*changed(n, "affine", lambda s: ""), world.cell("code", world.SOLUTIONS["affine"])], 10, ""
@@ -190,7 +191,7 @@ MANGLED = {  # what -> (cells -> cells, points, words in the notes)
     ),
     "a locked cell changed": (
         lambda n: changed(changed(n, "setup", lambda s: s + "\nimport math as m"), "affine",
-                          lambda s: "def affine(x, a):\n    return a * x + m.cos(0)"), 10, "locked cell was changed"
+                          lambda s: "def affine(x, a):\n    return a * x + m.cos(0)"), 10, "cells were changed (1)"
     ),
     "a line that begins with %": (
         lambda n: changed(n, "affine", lambda s: "def affine(x, a):\n    return a * x + (7\n    % 2)"), 10, ""
@@ -384,8 +385,14 @@ def test_rows_by_hand_that_fit_nobody_are_said_and_wrong_ones_refused(folder):
 
 def test_a_written_answer_without_its_label_is_shown_to_the_teacher(folder):
     for name, content in (
-        ("lost", [{**c, "metadata": {}} for c in world.notebook(written="My proof.")["cells"]]),
-        ("below", [*world.notebook(written="*Your answer here.*")["cells"], world.cell("markdown", "My proof.")]),
+        ("lost", [{**c, "metadata": {}, "id": "x"} for c in world.notebook(written="My proof.")["cells"]]),
+        (
+            "below",
+            [
+                *world.notebook(written="*Your answer here.*")["cells"],
+                {**world.cell("markdown", "My proof."), "id": "new"},
+            ],
+        ),
     ):
         world.save(folder / "in" / f"{name}.ipynb", {**world.notebook(), "cells": content})
     run(folder)

@@ -1,10 +1,11 @@
-"""Homework 1: bounds in exact worlds, four laws that the lessons do not use, collapse, and two models to train.
+"""Homework 1: bounds in exact worlds, three laws that the lessons do not use, collapse, and two models to train.
 
 Ledger LVM-1, ELBO-1, ELBO-2, ELBO-3, ELBO-4, KL-1, GAUSS-2, VAE-2, VAE-3, VAE-4, VAE-5, VAE-6, M-33, M-34.
 """
 
 import functools
 import math
+import warnings
 
 import torch
 
@@ -81,6 +82,23 @@ def _mixture(evidence=None, elbo=None, gap=None):
     return function
 
 
+def _by_difference(evidence=None, elbo=None):
+    """mixture_evidence with another evidence or ELBO, and the gap as their difference."""
+
+    def function(*args):
+        log_evidence = evidence(*args) if evidence else mixture_evidence(*args)[0]
+        bound = elbo(*args) if elbo else mixture_evidence(*args)[1]
+        return log_evidence, bound, log_evidence - bound
+
+    return function
+
+
+def _log_of_zero(p, f, q):
+    joint = (p + f).exp()
+    elbo = (q * joint.log() - torch.xlogy(q, q)).sum(1)
+    return joint.sum(1).log(), elbo, joint.sum(1).log() - elbo
+
+
 def _underflowing(p, f, q):
     evidence = ((p + f).exp().sum(1)).log()
     elbo = mixture_evidence(p, f, q)[1]
@@ -132,9 +150,36 @@ MIXTURE_EVIDENCE = Exercise(
             _mixture(elbo=lambda p, f, q: (q * (p + f)).sum(1)),
         ),
         Mistake(
+            "the entropy forgotten, in the gap too",
+            "the ELBO lacks −Σ q log q, and so the gap, its distance from log p(x), is too large.",
+            _by_difference(elbo=lambda p, f, q: (q * (p + f)).sum(1)),
+        ),
+        Mistake(
             "the entropy with the wrong sign",
             "Σ q log q is added to the ELBO; the entropy of q is −Σ q log q, and it enters with a plus.",
             _mixture(elbo=lambda p, f, q: (q * (p + f)).sum(1) + torch.xlogy(q, q).sum(1)),
+        ),
+        Mistake(
+            "the entropy with the wrong sign, in the gap too",
+            "Σ q log q is added to the ELBO; the entropy of q is −Σ q log q, and it enters with a plus. The gap, taken "
+            "as a difference, is wrong with it.",
+            _by_difference(elbo=lambda p, f, q: (q * (p + f)).sum(1) + torch.xlogy(q, q).sum(1)),
+        ),
+        Mistake(
+            "the ELBO without the prior",
+            "the ELBO has log p(x | z) where log p(z) + log p(x | z) belongs.",
+            _by_difference(elbo=lambda p, f, q: mixture_evidence(torch.zeros_like(p), f, q)[1]),
+        ),
+        Mistake(
+            "logarithms of an underflow in both",
+            "p(z) p(x | z) was computed itself; where it underflows, its logarithm is −∞ in the evidence and in the "
+            "ELBO. Stay with log p(z) + log p(x | z), and use logsumexp for the sum.",
+            _log_of_zero,
+        ),
+        Mistake(
+            "evidence and ELBO exchanged",
+            "the ELBO comes first; the order is log_evidence, elbo, gap.",
+            lambda p, f, q: tuple(mixture_evidence(p, f, q)[i] for i in (1, 0, 2)),
         ),
         Mistake(
             "the KL the other way round",
@@ -245,6 +290,11 @@ LAPLACE_KL = Exercise(
             _laplace(lambda d, b1, b2: 0.5 * (2 * (b2 / b1).log() - 1 + (b1**2 + d**2 / 2) / b2**2)),
         ),
         Mistake(
+            "no −1",
+            "−1 is missing for each coordinate: E log p has −E|z − m1|/b1 = −1. Two equal laws have KL 0.",
+            _laplace(lambda d, b1, b2: (b2 / b1).log() + (d + b1 * (-d / b1).exp()) / b2),
+        ),
+        Mistake(
             "one −1 for all coordinates",
             "the constant is −1 for each coordinate, −D in all; here it was subtracted once.",
             lambda m1, b1, m2, b2: laplace_kl(m1, b1, m2, b2) + m1.shape[1] - 1,
@@ -267,9 +317,12 @@ def logistic_sample(mean, log_scale, u):
     return z, (u.log() + (1 - u).log() - log_scale).sum(1)
 
 
-def _logistic_case(label, generator, B, d):
+def _logistic_case(label, generator, B, d, rare=False):
     mean, log_scale = (normal(B, d, generator=generator) for _ in range(2))
-    return Case(label, (mean, log_scale, _uniform(B, d, generator=generator, low=0.01, high=0.99)))
+    u = _uniform(B, d, generator=generator, low=0.01, high=0.99)
+    if rare:
+        u[0, :2] = torch.stack([1e-6 * u[0, 0], 1 - 1e-5 * u[0, 1]])
+    return Case(label, (mean, log_scale, u))
 
 
 def _logistic_cases(generator):
@@ -277,6 +330,7 @@ def _logistic_cases(generator):
         Case("mean 0, scale 1, u = 0.75", (numbers([0.0]), numbers([0.0]), numbers([0.75]))),
         Case("mean 1, log-scale −1, u = 0.5", (numbers([1.0]), numbers([-1.0]), numbers([0.5]))),
         Case("mean 1, log-scale 2, u = 0.1", (numbers([1.0]), numbers([2.0]), numbers([0.1]))),
+        Case("mean 0, scale 1, u = 1e-6 (rare, and not to be clamped)", tuple(numbers([v]) for v in (0.0, 0.0, 1e-6))),
         _logistic_case("shape (3, 2)", generator, 3, 2),
         _logistic_case("shape (4, 4)", generator, 4, 4),
     ]
@@ -284,7 +338,7 @@ def _logistic_cases(generator):
 
 def _logistic_hidden(generator):
     sizes = [(_size(generator, 2, 6), _size(generator, 2, 6)) for _ in range(5)]
-    return [_logistic_case(f"{i + 1}: shape {size}", generator, *size) for i, size in enumerate(sizes)]
+    return [_logistic_case(f"{i + 1}: shape {size}", generator, *size, rare=True) for i, size in enumerate(sizes)]
 
 
 def _density_is_the_slope(function):
@@ -302,6 +356,7 @@ LOGISTIC_SAMPLE = Exercise(
     equation="z = m + s log [u/(1 − u)],  log q(z) = Σ [log u + log(1 − u) − log s],  u ~ U(0, 1) (VAE-4)",
     reference=logistic_sample,
     returns=("z", "log_q"),
+    gradients=True,
     cases=_logistic_cases,
     hidden=_logistic_hidden,
     properties=(Property("the density is du/dz", _density_is_the_slope),),
@@ -315,6 +370,28 @@ LOGISTIC_SAMPLE = Exercise(
             "the log-scale read as a log-variance",
             "the scale is exp(log_scale / 2); there is no variance here, so the exponent is not halved.",
             lambda m, s, u: logistic_sample(m, 0.5 * s, u),
+        ),
+        Mistake(
+            "half the log-scale in z",
+            "z was stretched by exp(log_scale / 2); log_scale is the logarithm of the scale itself, not of a variance.",
+            lambda m, s, u: (m + (s / 2).exp() * torch.logit(u), logistic_sample(m, s, u)[1]),
+        ),
+        Mistake(
+            "the gradient cut",
+            "z carries no gradient to mean and log_scale; that is what the reparameterisation is for. detach, no_grad "
+            "and torch.tensor(...) cut it.",
+            lambda m, s, u: (logistic_sample(m, s, u)[0].detach(), logistic_sample(m, s, u)[1]),
+        ),
+        Mistake(
+            "nothing carries a gradient",
+            "neither z nor log q carries a gradient; training needs both. detach, no_grad and torch.tensor(...) cut "
+            "it.",
+            lambda m, s, u: tuple(v.detach() for v in logistic_sample(m, s, u)),
+        ),
+        Mistake(
+            "u clamped",
+            "u was clamped to [0.001, 0.999]: the logistic law has heavier tails than that, and log u is exact near 0.",
+            lambda m, s, u: logistic_sample(m, s, u.clamp(1e-3, 1 - 1e-3)),
         ),
         Mistake(
             "a Gaussian's inverse cdf",
@@ -340,6 +417,21 @@ LOGISTIC_SAMPLE = Exercise(
             "the scale with the wrong sign",
             "+log s stands where −log s belongs: a wide law has a low density.",
             lambda m, s, u: (logistic_sample(m, s, u)[0], (u.log() + (1 - u).log() + s).sum(1)),
+        ),
+        Mistake(
+            "the logit in the density",
+            "log q has log u − log(1 − u), which is z; the density is u (1 − u)/s, so the two logarithms add up.",
+            lambda m, s, u: (logistic_sample(m, s, u)[0], (torch.logit(u) - s).sum(1)),
+        ),
+        Mistake(
+            "the negative of log q",
+            "this is −log q, that is log dz/du; the density is du/dz.",
+            lambda m, s, u: (logistic_sample(m, s, u)[0], -logistic_sample(m, s, u)[1]),
+        ),
+        Mistake(
+            "mean over the coordinates",
+            "the log-densities of the coordinates are averaged; independent coordinates add up.",
+            lambda m, s, u: (logistic_sample(m, s, u)[0], logistic_sample(m, s, u)[1] / m.shape[1]),
         ),
         Mistake(
             "the density of u",
@@ -475,6 +567,28 @@ FREE_BITS_KL = Exercise(
             _with_kl(lambda m, s, pm, ps: _coordinate_kl(pm, ps, m, s)),
         ),
         Mistake(
+            "the ½ of the KL",
+            "the KL is twice too large: ½ stands before [v₁/v₂ + (m₁ − m₂)²/v₂ − 1 − log v₁/v₂].",
+            _with_kl(lambda *args: 2 * _coordinate_kl(*args)),
+        ),
+        Mistake(
+            "the distance over the wrong variance",
+            "(m₁ − m₂)² was divided by the variance of q; the prior's variance says how far is far.",
+            _with_kl(
+                lambda m, s, pm, ps: _coordinate_kl(m, s, pm, ps) + 0.5 * (m - pm) ** 2 * ((-s).exp() - (-ps).exp())
+            ),
+        ),
+        Mistake(
+            "the floor in the KL that is returned",
+            "kl has the floor in it; it is the plain mean, and only the penalty has a floor. (clamp_ changes kl.)",
+            lambda *args: (lambda kl: (kl, kl.sum()))(free_bits_kl(*args)[0].clamp(min=args[-1])),
+        ),
+        Mistake(
+            "sum over the batch",
+            "the divergences of the examples were added up; kl is their mean, in nats for each example.",
+            lambda *args: (lambda kl: (kl, kl.clamp(min=args[-1]).sum()))(free_bits_kl(*args)[0] * len(args[0])),
+        ),
+        Mistake(
             "log-variances read as log standard deviations",
             "the variances are exp(2 logvar); logvar is the logarithm of the variance already.",
             _with_kl(lambda m, s, pm, ps: _coordinate_kl(m, 2 * s, pm, 2 * ps)),
@@ -562,6 +676,14 @@ BINOMIAL_LOG_LIKELIHOOD = Exercise(
             ),
         ),
         Mistake(
+            "the exponential of a logit",
+            "e^800 overflows, and log(1 + e^a) is infinite; torch.nn.functional.softplus(a) is safe.",
+            lambda a, x, n: (
+                binomial_log_likelihood(a, x, n)
+                + n * (torch.nn.functional.softplus(a) - torch.log1p(a.exp())).flatten(1).sum(1)
+            ),
+        ),
+        Mistake(
             "one trial in the normaliser",
             "log(1 + e^a) is subtracted once; there are n trials, and each has its own.",
             lambda a, x, n: (
@@ -570,8 +692,8 @@ BINOMIAL_LOG_LIKELIHOOD = Exercise(
         ),
         Mistake(
             "the share x/n for the count",
-            "x/n a − log(1 + e^a) is the mean log-likelihood of one trial: n times too small, as in E-07, it lets the "
-            "KL win.",
+            "x/n a − log(1 + e^a) is the mean log-likelihood of one trial, n times too small: beside a KL that is a "
+            "sum, this is a beta-VAE with beta = n (part 14).",
             lambda a, x, n: (x / n * a - torch.nn.functional.softplus(a)).flatten(1).sum(1),
         ),
         Mistake(
@@ -685,6 +807,11 @@ FACTOR_POSTERIOR = Exercise(
             ),
         ),
         Mistake(
+            "Ψ nowhere",
+            "noise was not used: the precision is I + WᵀΨ⁻¹W, and the mean C WᵀΨ⁻¹(x − b).",
+            lambda W, b, noise, x: factor_posterior(W, b, torch.ones_like(noise), x),
+        ),
+        Mistake(
             "b not subtracted",
             "x itself was projected; z explains the distance from b.",
             lambda W, b, noise, x: factor_posterior(W, 0 * b, noise, x),
@@ -696,6 +823,11 @@ FACTOR_POSTERIOR = Exercise(
                 factor_posterior(W, b, noise, x)[0],
                 torch.eye(W.shape[1], dtype=W.dtype) + W.T @ (W / noise[:, None]),
             ),
+        ),
+        Mistake(
+            "the correlations dropped",
+            "cov has the right variances and zeros beside them; in the posterior the coordinates of z are correlated.",
+            lambda W, b, noise, x: (lambda mean, cov: (mean, cov.diag().diag()))(*factor_posterior(W, b, noise, x)),
         ),
         Mistake(
             "the best independent covariance",
@@ -847,6 +979,36 @@ LINEAR_ENCODER_ELBO = Exercise(
             lambda W, b, noise, A, c, s, x: linear_encoder_elbo(W, b, noise, A, c, s**2, x),
         ),
         Mistake(
+            "b missing in the error",
+            "x − Wm was squared; the decoder's mean is Wm + b.",
+            _terms(reconstruction=lambda W, b, noise, A, c, s, x: linear_encoder_elbo(W, 0 * b, noise, A, c, s, x)[0]),
+        ),
+        Mistake(
+            "the sign of the reconstruction",
+            "this is −E log p(x | z), a loss; asked is the expected log-likelihood, with −½ in front.",
+            _terms(reconstruction=lambda *args: -linear_encoder_elbo(*args)[0]),
+        ),
+        Mistake(
+            "mean over the coordinates of x",
+            "the coordinates of x are averaged; their log-densities add up.",
+            _terms(reconstruction=lambda *args: linear_encoder_elbo(*args)[0] / len(args[1])),
+        ),
+        Mistake(
+            "the ½ of the KL",
+            "the KL is twice too large: ½ stands before Σ [m² + s − 1 − log s].",
+            _terms(kl=lambda *args: 2 * linear_encoder_elbo(*args)[1]),
+        ),
+        Mistake(
+            "the sign of log s in the KL",
+            "+log s stands where −log s belongs: the KL must grow when q becomes narrow.",
+            _terms(kl=lambda *args: linear_encoder_elbo(*args)[1] + args[5].log().sum()),
+        ),
+        Mistake(
+            "reconstruction and KL exchanged",
+            "the KL comes first; the order is reconstruction, kl.",
+            lambda *args: linear_encoder_elbo(*args)[::-1],
+        ),
+        Mistake(
             "the mean missing in the KL",
             "Σ m²/2 is missing in the KL: codes could wander off from the prior for free.",
             _terms(kl=lambda W, b, noise, A, c, s, x: (0.5 * (s - 1 - s.log()).sum()).expand(len(x))),
@@ -876,6 +1038,8 @@ def _weights_cases(generator):
     return [
         Case("w = (1, 2, 4)", (numbers([1.0, 2.0, 4.0]).log(),)),
         Case("equal weights", (numbers([2.0, 2.0, 2.0]),)),
+        Case("log w = (0, −40, −41)", (numbers([0.0, -40.0, -41.0]),)),
+        Case("log w = (0, −1000, −1001)", (numbers([0.0, -1000.0, -1001.0]),)),
         _weights_case("B = 3, K = 4", generator, 3, 4),
         _weights_case("B = K = 5", generator, 5, 5),
         _weights_case("log w near −2000", generator, 2, 3, -2000.0),
@@ -887,7 +1051,11 @@ def _weights_hidden(generator):
     out = []
     for i, shift in enumerate((0.0, -1500.0, 1000.0, -20.0, 0.0)):
         B, K = _size(generator, 2, 6), _size(generator, 3, 9)
-        out.append(_weights_case(f"{i + 1}: B = {B}, K = {K}, log w near {shift:g}", generator, B, K, shift))
+        case = _weights_case(f"{i + 1}: B = {B}, K = {K}, log w near {shift:g}", generator, B, K, shift)
+        if i == 4:  # one draw of each example holds nearly all the weight
+            case.args[0][:, _size(generator, 0, K - 1)] += _uniform(generator=generator, low=60.0, high=900.0)
+            case = Case(f"{case.label}, one draw far above the others", case.args)
+        out.append(case)
     return out
 
 
@@ -915,6 +1083,20 @@ def _plain_weights(log_w):
     return (total[:, 0] / K).log(), (total / K).log() - ((total - w + others) / K).log()
 
 
+def _subtracted(log_w):
+    """log(Σ_{j≠k} w_j + stand-in) − log K with the sum as total minus own, relative to the largest weight."""
+    K, top = log_w.shape[1], log_w.max(1, keepdim=True).values
+    w = (log_w - top).exp()
+    stand_in = ((log_w.sum(1, keepdim=True) - log_w) / (K - 1) - top).exp()
+    return ((w.sum(1, keepdim=True) - w + stand_in) / K).log() + top
+
+
+def _over_all(log_w):
+    """The baseline with the sum of the other logarithms divided by K."""
+    others = (log_w.sum(1, keepdim=True) - log_w) / log_w.shape[1]
+    return torch.logaddexp(_without_each(log_w), others) - math.log(log_w.shape[1])
+
+
 def _own_draw_kept(log_w):
     K = log_w.shape[1]
     return torch.logaddexp(_without_each(log_w), log_w.mean(1, keepdim=True).expand_as(log_w)) - math.log(K)
@@ -934,9 +1116,29 @@ VIMCO_SIGNAL = Exercise(
             lambda log_w: (log_w.logsumexp(1), vimco_signal(log_w)[1]),
         ),
         Mistake(
+            "log K forgotten in the bound alone",
+            "the bound is log Σ_j w_j, without 1/K inside the logarithm, and the baseline has it: so every signal is "
+            "too large by log K.",
+            lambda log_w: (log_w.logsumexp(1), vimco_signal(log_w)[1] + math.log(log_w.shape[1])),
+        ),
+        Mistake(
+            "log K forgotten in the baseline alone",
+            "the baseline lacks 1/K inside the logarithm, and the bound has it: so every signal is too small by log K.",
+            lambda log_w: (vimco_signal(log_w)[0], vimco_signal(log_w)[1] - math.log(log_w.shape[1])),
+        ),
+        Mistake(
             "the mean of the logarithms",
             "the bound is the mean of log w, which is the ELBO, whatever K; the mean belongs inside the logarithm.",
             lambda log_w: (log_w.mean(1), vimco_signal(log_w)[1]),
+        ),
+        Mistake(
+            "the mean of the logarithms, in the signal too",
+            "the bound is the mean of log w, which is the ELBO, whatever K, and the signals start from it; the mean "
+            "belongs inside the logarithm.",
+            lambda log_w: (
+                log_w.mean(1),
+                (lambda L, signal: signal + (log_w.mean(1) - L)[:, None])(*vimco_signal(log_w)),
+            ),
         ),
         Mistake(
             "no baseline",
@@ -951,8 +1153,19 @@ VIMCO_SIGNAL = Exercise(
         ),
         Mistake(
             "the arithmetic mean as the stand-in",
-            "draw k was replaced by the arithmetic mean of the others; asked is the geometric one, the mean of log w.",
+            "draw k was replaced by the arithmetic mean of the others (or, which is the same, was left out and the "
+            "rest divided by K − 1); asked is the geometric one, the mean of log w.",
             _signal(lambda log_w: _without_each(log_w) - math.log(log_w.shape[1] - 1)),
+        ),
+        Mistake(
+            "K for K − 1",
+            "the sum of the other log weights was divided by K; there are K − 1 of them.",
+            _signal(_over_all),
+        ),
+        Mistake(
+            "a sum minus its largest term",
+            "Σ w − w_k cancels when draw k holds almost all the weight; leave k out before adding.",
+            _signal(_subtracted),
         ),
         Mistake(
             "the own draw in its stand-in",
@@ -990,7 +1203,7 @@ def collapse_report(mean, logvar, threshold):
 
 
 def _codes(generator, N, kinds, threshold=0.02):
-    """Codes with a coordinate for each letter: a and t active, s asleep, i and n idle but paid for."""
+    """Codes with a coordinate for each letter: a, t, m and b active, s asleep, i and n idle but paid for."""
     columns = []
     for kind in kinds:
         noise, wobble = (normal(N, generator=generator) for _ in range(2))
@@ -998,6 +1211,9 @@ def _codes(generator, N, kinds, threshold=0.02):
             columns.append((0.9 * noise + 0.3, -1.5 + 0.2 * wobble))
         elif kind == "t":  # active with precise codes
             columns.append((0.9 * noise, -6.0 + 0.2 * wobble))
+        elif kind in "mb":  # active, with a mean KL below the threshold; b: not by a variance divided by N
+            variance = threshold * (1.5 if kind == "m" else (N - 0.5) / (N - 1))
+            columns.append(((noise - noise.mean()) / noise.std() * math.sqrt(variance), 0 * wobble))
         elif kind == "s":
             columns.append((0.02 * noise, 0.02 * wobble))
         elif kind == "i":
@@ -1018,6 +1234,10 @@ def _collapse_cases(generator):
             "N = 2, d = 2: one code ±1, one constant at 2",
             (numbers([1.0, 2.0], [-1.0, 2.0]), numbers([0.0, 0.0], [0.0, 0.0]), 0.02),
         ),
+        Case(
+            "N = 2, d = 2: codes ±0.153 and ±0.12, which move more than they pay",
+            (numbers([0.153, 0.12], [-0.153, -0.12]), numbers([0.0, 0.0], [0.0, 0.0]), 0.02),
+        ),
         Case("N = 20, d = 4: active, asleep, off-centre, narrow", _codes(generator, 20, "asin")),
         Case("N = 12, d = 3: all active, one code very precise", _codes(generator, 12, "ata")),
         Case("N = 30, d = 6: two of each", _codes(generator, 30, "saanis", 0.05)),
@@ -1027,7 +1247,7 @@ def _collapse_cases(generator):
 def _collapse_hidden(generator):
     out = []
     for i in range(5):
-        kinds = "".join("asint"[j] for j in torch.randperm(5, generator=generator).tolist())
+        kinds = "".join("asintmb"[j] for j in torch.randperm(7, generator=generator).tolist())
         kinds += "".join("asint"[_size(generator, 0, 4)] for _ in range(_size(generator, 1, 3)))
         N, threshold = _size(generator, 15, 40), 0.01 * _size(generator, 2, 4)
         codes = _codes(generator, N, kinds, threshold)
@@ -1045,6 +1265,22 @@ def _states(moves=None, pays=None):
         return kl, torch.where(m, 1, torch.where(p, 2, 0)), kl[m].sum() / kl.sum()
 
     return function
+
+
+def _other_kl(factor):
+    """collapse_report with a multiple of the KL throughout."""
+
+    def function(mean, logvar, threshold):
+        kl = factor * collapse_report(mean, logvar, threshold)[0]
+        m = mean.var(0) > threshold
+        return kl, torch.where(m, 1, torch.where(kl > threshold, 2, 0)), kl[m].sum() / kl.sum()
+
+    return function
+
+
+def _exchanged(*args):
+    kl, state, share = collapse_report(*args)
+    return kl, torch.tensor([0, 2, 1])[state], share
 
 
 def _reported(kl=None, share=None):
@@ -1088,9 +1324,42 @@ COLLAPSE_REPORT = Exercise(
             _states(moves=lambda mean, logvar, kl, threshold: mean.var(0) + logvar.exp().mean(0) > threshold),
         ),
         Mistake(
+            "active only if it pays",
+            "a coordinate that moves was called asleep because it pays little; moving alone makes it active.",
+            lambda mean, logvar, threshold: (
+                lambda kl, state, share: (kl, torch.where((state == 1) & (kl <= threshold), 0, state), share)
+            )(*collapse_report(mean, logvar, threshold)),
+        ),
+        Mistake(
+            "active only if it pays, in the share too",
+            "a coordinate that moves was called asleep because it pays little; moving alone makes it active, and its "
+            "KL counts in the share.",
+            _states(moves=lambda mean, logvar, kl, threshold: (mean.var(0) > threshold) & (kl > threshold)),
+        ),
+        Mistake(
+            "the variance divided by N",
+            "the variance of the means was divided by N; asked is N − 1, torch's default.",
+            _states(moves=lambda mean, logvar, kl, threshold: mean.var(0, unbiased=False) > threshold),
+        ),
+        Mistake(
+            "standard deviation for variance",
+            "the standard deviation of the means was compared with the threshold; it is for their variance.",
+            _states(moves=lambda mean, logvar, kl, threshold: mean.std(0) > threshold),
+        ),
+        Mistake(
+            "states 1 and 2 exchanged",
+            "active coordinates are reported as 2 and idle ones as 1; 1 is active, 2 is paid for and idle.",
+            _exchanged,
+        ),
+        Mistake(
             "idle coordinates called asleep",
             "every coordinate that does not move is reported as 0; state 2 tells those that cost KL apart.",
             _states(pays=lambda mean, logvar, kl, threshold: torch.zeros_like(kl, dtype=torch.bool)),
+        ),
+        Mistake(
+            "the ½ of the KL",
+            "the KL is twice too large: ½ stands before [m² + v − 1 − log v].",
+            _other_kl(2.0),
         ),
         Mistake(
             "the KL summed over the examples",
@@ -1138,14 +1407,14 @@ def _linear_problem(generator, N, D, d, steps, lr, scale=0.5):
     x = x + normal(N, D, generator=generator, scale=0.5)
     x = x - x.mean(0)
     W, A = (normal(*shape, generator=generator, scale=scale) for shape in ((D, d), (d, D)))
-    logvar, noise_var = normal(d, generator=generator, scale=0.3), 0.2 + 0.1 * _size(generator, 1, 5)
+    logvar, noise_var = normal(d, generator=generator, scale=0.3), 0.25 + 0.1 * _size(generator, 1, 5)
     return x, W, A, logvar, noise_var, normal(steps, N, d, generator=generator), lr
 
 
 def _linear_cases(generator):
-    one = (numbers([1.0]), numbers([1.0]), numbers([0.5]), numbers(0.0), 0.5, numbers([[1.0]]), 0.1)
+    one = (numbers([1.0]), numbers([1.0]), numbers([0.5]), numbers(0.0), 0.4, numbers([[1.0]]), 0.1)
     return [
-        Case("N = D = d = 1, one step: x = 1, W = 1, A = ½, logvar = 0, s² = ½, ε = 1", one),
+        Case("N = D = d = 1, one step: x = 1, W = 1, A = ½, logvar = 0, s² = 0.4, ε = 1", one),
         Case("N = 3, D = 2, d = 1, one step", _linear_problem(generator, 3, 2, 1, 1, 0.1)),
         Case("N = 4, D = 3, d = 2, two steps", _linear_problem(generator, 4, 3, 2, 2, 0.05)),
         Case("N = D = d = 3, three steps", _linear_problem(generator, 3, 3, 3, 3, 0.03)),
@@ -1190,13 +1459,15 @@ def _near_the_optimum(function):
 
 
 def _linear(
-    ascent=1.0, kl=1.0, spread=0.5, path=1.0, share=None, in_turn=False, precision=None, log_std=0.5, noise=1.0
+    ascent=1.0, kl_A=1.0, kl_logvar=1.0, draw=0.5, cost=0.5, path=1.0, share=None, in_turn=False, precision=None,
+    log_std=0.5, noise=1.0, averaged=False, added_up=False,
 ):  # fmt: skip
     """train_linear_vae with something else in one place; each argument is right by default."""
 
     def function(x, W, A, logvar, noise_var, eps, lr):
         N, s2 = share or len(x), precision(noise_var) if precision else noise_var
-        lr = ascent * lr
+        s2, few = (s2 * x.shape[1], 1 / len(logvar)) if averaged else (s2, 1.0)
+        lr, total = ascent * lr, (0.0, 0.0, 0.0)
         for e in eps:
             mean, std = x @ A.T, (log_std * logvar).exp()
             z = mean + noise * std * e
@@ -1206,12 +1477,31 @@ def _linear(
                 W = W + lr * for_W
                 error = (x - z @ W.T) / s2
             at_z = path * (error @ W)
-            for_A = (at_z - kl * mean).T @ x / N
-            for_logvar = spread * (noise * (at_z * e).sum(0) / N * std - kl * (logvar.exp() - 1) * len(x) / N)
-            W, A, logvar = (W if in_turn else W + lr * for_W), A + lr * for_A, logvar + lr * for_logvar
+            for_A = (at_z - kl_A * few * mean).T @ x / N
+            narrow = cost * kl_logvar * few * (logvar.exp() - 1) * len(x) / N
+            for_logvar = draw * noise * (at_z * e).sum(0) / N * std - narrow
+            steps = for_W, for_A, for_logvar
+            if added_up:
+                steps = total = tuple(u + v for u, v in zip(total, steps, strict=True))
+            W, A, logvar = (W if in_turn else W + lr * steps[0]), A + lr * steps[1], logvar + lr * steps[2]
         return W, A, logvar
 
     return function
+
+
+def _new_tensors(x, W, A, logvar, noise_var, eps, lr):
+    """The results of W + lr * W.grad are no leaves: from the second step on they have no .grad."""
+    W, A, logvar = (v.clone().requires_grad_() for v in (W, A, logvar))
+    for e in eps:
+        mean = x @ A.T
+        error = x - (mean + (0.5 * logvar).exp() * e) @ W.T
+        fit = -0.5 * error.square().sum() / noise_var
+        kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum()
+        ((fit - kl) / len(x)).backward()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            W, A, logvar = (v + lr * v.grad for v in (W, A, logvar))
+    return W, A, logvar
 
 
 TRAIN_LINEAR_VAE = Exercise(
@@ -1238,7 +1528,37 @@ TRAIN_LINEAR_VAE = Exercise(
         Mistake(
             "no KL",
             "the KL has no part in the gradient: the codes spread without limit and the noise dies out.",
-            _linear(kl=0.0),
+            _linear(kl_A=0.0, kl_logvar=0.0),
+        ),
+        Mistake(
+            "no KL for A",
+            "the KL is missing in the gradient of A: the means get no pull towards 0, −mean xᵀ.",
+            _linear(kl_A=0.0),
+        ),
+        Mistake(
+            "no KL for logvar",
+            "the KL is missing in the gradient of logvar: −½ (e^logvar − 1) keeps the noise of the codes alive.",
+            _linear(kl_logvar=0.0),
+        ),
+        Mistake(
+            "exp(logvar) as the standard deviation",
+            "z = A x + exp(logvar) ε; the standard deviation is exp(logvar/2).",
+            _linear(log_std=1.0),
+        ),
+        Mistake(
+            "exp(logvar) as the standard deviation, with its own derivative",
+            "z = A x + exp(logvar) ε, and the gradient follows it; the standard deviation is exp(logvar/2).",
+            _linear(log_std=1.0, draw=1.0),
+        ),
+        Mistake(
+            "the ½ of the derivative of std",
+            "the gradient of logvar that comes through z is twice too large: d exp(logvar/2)/dlogvar = ½ std.",
+            _linear(draw=1.0),
+        ),
+        Mistake(
+            "the ½ of the KL in logvar",
+            "the KL's part of the gradient of logvar is twice too large: it is −½ (e^logvar − 1).",
+            _linear(cost=1.0),
         ),
         Mistake(
             "no path through z",
@@ -1249,7 +1569,7 @@ TRAIN_LINEAR_VAE = Exercise(
         Mistake(
             "the ½ of the log-variance",
             "the gradient in logvar is twice too large: std = exp(logvar/2), and the KL has a ½ too.",
-            _linear(spread=1.0),
+            _linear(draw=1.0, cost=1.0),
         ),
         Mistake(
             "W first, then the encoder",
@@ -1267,6 +1587,28 @@ TRAIN_LINEAR_VAE = Exercise(
             _linear(precision=lambda s2: s2**2),
         ),
         Mistake(
+            "the ½ of the Gaussian",
+            "the ½ of −‖x − Wz‖²/(2s²) is missing: the gradient of log p(x | z) is twice too large.",
+            _linear(precision=lambda s2: s2 / 2),
+        ),
+        Mistake(
+            "means over the coordinates",
+            "the squares were averaged over the coordinates of x and the KL over those of z; both are sums, and the "
+            "mean is over the examples alone.",
+            _linear(averaged=True),
+        ),
+        Mistake(
+            "gradients not cleared",
+            "the gradients of all steps add up: set .grad to None before each backward(), or use torch.autograd.grad.",
+            _linear(added_up=True),
+        ),
+        Mistake(
+            "a gradient asked of a new tensor",
+            "W + lr * W.grad is a new tensor, which backward() gives no .grad, so the second step finds None. Detach "
+            "it and call requires_grad_() again, or change W in place under torch.no_grad().",
+            _new_tensors,
+        ),
+        Mistake(
             "no noise",
             "z is the mean of q and ε is not used: that is an autoencoder with a penalty.",
             _linear(noise=0.0),
@@ -1275,8 +1617,8 @@ TRAIN_LINEAR_VAE = Exercise(
     start="Write z = A x + exp(logvar/2) ε and the objective for one x. Then three derivatives, or autograd.",
     hint="With r = (x − Wz)/s²: for W it is r zᵀ, at z it is Wᵀr; A gets (Wᵀr − mean) xᵀ, logvar gets "
     "½(Wᵀr ε std − e^logvar + 1).",
-    see="For x = 1, W = 1, A = ½, logvar = 0, s² = ½, ε = 1: z = 1.5, r = −1; after a step of 0.1 W = 0.85, A = 0.35, "
-    "logvar = −0.05.",
+    see="For x = 1, W = 1, A = ½, logvar = 0, s² = 0.4, ε = 1: z = 1.5, r = −1.25; after a step of 0.1 W = 0.8125, "
+    "A = 0.325, logvar = −0.0625.",
 )
 
 
@@ -1302,10 +1644,15 @@ def initial_theta(pixels, hidden, latent, generator):
     return torch.cat([p.flatten() for p in parts])
 
 
-def _digits_terms(theta, x, e, hidden, latent, top, noise=1.0, log_std=0.5):
-    """log p(x | z) (B,), without what ``log C`` adds, and the KL of each coordinate (B, latent)."""
-    W1, b1, W_mean, b_mean, W_logvar, b_logvar, V1, c1, V2, c2 = unpack(theta, x.shape[1], hidden, latent)
-    h = torch.tanh((2 * x / top - 1) @ W1 + b1)
+def _digits_terms(theta, x, e, hidden, latent, top, noise=1.0, log_std=0.5, read=None):
+    """log p(x | z) (B,) and the KL of each coordinate (B, latent); the options are right by default."""
+    parts = unpack(theta, x.shape[1], hidden, latent)
+    return _digits_network(parts, x, e, top, noise, log_std, read)
+
+
+def _digits_network(parts, x, e, top, noise=1.0, log_std=0.5, read=None):
+    W1, b1, W_mean, b_mean, W_logvar, b_logvar, V1, c1, V2, c2 = parts
+    h = torch.tanh((read(x, top) if read else 2 * x / top - 1) @ W1 + b1)
     mean, logvar = h @ W_mean + b_mean, h @ W_logvar + b_logvar
     z = mean + noise * (log_std * logvar).exp() * e
     logits = torch.tanh(z @ V1 + c1) @ V2 + c2
@@ -1323,7 +1670,7 @@ def train_digits_vae(theta, x, batches, eps, weights, lr, hidden, latent, top):
         loss.backward()
         optimiser.step()
         trace.append(loss.detach())
-    return theta.detach(), torch.stack(trace)
+    return torch.stack(trace), theta.detach()
 
 
 def _digits_problem(generator, N, pixels, hidden, latent, B, steps, top=16):
@@ -1376,7 +1723,7 @@ def _learns_digits(function):
     weights = torch.ones(DIGITS_STEPS, dtype=torch.float64)
     theta = initial_theta(64, DIGITS_HIDDEN, DIGITS_LATENT, generator)
     sizes = DIGITS_HIDDEN, DIGITS_LATENT, 16
-    theta, trace = function(theta, x, batches, eps, weights, 0.01, *sizes)
+    trace, theta = function(theta, x, batches, eps, weights, 0.01, *sizes)
 
     def loss(images):
         log_likelihood, kl = _digits_terms(theta, images, normal(len(images), sizes[1], generator=generator), *sizes)
@@ -1387,8 +1734,8 @@ def _learns_digits(function):
     return bits < DIGITS_LEVEL and abs(gap) < 4, saw
 
 
-def _digits(loss=None, step=None, reported=None, **options):
-    """train_digits_vae with another loss (log_likelihood, kl, weight, x, top), update or reported number."""
+def _digits(loss=None, step=None, reported=None, sign=1.0, clear=True, fresh=False, **options):
+    """train_digits_vae with another loss (log_likelihood, kl, weight, x, top), update, or reported number."""
     loss = loss or (lambda log_likelihood, kl, weight, x, top: (weight * kl.sum(1) - log_likelihood).mean())
 
     def function(theta, x, batches, eps, weights, lr, hidden, latent, top):
@@ -1397,40 +1744,47 @@ def _digits(loss=None, step=None, reported=None, **options):
         optimiser = make([theta], lr)
         trace = []
         for rows, e, weight in zip(batches, eps, weights, strict=True):
-            parts = _digits_terms(theta, x[rows], e, hidden, latent, top, **options)
-            value = loss(*parts, weight, x[rows], top)
-            optimiser.zero_grad()
-            value.backward()
+
+            def value(images=x[rows], e=e, weight=weight):
+                return loss(*_digits_terms(theta, images, e, hidden, latent, top, **options), weight, images, top)
+
+            optimiser = make([theta], lr) if fresh else optimiser
+            if clear:
+                optimiser.zero_grad()
+            now = value()
+            (sign * now).backward()
             optimiser.step()
-            trace.append((reported(*parts, weight) if reported else value).detach())
-        return theta.detach(), torch.stack(trace)
+            trace.append((reported(now, value) if reported else now).detach())
+        return torch.stack(trace), theta.detach()
 
     return function
 
 
-def _accumulating(theta, x, batches, eps, weights, lr, hidden, latent, top):
-    """Gradients added up over all steps."""
+def _cut_once(theta, x, batches, eps, weights, lr, hidden, latent, top):
+    """theta cut into its parts before the loop: the second step meets the graph of the first."""
     theta = theta.clone().requires_grad_()
     optimiser, trace = torch.optim.Adam([theta], lr=lr), []
+    parts = unpack(theta, x.shape[1], hidden, latent)
     for rows, e, weight in zip(batches, eps, weights, strict=True):
-        log_likelihood, kl = _digits_terms(theta, x[rows], e, hidden, latent, top)
+        log_likelihood, kl = _digits_network(parts, x[rows], e, top)
         loss = (weight * kl.sum(1) - log_likelihood).mean()
+        optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         trace.append(loss.detach())
-    return theta.detach(), torch.stack(trace)
+    return torch.stack(trace), theta.detach()
 
 
-def _lacking_choices(log_likelihood, kl, weight, x, top):
-    choices = math.lgamma(top + 1) - torch.lgamma(x + 1) - torch.lgamma(top - x + 1)
-    return (weight * kl.sum(1) - log_likelihood + choices.sum(1)).mean()
+def _choices(x, top):
+    """log C(n, x) of an image, (B,)."""
+    return (math.lgamma(top + 1) - torch.lgamma(x + 1) - torch.lgamma(top - x + 1)).sum(1)
 
 
 TRAIN_DIGITS_VAE = Exercise(
     name="train_digits_vae",
     equation="θ ← Adam step on mean_i [w_t KL(q(z | x_i) ‖ N(0, I)) − log p(x_i | z_i)], z_i ~ q(z | x_i) (VAE-3)",
     reference=train_digits_vae,
-    returns=("theta", "trace"),
+    returns=("trace", "theta"),
     cases=_digits_cases,
     hidden=_digits_hidden,
     properties=(
@@ -1474,7 +1828,7 @@ TRAIN_DIGITS_VAE = Exercise(
         Mistake(
             "the binomial coefficient missing",
             "the trace lacks log C(n, x): no gradient changes, and the number is no longer a bound on log p(x).",
-            _digits(loss=_lacking_choices),
+            _digits(loss=lambda f, kl, w, x, n: (w * kl.sum(1) - f + _choices(x, n)).mean()),
         ),
         Mistake(
             "the log-variance used as a log standard deviation",
@@ -1484,7 +1838,59 @@ TRAIN_DIGITS_VAE = Exercise(
         Mistake(
             "gradients not cleared",
             "the gradients of all steps add up: optimiser.zero_grad() belongs before each backward().",
-            _accumulating,
+            _digits(clear=False),
+        ),
+        Mistake(
+            "theta cut once, before the loop",
+            "theta was cut into its parts before the loop. Adam changes theta in place, and the old views belong to "
+            "the graph of the first step: call unpack again in every step.",
+            _cut_once,
+        ),
+        Mistake(
+            "a new Adam in every step",
+            "the optimiser is made anew in each step and forgets its averages; make it once, before the loop.",
+            _digits(fresh=True),
+        ),
+        Mistake(
+            "the loss raised",
+            "the trace starts right and the step goes uphill: backward() belongs to the loss itself, not to its "
+            "negative.",
+            _digits(sign=-1.0),
+        ),
+        Mistake(
+            "the ELBO as the loss",
+            "the bound was minimised: the loss is weight · KL − log p(x | z), and the optimiser goes down.",
+            _digits(loss=lambda f, kl, w, x, n: (f - w * kl.sum(1)).mean()),
+        ),
+        Mistake(
+            "the negative in the trace",
+            "theta is right, and trace holds the negative of the loss.",
+            _digits(reported=lambda now, value: -now),
+        ),
+        Mistake(
+            "the trace after the step",
+            "trace holds the loss after the step, of the new theta; asked is the loss before it, which was minimised.",
+            _digits(reported=lambda now, value: value()),
+        ),
+        Mistake(
+            "theta and trace exchanged",
+            "trace and theta are exchanged: asked is trace, then theta.",
+            lambda *args: train_digits_vae(*args)[::-1],
+        ),
+        Mistake(
+            "the ½ of the KL",
+            "the KL is twice too large: ½ stands before [m² + v − 1 − log v].",
+            _digits(loss=lambda f, kl, w, x, n: (2 * w * kl.sum(1) - f).mean()),
+        ),
+        Mistake(
+            "one trial",
+            "this is the log-likelihood of one trial with share x/n, without its coefficient; a pixel has n of them.",
+            _digits(loss=lambda f, kl, w, x, n: (w * kl.sum(1) - (f - _choices(x, n)) / n).mean()),
+        ),
+        Mistake(
+            "x/n into the encoder",
+            "the encoder was given x/n; its input is 2x/n − 1, between −1 and 1.",
+            _digits(read=lambda x, n: x / n),
         ),
         Mistake(
             "plain gradient descent",
@@ -1492,8 +1898,8 @@ TRAIN_DIGITS_VAE = Exercise(
             _digits(step=lambda p, lr: torch.optim.SGD(p, lr=lr)),
         ),
     ),
-    start="unpack gives the ten parts of theta as views: gradients flow through them. One loss, then three lines of "
-    "an optimiser.",
+    start="unpack gives the ten parts of theta as views: gradients flow through them. In each step: cut theta, one "
+    "loss, three lines of an optimiser.",
     hint="theta = theta.clone().requires_grad_() leaves the caller's theta as it is; torch.optim.Adam([theta], lr=lr).",
     see="On digits, 400 steps bring the test bound from 13 bits per pixel to 3.2.",
 )
@@ -1506,15 +1912,18 @@ def report_bound(x, mean, logvar, V1, c1, V2, c2, eps, top):
     return bits.mean(), bits.std() / math.sqrt(len(x))
 
 
-def _log_weights(x, mean, logvar, V1, c1, V2, c2, eps, top, prior=1.0, posterior=1.0):
+def _log_weights(
+    x, mean, logvar, V1, c1, V2, c2, eps, top, prior=1.0, posterior=1.0, log_std=0.5, width=1.0, choices=1.0
+):
     N, K, _ = eps.shape
-    z = mean[:, None] + (0.5 * logvar).exp()[:, None] * eps
+    z = mean[:, None] + (log_std * logvar).exp()[:, None] * eps
     logits = torch.tanh(z @ V1 + c1) @ V2 + c2
     wide = x[:, None].expand_as(logits)
     log_likelihood = binomial_log_likelihood(logits.flatten(0, 1), wide.flatten(0, 1), top).reshape(N, K)
     log_2pi = math.log(2 * math.pi)
     log_prior = -0.5 * (z**2 + log_2pi).sum(2)
-    log_q = -0.5 * (eps**2 + logvar[:, None] + log_2pi).sum(2)
+    log_q = -0.5 * (eps**2 + width * logvar[:, None] + log_2pi).sum(2)
+    log_likelihood = log_likelihood - (1 - choices) * _choices(x, top)[:, None]
     return log_likelihood + prior * log_prior - posterior * log_q
 
 
@@ -1561,6 +1970,21 @@ def _bits(values=None, error=None, scale=None, **options):
     return function
 
 
+def _kl_outside(x, mean, logvar, V1, c1, V2, c2, eps, top):
+    """The closed form of the KL subtracted from the logarithm of the mean of p(x | z)."""
+    fit = _log_weights(x, mean, logvar, V1, c1, V2, c2, eps, top, prior=0.0, posterior=0.0)
+    kl = 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum(1)
+    bits = (kl - fit.logsumexp(1) + math.log(eps.shape[1])) / (x.shape[1] * math.log(2))
+    return bits.mean(), bits.std() / math.sqrt(len(x))
+
+
+def _all_draws(x, *rest):
+    """The error from the spread of all N K log weights."""
+    log_w = _log_weights(x, *rest)
+    spread = log_w.std() / (x.shape[1] * math.log(2))
+    return report_bound(x, *rest)[0], spread / math.sqrt(log_w.numel())
+
+
 def _error_over_draws(bits, log_w):
     """The standard error as if all draws of all images were independent; zero for one draw in all."""
     return bits.std() / math.sqrt(log_w.numel())
@@ -1601,6 +2025,38 @@ REPORT_BOUND = Exercise(
             _bits(prior=0.0),
         ),
         Mistake(
+            "p(z) and q exchanged",
+            "the weight is p(x | z) q/p(z); the prior stands above and q below.",
+            _bits(prior=-1.0, posterior=-1.0),
+        ),
+        Mistake(
+            "the log-variance missing in q",
+            "log q = −½ Σ [ε² + log 2π] lacks −½ Σ logvar: a narrow q has a high density.",
+            _bits(width=0.0),
+        ),
+        Mistake(
+            "exp(logvar) as the standard deviation",
+            "z = mean + exp(logvar) ε; the standard deviation is exp(logvar/2).",
+            _bits(log_std=1.0),
+        ),
+        Mistake(
+            "exp(logvar) as the standard deviation, in q too",
+            "the standard deviation of q is exp(logvar/2); exp(logvar) is its variance. Normal(mean, std) takes the "
+            "standard deviation.",
+            _bits(log_std=1.0, width=2.0),
+        ),
+        Mistake(
+            "the binomial coefficient missing",
+            "log C(n, x) is missing: the number is not a log-probability of counts.",
+            _bits(choices=0.0),
+        ),
+        Mistake(
+            "the KL outside the logarithm",
+            "the closed form of the KL was subtracted from log (1/K) Σ p(x | z_k); p(z_k)/q(z_k | x) belongs inside, "
+            "draw by draw.",
+            _kl_outside,
+        ),
+        Mistake(
             "nats",
             "the number is in nats per pixel; divide by log 2 for bits.",
             _bits(scale=lambda x: x.shape[1]),
@@ -1624,6 +2080,11 @@ REPORT_BOUND = Exercise(
             "draws counted as images",
             "the spread was divided by √(N K): K draws inside one logarithm give one number for each image.",
             _bits(error=_error_over_draws),
+        ),
+        Mistake(
+            "the spread of the draws",
+            "the error is made of all N K log weights; take the standard deviation of the N numbers bits(x).",
+            _all_draws,
         ),
     ),
     start="z has shape (N, K, d). Three log-densities of shape (N, K) make the log weights.",

@@ -60,7 +60,7 @@ class Session:
         self.end = time.monotonic() + 60 + 3 * sum(p.exercise.seconds for p in assignment.parts if not p.by_hand)
         self._zygote, self._worker, self.errors = zygote, None, []
         self._cells = [*map(reader.definitions, assignment.setup), *submission.code]
-        self._setup = len(assignment.setup)
+        self._quiet = {*self._cells[: len(assignment.setup)], *submission.quiet}
 
     def _start(self):
         """Run all cells. A cell that ends the process or never ends is reduced to its definitions, then left out."""
@@ -77,7 +77,7 @@ class Session:
                     self._cells[i] = next(text for text in shorter if len(text) < len(cell) or not text)
                     self._note(f"One of your cells was run in part only: {error}.")
                     break
-                if "error" in reply and i >= self._setup:
+                if "error" in reply and cell not in self._quiet:
                     said = ", ".join(str(reply.get(key, ""))[:300] for key in ("error", "text", "where"))
                     self._note(f"One of your cells raised {said}; the rest of it was run.")
             else:

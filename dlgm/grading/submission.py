@@ -20,16 +20,18 @@ class Submission:
 
     Attributes:
         code: the sources to run, in order; own cells of the student reduced to imports, definitions and assignments.
+        quiet: those of them that the student did not write, whose errors need no mention.
         names: part -> what to call, the student's name for it where it is another.
         text: part marked by hand -> what was written.
         broken: part -> a sentence, if its cell cannot be run at all.
         notes: sentences for the student about what was found.
-        labelled: names of the answer cells that were found by their labels.
+        labelled: names of the functions whose answer cells were found by their labels.
         problem: a sentence, if nothing could be read at all.
         digest: SHA-256 of the file.
     """
 
     code: list = field(default_factory=list)
+    quiet: set = field(default_factory=set)
     names: dict = field(default_factory=dict)
     text: dict = field(default_factory=dict)
     broken: dict = field(default_factory=dict)
@@ -76,7 +78,7 @@ def read(path, assignment):
     if len(cells) > MOST:
         out.notes.append(f"The notebook has {len(cells)} cells; the first {MOST} were read.")
     _collect(out, cells[:MOST], assignment)
-    if not set(out.labelled) & {part.name for part in assignment.parts}:
+    if not out.labelled:
         other = guess(raw.decode(errors="replace"))
         if other not in (None, assignment.name):
             out.problem = f"This looks like {other}, not like {assignment.name}."
@@ -88,30 +90,34 @@ def _collect(out, cells, assignment):
     known = {meta(cell).get("grade_id") for cell in assignment.notebook["cells"]}
     locked = {source(c) for c in assignment.notebook["cells"] if not meta(c).get("solution")}
     checks = {meta(c).get("grade_id") for c in assignment.notebook["cells"] if meta(c).get("grade")}
-    answers, others, texts = {}, [], []
+    labels = {str(cell.get("id")): meta(cell).get("grade_id") for cell in assignment.notebook["cells"]}
+    answers, others, texts, changed = {}, [], [], []
     for i, cell in enumerate(cells):
-        name, text = str(meta(cell).get("grade_id")), source(cell)
+        key, text = str(cell.get("id")), source(cell)
+        name = str(meta(cell).get("grade_id") or labels.get(key))
         if cell.get("cell_type") != "code":
             if name in wanted and wanted[name].by_hand:
                 out.text[name] = text if text.strip() not in ("", YOURS) else out.text.get(name, "")
-            elif name not in known and text not in locked:
+            elif key not in labels and text not in locked:
                 texts.append(text)
             continue
-        if name in wanted and meta(cell).get("solution"):
+        if name in wanted:
             if name in answers:
                 out.notes.append(f"The answer cell of {name} is there twice; the last one with an answer counts.")
             if name not in answers or "raise NotImplementedError" not in text:
                 answers[name] = (i, text)
         elif name not in checks and text not in locked:
-            if name in known:
-                out.notes.append("A locked cell was changed; what it defines was read all the same.")
+            changed += [i] * (name in known)
             others.append((i, text))
     pieces = {i: _parsed(out, name, text) for name, (i, text) in answers.items()}
     for i, text in others:
         pieces[i] = definitions(without_magics(text)) if len(text) <= LONGEST else ""
     out.code = [pieces[i] for i in sorted(pieces) if pieces[i]]
+    out.quiet = {pieces[i] for i in changed}
     defined = {name for piece in out.code for name in _functions(piece)}
-    out.labelled = (*answers, *out.text)
+    if changed:
+        out.notes.append(f"Locked cells were changed ({len(changed)}); what they define was read all the same.")
+    out.labelled = tuple(answers)
     if not answers:
         out.notes.append("No answer cell was found by its label; functions of the right names were looked for.")
     for name, part in wanted.items():

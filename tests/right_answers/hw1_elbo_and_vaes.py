@@ -137,12 +137,17 @@ def vimco_loop(log_w):
 
 
 def vimco_shifted(log_w):
+    """Each replaced row relative to its own largest entry."""
     K, top = log_w.shape[1], log_w.max(1, keepdim=True).values
-    w = torch.exp(log_w - top)
-    stand_in = torch.exp((log_w.sum(1, keepdim=True) - log_w) / (K - 1) - top)
-    total = w.sum(1, keepdim=True)
-    others = torch.stack([w[:, [j for j in range(K) if j != k]].sum(1) for k in range(K)], 1)
-    return (top + torch.log(total / K))[:, 0], torch.log(total) - torch.log(others + stand_in)
+    bound = (top + torch.log(torch.exp(log_w - top).mean(1, keepdim=True)))[:, 0]
+    signal = []
+    for k in range(K):
+        others = torch.stack([log_w[:, j] for j in range(K) if j != k], 1)
+        highest = others.max(1).values  # the stand-in, a mean, lies below
+        stand_in = torch.exp(others.mean(1) - highest)
+        total = torch.exp(others - highest[:, None]).sum(1) + stand_in
+        signal.append(bound - highest - torch.log(total / K))
+    return bound, torch.stack(signal, 1)
 
 
 def collapse_loop(mean, logvar, threshold):
@@ -212,7 +217,7 @@ def digits_vae_parts(theta, x, batches, eps, weights, lr, hidden, latent, top):
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
-    return torch.cat([p.detach().flatten() for p in parts]), torch.tensor(losses, dtype=x.dtype)
+    return torch.tensor(losses, dtype=x.dtype), torch.cat([p.detach().flatten() for p in parts])
 
 
 def digits_vae_own_adam(theta, x, batches, eps, weights, lr, hidden, latent, top):
@@ -235,7 +240,7 @@ def digits_vae_own_adam(theta, x, batches, eps, weights, lr, hidden, latent, top
         first, second = 0.9 * first + 0.1 * gradient, 0.999 * second + 0.001 * gradient**2
         theta = theta - lr * (first / (1 - 0.9**t)) / ((second / (1 - 0.999**t)).sqrt() + 1e-8)
         losses.append(value)
-    return theta, torch.stack(losses)
+    return torch.stack(losses), theta
 
 
 def report_bound_distributions(x, mean, logvar, V1, c1, V2, c2, eps, top):
