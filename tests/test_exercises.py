@@ -494,7 +494,7 @@ def test_gradients_are_compared_where_an_exercise_asks_for_them():
     """∂(Σ_i w_i y_i)/∂x of (√x w, x + w), w = 1, 2: values alone cannot tell a draw that is cut from its parameters."""
     x, w = torch.tensor([4.0, 9.0], dtype=torch.float64), torch.tensor([1.0, 3.0], dtype=torch.float64)
     exercise = Exercise(
-        name="root", equation="", reference=_root, returns=("y", "z"), start="", hint="", see="", gradients=True,
+        name="root", equation="", reference=_root, returns=("y", "z"), start="", hint="", see="", gradients=("x", "w"),
         cases=lambda g: [Case("two numbers", (x, w)), Case("one", (x[:1], w[:1]))],
         mistakes=(Mistake("cut", "the graph is cut.", lambda x, w: tuple(v.detach() for v in _root(x, w))),),
     )  # fmt: skip

@@ -55,8 +55,8 @@ class Property:
 class Exercise:
     """See the module; ``returns`` names what the function gives back, one name or several.
 
-    With ``gradients`` the gradients of what comes back, with respect to each floating-point tensor that goes in, are
-    compared too (``tensors.pullback``): a right value that is cut off from its inputs is not right.
+    With ``gradients``, names of arguments, the gradients of what comes back with respect to these are compared too
+    (``tensors.pullback``): a right value that is cut off from its inputs is not right.
     Homework has ``hidden`` besides: cases of other shapes and settings, drawn from a secret generator for grading. Its
     arguments are tensors, numbers, strings and lists of them, its solution is not shown, and one call may take
     ``seconds`` of processor time.
@@ -73,7 +73,7 @@ class Exercise:
     see: str
     properties: tuple[Property, ...] = ()
     rtol: float = 1e-9
-    gradients: bool = False
+    gradients: tuple[str, ...] = ()
     hidden: Callable[[torch.Generator], list[Case]] | None = None
     seconds: float = 10.0
 
@@ -88,9 +88,13 @@ class Behaviour:
     drew: bool = False
 
 
-def observe(function, args, gradients=False):
-    """Call function on copies of args and return its Behaviour; the caller's global random state is left alone."""
-    leaves = [a.detach().clone().requires_grad_(gradients) if _real(a) else a for a in args]
+def observe(function, args, gradients=()):
+    """Call function on copies of args and return its Behaviour; the caller's global random state is left alone.
+
+    Args:
+        gradients: positions of the arguments with respect to which gradients are taken.
+    """
+    leaves = [a.detach().clone().requires_grad_() if i in gradients else a for i, a in enumerate(args)]
     mine = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in leaves)
     outside = torch.default_generator.get_state()
     torch.default_generator.manual_seed(20_231)  # the CPU's only: torch.manual_seed would reseed every device
@@ -99,7 +103,7 @@ def observe(function, args, gradients=False):
         out = function(*mine)
         drew = not torch.equal(before, torch.default_generator.get_state()) or getattr(function, "drew", False)
         slopes = getattr(function, "gradients", None) if gradients else []  # a stand-in reports what it saw elsewhere
-        slopes = pullback(out, [a for a in leaves if _real(a)]) if slopes is None else slopes
+        slopes = pullback(out, [leaves[i] for i in gradients]) if slopes is None else slopes
     except (Exception, SystemExit) as error:
         _locate(error, function)
         return Behaviour(error=error)
@@ -112,10 +116,6 @@ def observe(function, args, gradients=False):
     )
     values = tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in [*(out if several else (out,)), *slopes])
     return Behaviour(values, None, changed, drew)
-
-
-def _real(value):
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
 
 
 def _locate(error, function):
@@ -227,7 +227,7 @@ def run(exercise, function):
     if not callable(function):
         raise ValueError(f"check needs the function itself, got {function!r}; for example check('{exercise.name}', f)")
     cases = exercise.cases(torch.Generator().manual_seed(0))
-    first = observe(function, cases[0].args, exercise.gradients)
+    [first] = _all(exercise, function, cases[:1])
     if type(first.error) is NotImplementedError and not first.error.args:  # the stub's; torch's own carry a text
         return Report(exercise, "not attempted", exercise.reference)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -237,7 +237,8 @@ def run(exercise, function):
 
 def _all(exercise, function, cases):
     """The Behaviour of function on each case."""
-    return [observe(function, case.args, exercise.gradients) for case in cases]
+    names = list(inspect.signature(exercise.reference).parameters)
+    return [observe(function, case.args, [names.index(name) for name in exercise.gradients]) for case in cases]
 
 
 @dataclass(frozen=True)
@@ -306,7 +307,7 @@ def _judge(exercise, function, cases, seen):
             return not_yet(problem[0], case, *problem[1:])
     verified.append("shape, dtype, inputs left alone, no hidden randomness")
     for case, got, want in zip(cases, seen, expected, strict=True):
-        for name, a, b in zip(_names(exercise, case), got.values, want.values, strict=True):
+        for name, a, b in zip(_names(exercise), got.values, want.values, strict=True):
             if not _close(a, b, exercise.rtol):
                 fails = f"the value of {name} for {case.label}"
                 if _close(a, b, 1e-5):
@@ -322,11 +323,9 @@ def _judge(exercise, function, cases, seen):
     return Report(exercise, "right", function, verified=tuple(verified))
 
 
-def _names(exercise, case):
+def _names(exercise):
     """What the values of a Behaviour are: what the function returns, then gradients."""
-    names = inspect.signature(exercise.reference).parameters
-    real = [name for name, v in zip(names, case.args, strict=True) if exercise.gradients and _real(v)]
-    return [*exercise.returns, *(f"the gradient with respect to {name}" for name in real)]
+    return [*exercise.returns, *(f"the gradient with respect to {name}" for name in exercise.gradients)]
 
 
 def _describe(exercise, case):
@@ -375,7 +374,7 @@ def _contract(exercise, case, got, want):
         count = len(exercise.returns)
         came = len(got.values) - (len(want.values) - count)
         return "the number of values returned", str(came), f"{count}: {', '.join(exercise.returns)}"
-    for name, a, b in zip(_names(exercise, case), got.values, want.values, strict=True):
+    for name, a, b in zip(_names(exercise), got.values, want.values, strict=True):
         if not isinstance(a, torch.Tensor):
             return f"{name} for {case.label} is not a tensor", type(a).__name__, "torch.Tensor"
         if a.shape != b.shape:

@@ -356,7 +356,7 @@ LOGISTIC_SAMPLE = Exercise(
     equation="z = m + s log [u/(1 − u)],  log q(z) = Σ [log u + log(1 − u) − log s],  u ~ U(0, 1) (VAE-4)",
     reference=logistic_sample,
     returns=("z", "log_q"),
-    gradients=True,
+    gradients=("mean", "log_scale"),
     cases=_logistic_cases,
     hidden=_logistic_hidden,
     properties=(Property("the density is du/dz", _density_is_the_slope),),

@@ -65,7 +65,7 @@ def logsnr_chain(T, first, last):
 
 def _chain_cases(generator):
     return [
-        Case("T = 3, log-SNR 1, 0, −1", (3, 1.0, -1.0)),
+        Case("T = 3, log-SNR 3, 1, −1", (3, 3.0, -1.0)),
         Case("T = 2, log-SNR 2 and −2", (2, 2.0, -2.0)),
         Case("T = 5, log-SNR from 3 to −5", (5, 3.0, -5.0)),
         Case("T = 100, log-SNR from 6 to −6", (100, 6.0, -6.0)),
@@ -140,7 +140,7 @@ CHAIN = Exercise(
         Mistake(
             "a line in ᾱ",
             "ᾱ_t was laid on a line between its two ends; λ_t lies on a line, and ᾱ_t follows from it.",
-            _chain_with(lambda v, T: torch.linspace(v[0].sigmoid().item(), v[-1].sigmoid().item(), T).double()),
+            _chain_with(lambda v, T: torch.linspace(v[0].sigmoid().item(), v[-1].sigmoid().item(), T, dtype=v.dtype)),
         ),
         Mistake(
             "the total noise for β_t",
@@ -157,10 +157,31 @@ CHAIN = Exercise(
             "ᾱ_{t−1} − ᾱ_t is the signal power that is lost; divided by ᾱ_{t−1} it is β_t.",
             _chain_with(beta=lambda s, t: s - t),
         ),
+        Mistake(
+            "no first step",
+            "β_1 is 0: the first step leads from ᾱ_0 = 1 to ᾱ_1, so β_1 = 1 − ᾱ_1.",
+            _chain_with(beta=lambda s, t: torch.where(s == 1, 0.0, 1 - t / s)),
+        ),
+        Mistake(
+            "α for β",
+            "ᾱ_t/ᾱ_{t−1} is α_t, the share of the signal power that step t keeps; β_t is what is left of 1.",
+            _chain_with(beta=lambda s, t: t / s),
+        ),
+        Mistake(
+            "returned in the other order",
+            "ᾱ comes first and β second.",
+            lambda T, first, last: logsnr_chain(T, first, last)[::-1],
+        ),
+        Mistake(
+            "no index 0",
+            "these tables have T entries; they have T + 1, with the clean state ᾱ_0 = 1, β_0 = 0 in front.",
+            lambda T, first, last: tuple(v[1:] for v in logsnr_chain(T, first, last)),
+        ),
     ),
     start="SNR = ᾱ/(1 − ᾱ) = e^λ. Solve for ᾱ.",
-    hint="T numbers with torch.linspace in float64, torch.sigmoid, and a 1 in front. Then one ratio of neighbours.",
-    see="For T = 3 from 1 to −1: ᾱ = (1, 0.7311, 0.5, 0.2689), β = (0, 0.2689, 0.3161, 0.4621).",
+    hint="T numbers with torch.linspace, torch.sigmoid, and a 1 in front. Then one ratio of neighbours. linspace and "
+    "ones work in float32 unless given dtype=torch.float64; .double() afterwards comes too late.",
+    see="For T = 3 from 3 to −1: ᾱ = (1, 0.9526, 0.7311, 0.2689), β = (0, 0.0474, 0.2325, 0.6321).",
 )
 
 
@@ -255,6 +276,21 @@ KERNEL = Exercise(
         ),
         Mistake("one t for the whole batch", ONE_T, lambda a, m, k, x, t, e: drifting_kernel(a, m, k, x, t[0], e)),
         Mistake("t off by one", SHIFTED_T, lambda a, m, k, x, t, e: drifting_kernel(a, m, k, x, t - 1, e)),
+        Mistake(
+            "1 − √ᾱ_t for √(1−ᾱ_t)",
+            "ε is multiplied by κ(1 − √ᾱ_t); the root is of 1 − ᾱ_t as a whole.",
+            _kernel_with(lambda m, k, x, e, a: m + a.sqrt() * (x - m) + k * (1 - a.sqrt()) * e),
+        ),
+        Mistake(
+            "signal and noise exchanged",
+            "√ᾱ_t stands at the noise and √(1−ᾱ_t) at the data; it is the other way round.",
+            _kernel_with(lambda m, k, x, e, a: m + (1 - a).sqrt() * (x - m) + k * a.sqrt() * e),
+        ),
+        Mistake(
+            "coefficient not lined up",
+            "alpha_bar[t] is (B,), and torch lines it up with the last axis of x0: write expand(alpha_bar[t], x0).",
+            lambda a, m, k, x, t, e: m + a[t].sqrt() * (x - m) + k * (1 - a[t]).sqrt() * e,
+        ),
     ),
     start="Write the usual kernel for y = (x − m)/κ and solve for x.",
     hint="m has the shape of one example and broadcasts by itself; coefficients of shape (B,) need expand(c, x0).",
@@ -397,6 +433,38 @@ POSTERIOR = Exercise(
             "this is the standard deviation; the variance is its square.",
             _posterior_with(variance=lambda s, t, k: k * ((1 - s) * (1 - t / s) / (1 - t)).sqrt()),
         ),
+        Mistake(
+            "not centred",
+            "the coefficients multiply x_0 and x_t; they multiply x_0 − m and x_t − m.",
+            lambda a, m, k, x0, x_t, s, t: drifting_posterior(a, m, k, x0 + m, x_t + m, s, t),
+        ),
+        Mistake(
+            "m not put back",
+            "this is the mean of x_s − m; m is added at the end.",
+            lambda a, m, k, x0, x_t, s, t: drifting_posterior(a, 0 * m, k, x0 - m, x_t - m, s, t),
+        ),
+        Mistake(
+            "coefficients exchanged",
+            "the coefficient of x_0 − m stands at x_t − m and the other way round.",
+            _posterior_with(
+                lambda s, t: (t / s).sqrt() * (1 - s) / (1 - t), lambda s, t: s.sqrt() * (1 - t / s) / (1 - t)
+            ),
+        ),
+        Mistake(
+            "no root at x_0",
+            "the coefficient of x_0 − m has ᾱ_s; it has √ᾱ_s.",
+            _posterior_with(c_0=lambda s, t: s * (1 - t / s) / (1 - t)),
+        ),
+        Mistake(
+            "no root at x_t",
+            "the coefficient of x_t − m has ᾱ_t/ᾱ_s; it has the root of that.",
+            _posterior_with(c_t=lambda s, t: t / s * (1 - s) / (1 - t)),
+        ),
+        Mistake(
+            "κ not squared",
+            "κ is a standard deviation: the variance has κ² in front, not κ.",
+            _posterior_with(variance=lambda s, t, k: k * (1 - s) * (1 - t / s) / (1 - t)),
+        ),
     ),
     start="x_s given x_0 and x_t given x_s are both Gaussian; their precisions add. What is one step called here?",
     hint="With keep = ᾱ_t/ᾱ_s in the place of α_t and ᾱ_s in that of ᾱ_{t−1}, it is the posterior of lesson 06 for "
@@ -442,6 +510,11 @@ def _prior_with(f, reduce=lambda v: v.flatten(1).sum(1)):
 
 def _prior(bar, square, k, x0, m):
     return 0.5 * (bar * square / k**2 - bar - torch.log(1 - bar))
+
+
+def _squares(a, m, k, x0):
+    """ᾱ_T ‖x_0 − m‖²/κ², (B,)."""
+    return (a[-1] * (x0 - m) ** 2 / k**2).flatten(1).sum(1)
 
 
 PRIOR = Exercise(
@@ -493,6 +566,31 @@ PRIOR = Exercise(
             "alpha_bar[-2] is ᾱ_{T−1}; the chain ends at T, the last entry.",
             lambda a, m, k, x0: drifting_prior_term(a[:-1], m, k, x0),
         ),
+        Mistake(
+            "κ² left in the logarithm",
+            "log(κ²(1−ᾱ_T)) is the logarithm of q's variance alone; that of the ratio of the two has no κ.",
+            _prior_with(lambda b, q, k, x, m: 0.5 * (b * q / k**2 - b - torch.log(k**2 * (1 - b)))),
+        ),
+        Mistake(
+            "κ² left in the variance",
+            "this takes 1 for the variance of the prior: it is κ², so that the ratio of the variances is 1 − ᾱ_T.",
+            _prior_with(lambda b, q, k, x, m: 0.5 * (b * q / k**2 + k**2 * (1 - b) - 1 - torch.log(k**2 * (1 - b)))),
+        ),
+        Mistake(
+            "sign of the logarithm",
+            "log(1−ᾱ_T) was added; it is subtracted. A KL is never negative, and at x_0 = m this one is.",
+            _prior_with(lambda b, q, k, x, m: 0.5 * (b * q / k**2 - b + torch.log(1 - b))),
+        ),
+        Mistake(
+            "the variances counted once",
+            "−ᾱ_T − log(1−ᾱ_T) belongs to each dimension; here it was added once to the sum of the squares.",
+            lambda a, m, k, x0: 0.5 * (_squares(a, m, k, x0) - a[-1] - torch.log(1 - a[-1])),
+        ),
+        Mistake(
+            "the distance from m not taken",
+            "ᾱ_T x_0² stands where ᾱ_T (x_0 − m)² belongs: the two means are m + √ᾱ_T (x_0 − m) and m.",
+            _prior_with(lambda b, q, k, x, m: 0.5 * (b * x**2 / k**2 - b - torch.log(1 - b))),
+        ),
     ),
     start="q(x_T | x_0) has mean m + √ᾱ_T (x_0 − m) and variance κ²(1−ᾱ_T). Put it in the KL of two Gaussians.",
     hint="κ² cancels in the ratio of the variances and stays below the squared distance of the means.",
@@ -522,11 +620,11 @@ def _learned_cases(generator):
         table = alpha_bar_of(T4) if table is None else table
         return _learned_case(label, table, torch.tensor(t), shape, generator, 0.8)
 
-    first = alpha_bar_of(T4), 2.0, numbers([1.0]), numbers([1.5]), numbers([0.5]), torch.tensor([2])
+    first = alpha_bar_of(T4), 2.0, numbers([1.0]), numbers([1.3]), numbers([0.25]), torch.tensor([2])
     means = numbers([0.3, -1.0]), numbers([0.3, -1.0])
     equal = alpha_bar_of(T4), 1.0, *means, numbers([0.0, 1.0]), torch.tensor([3])
     return [
-        Case("one number, t = 2, κ = 2, means 1 and 1.5, v = 0.5", first),
+        Case("one number, t = 2, κ = 2, means 1 and 1.3, v = 0.25", first),
         Case("equal means, v = 0 (β̃) and v = 1 (β)", equal),
         case("3 points of 2 numbers", [4, 2, 3], 2),
         case("images of shape (2, 1, 2, 2), random β", [7, 2], 1, 2, 2, table=alpha_bar_of(random_betas(9, generator))),
@@ -560,7 +658,11 @@ def _between(b, p, v):
 
 def _kl(q, p, square):
     """KL of N(μ, q) to N(μ̂, p), one dimension."""
-    return 0.5 * (q / p - 1 - torch.log(q / p) + square / p)
+    return _sum_of(q / p, torch.log(q / p), square / p)
+
+
+def _sum_of(r, log_r, distance):
+    return 0.5 * (r - 1 - log_r + distance)
 
 
 LEARNED = Exercise(
@@ -619,10 +721,39 @@ LEARNED = Exercise(
             IN_BITS,
             _learned_with(lambda b, p, k, v, q: _kl(k * p, k * _between(b, p, v), q) / math.log(2)),
         ),
+        Mistake(
+            "the half forgotten",
+            "this is twice the KL: the formula has ½ in front of the whole sum.",
+            _learned_with(lambda b, p, k, v, q: 2 * _kl(k * p, k * _between(b, p, v), q)),
+        ),
+        Mistake(
+            "v missing in log r",
+            "log r was taken as log(β̃_t/β_t); it is v times that, since σ² moves from β̃_t to β_t with v.",
+            _learned_with(lambda b, p, k, v, q: _sum_of((p / b) ** v, torch.log(p / b), q / (k * _between(b, p, v)))),
+        ),
+        Mistake(
+            "sign of log r",
+            "log r was added; it is subtracted. r − 1 − log r is never negative.",
+            _learned_with(
+                lambda b, p, k, v, q: _sum_of((p / b) ** v, v * torch.log(b / p), q / (k * _between(b, p, v)))
+            ),
+        ),
+        Mistake(
+            "r upside down",
+            "this r is σ²/(κ²β̃_t); the variance of q stands above, that of the model below.",
+            _learned_with(
+                lambda b, p, k, v, q: _sum_of((b / p) ** v, v * torch.log(b / p), q / (k * _between(b, p, v)))
+            ),
+        ),
+        Mistake(
+            "the distance over q's variance",
+            "the squared distance was divided by κ²β̃_t, the variance of q; it is divided by σ², the model's.",
+            _learned_with(lambda b, p, k, v, q: _sum_of((p / b) ** v, v * torch.log(p / b), q / (k * p))),
+        ),
     ),
     start="Write down the KL of two Gaussians in one dimension. What is the ratio of the two variances here?",
     hint="log r = v (log β̃_t − log β_t): κ² and the rest cancel. Sum over all but the batch.",
-    see="On the chain β = (0.1, 0.25, 0.4, 0.6) at t = 2 with κ = 2, means 1 and 1.5, v = 0.5: 0.2974 nats.",
+    see="On the chain β = (0.1, 0.25, 0.4, 0.6) at t = 2 with κ = 2, means 1 and 1.3, v = 0.25: 0.1286 nats.",
 )
 
 
@@ -641,12 +772,16 @@ def _pixels(*k, levels):
     return -1 + 2 * numbers(*k) / (levels - 1)
 
 
-def _decoder_case(label, levels, shape, generator, far=1.0):
+def _decoder_case(label, levels, shape, generator, far=1.0, sharp=False):
     x = -1 + 2 * torch.randint(0, levels, shape, generator=generator).double() / (levels - 1)
     x.view(-1)[:2] = numbers(-1, 1)  # both edges occur
     mean = x + normal(*shape, generator=generator, scale=0.3)
-    mean.view(-1)[-1] = x.view(-1)[-1] + far  # and one pixel far off
-    return Case(label, (x, mean, -3 + normal(*shape, generator=generator, scale=0.5), levels))
+    log_scale = -3 + normal(*shape, generator=generator, scale=0.5)
+    if sharp:  # the edges and a level between them far off, on a scale where differences of sigmoids are 0
+        x.view(-1)[-1] = -1 + 2 / (levels - 1)
+        mean.view(-1)[:2], log_scale.view(-1)[[0, 1, -1]] = numbers(0.9, -0.9), -7.0
+    mean.view(-1)[-1] = x.view(-1)[-1] + far  # one pixel far off in any case
+    return Case(label, (x, mean, log_scale, levels))
 
 
 def _decoder_cases(generator):
@@ -659,6 +794,10 @@ def _decoder_cases(generator):
         Case("one pixel, level 16 of 0..16 (white), mean 0.8, log s = −2", one(16, 0.8, -2.0, 17)),
         Case("one pixel far below the mean, log s = −5", one(3, 0.9, -5.0, 17)),
         Case("one pixel far above the mean, log s = −5", one(13, -0.9, -5.0, 17)),
+        Case("the same with log s = −7", one(13, -0.9, -7.0, 17)),
+        Case("white far above the mean, log s = −5", one(16, -0.9, -5.0, 17)),
+        Case("white far above the mean, log s = −7", one(16, -0.9, -7.0, 17)),
+        Case("black far below the mean, log s = −7", one(0, 0.9, -7.0, 17)),
         _decoder_case("3 examples of 4 pixels of 17 levels", 17, (3, 4), generator),
         _decoder_case("images of shape (2, 1, 3, 3), 256 levels", 256, (2, 1, 3, 3), generator),
     ]
@@ -669,7 +808,8 @@ def _decoder_hidden(generator):
     for k, shape in enumerate(_shapes(generator)):
         levels, B = _int(3, 64, generator), _int(2, 5, generator)
         far = (-1) ** k * _number(1.5, 4.0, generator)
-        cases.append(_decoder_case(f"{levels} levels, x of shape {(B, *shape)}", levels, (B, *shape), generator, far))
+        label, shape = f"{levels} levels, x of shape {(B, *shape)}", (B, *shape)
+        cases.append(_decoder_case(label, levels, shape, generator, far, sharp=k in (1, 4)))
     return cases
 
 
@@ -701,9 +841,27 @@ def _decoder_with(
     return function
 
 
-def _density_times_width(x, mean, log_scale, levels):
-    z = (x - mean) / log_scale.exp()
-    return (F.logsigmoid(z) + F.logsigmoid(-z) - log_scale + math.log(2 / (levels - 1))).flatten(1).sum(1)
+def _decoder_bins(inside=None, black=None, white=None):
+    """logistic_decoder with the logarithm of one kind of bin as another function of its ends a < b."""
+    inside = inside or (lambda a, b: F.logsigmoid(b) + F.logsigmoid(-a) + torch.log(-torch.expm1(a - b)))
+    black, white = black or (lambda a, b: F.logsigmoid(b)), white or (lambda a, b: F.logsigmoid(-a))
+
+    def function(x, mean, log_scale, K):
+        h, s = 1 / (K - 1), log_scale.exp()
+        a, b = (x - h - mean) / s, (x + h - mean) / s
+        log_p = torch.where(x < -1 + h / 2, black(a, b), torch.where(x > 1 - h / 2, white(a, b), inside(a, b)))
+        return log_p.flatten(1).sum(1)
+
+    return function
+
+
+def _nearer_tail(a, b):
+    """log (S(b) − S(a)) with both ends turned to the lower side, which is not enough far out."""
+    a, b = torch.where(a + b > 0, -b, a), torch.where(a + b > 0, -a, b)
+    return (b.sigmoid() - a.sigmoid()).log()
+
+
+IN_PIECES = "Write log S(b) + log S(−a) + log(1 − e^{a−b}) for the bin from a to b, each with F.logsigmoid or expm1."
 
 
 DECODER = Exercise(
@@ -748,9 +906,46 @@ DECODER = Exercise(
         Mistake(
             "density times width",
             "the density at the pixel times the width of the bin is not the integral over the bin; it can exceed 1.",
-            _density_times_width,
+            _decoder_bins(lambda a, b: F.logsigmoid((a + b) / 2) + F.logsigmoid(-(a + b) / 2) + (b - a).log()),
         ),
         Mistake("mean over dimensions", MEAN_NOT_SUM, _decoder_with(reduce=lambda v: v.flatten(1).mean(1))),
+        Mistake(
+            "a difference of sigmoids",
+            "far above the mean both sigmoids round to 1 and their difference to 0. " + IN_PIECES,
+            _decoder_bins(lambda a, b: (b.sigmoid() - a.sigmoid()).log()),
+        ),
+        Mistake(
+            "a difference of small numbers",
+            "further out still, the difference is 0 on either side of the mean, also of log S(b) and log S(a). "
+            + IN_PIECES,
+            _decoder_bins(_nearer_tail),
+        ),
+        Mistake(
+            "edges outside logarithms",
+            "an edge bin has one sigmoid, and far off that is 0 or 1 in the computer: write F.logsigmoid(b) for black "
+            "and F.logsigmoid(−a) for white, which is log(1 − S(a)).",
+            _decoder_bins(black=lambda a, b: b.sigmoid().log(), white=lambda a, b: (1 - a.sigmoid()).log()),
+        ),
+        Mistake(
+            "log S for log (1 − S) at white",
+            "white has the probability 1 − S(a), what lies above its lower end a; S(a) is what lies below.",
+            _decoder_bins(white=lambda a, b: F.logsigmoid(a)),
+        ),
+        Mistake(
+            "edges exchanged",
+            "black collects what lies below its upper end, white what lies above its lower end, not the other way.",
+            _decoder_bins(black=lambda a, b: F.logsigmoid(-a), white=lambda a, b: F.logsigmoid(b)),
+        ),
+        Mistake(
+            "log_scale taken for a log-variance",
+            "s is exp(log_scale), not exp(log_scale/2).",
+            _decoder_with(scale=lambda v: (v / 2).exp()),
+        ),
+        Mistake(
+            "the sign",
+            "this is −log p; a log-probability is at most 0.",
+            lambda x, mean, log_scale, levels: -logistic_decoder(x, mean, log_scale, levels),
+        ),
     ),
     start="Where does the bin of a pixel begin and end? What changes for black and for white?",
     hint="With a < b: S(b) − S(a) = S(b) S(−a) (1 − e^{a−b}). Take logarithms with F.logsigmoid: nothing "
@@ -772,15 +967,15 @@ def _snr_case(label, table, t, shape, generator, kappa, gamma):
 
 
 def _snr_cases(generator):
-    first = numbers([1.0]), numbers([0.5]), alpha_bar_of(T4), 2.0, torch.tensor([1]), 5.0
-    second = numbers([1.0]), numbers([0.5]), alpha_bar_of(T4), 2.0, torch.tensor([3]), 5.0
+    first = numbers([1.0]), numbers([0.7]), alpha_bar_of(T4), 2.0, torch.tensor([1]), 5.0
+    second = numbers([1.0]), numbers([0.7]), alpha_bar_of(T4), 2.0, torch.tensor([3]), 5.0
 
     def case(label, t, *shape, table=None, gamma=1.5):
         table = alpha_bar_of(T4) if table is None else table
         return _snr_case(label, table, torch.tensor(t), shape, generator, 0.8, gamma)
 
     return [
-        Case("one number, t = 1 (SNR 9), γ = 5, κ = 2, error 0.5", first),
+        Case("one number, t = 1 (SNR 9), γ = 5, κ = 2, error 0.3", first),
         Case("one number, t = 3 (SNR 0.681), γ = 5", second),
         case("3 points of 2 numbers", [1, 4, 2], 2),
         case("images of shape (3, 1, 2, 2), random β", [1, 2, 9], 1, 2, 2,
@@ -816,11 +1011,23 @@ def _capped(s, g, k):
     return s.clamp(max=g) / s
 
 
+def _without_graph(function):
+    def cut(*args):
+        with torch.no_grad():
+            return function(*args)
+
+    return cut
+
+
+CUT = "the graph is cut (no_grad, detach, .data, .item()): nothing in front of this function can learn."
+
+
 MIN_SNR = Exercise(
     name="min_snr_loss",
     equation="loss = min(SNR_t, γ)/SNR_t ‖ε − ε̂‖², SNR_t = ᾱ_t/(1−ᾱ_t); the same loss is w ‖x_0 − x̂_0‖² with "
     "w = min(SNR_t, γ)/κ² (LOSS-4)",
     reference=min_snr_loss,
+    gradients=("eps_hat",),
     returns=("loss", "weight_x0"),
     cases=_snr_cases,
     hidden=_snr_hidden,
@@ -868,10 +1075,21 @@ MIN_SNR = Exercise(
         Mistake(
             "t off by one", SHIFTED_T, lambda e, h, a, k, t, g: min_snr_loss(e, h, a, k, (t - 2) % (len(a) - 1) + 1, g)
         ),
+        Mistake(
+            "κ² on the wrong side",
+            "‖ε − ε̂‖² = SNR/κ² ‖x_0 − x̂_0‖²: the weight of x_0 is divided by κ², not multiplied.",
+            _snr_with(_capped, lambda s, g, k: s.clamp(max=g) * k**2),
+        ),
+        Mistake(
+            "κ in the SNR",
+            "SNR_t is ᾱ_t/(1−ᾱ_t) here, without κ: what is capped does not depend on κ, only the weight of x_0 does.",
+            _snr_with(lambda s, g, k: _capped(s / k**2, g, k), lambda s, g, k: (s / k**2).clamp(max=g)),
+        ),
+        Mistake("the graph cut", CUT, _without_graph(min_snr_loss)),
     ),  # fmt: skip
     start="Which error does min(SNR, γ) weight in the paper, that of x_0 or that of ε?",
     hint="From x_t = m + √ᾱ (x_0 − m) + κ√(1−ᾱ) ε at fixed x_t: √ᾱ (x_0 − x̂_0) = −κ√(1−ᾱ) (ε − ε̂).",
-    see="At SNR 9 with γ = 5, error 0.5 and κ = 2: loss 0.1389, weight of x_0 1.25.",
+    see="At SNR 9 with γ = 5, error 0.3 and κ = 2: loss 0.05, weight of x_0 1.25.",
 )
 
 
@@ -966,6 +1184,16 @@ FEATURES = Exercise(
             "sines and cosines interleaved",
             "the numbers are right and stand as sin, cos, sin, cos; all sines come first.",
             _features_with(arrange=lambda s, c: torch.stack([s, c], 2).flatten(1)),
+        ),
+        Mistake(
+            "t/T",
+            "u is t/T, and so grows with the noise; u is the place of λ_t between λ_T and λ_1.",
+            _features_with(lambda a, t: t.double() / (len(a) - 1)),
+        ),
+        Mistake(
+            "λ_0 for λ_1",
+            "λ_0 is infinite, so that every u is 0; the line ends at λ_1.",
+            _features_with(lambda a, t: _place(torch.logit(a), t + 1)),
         ),
     ),
     start="A table of λ_1..λ_T from alpha_bar[1:]; entry t stands at index t − 1.",
@@ -1136,11 +1364,19 @@ def _block_with(
     return function
 
 
+def _block_not_lined_up(x, e, w1, b1, w_time, b_time, w2, b2, w_skip, groups):
+    scale, shift, gate = F.linear(F.silu(e), w_time, b_time).chunk(3, 1)
+    h = F.conv2d(F.silu(F.group_norm(x, groups)), w1, b1, padding=1)
+    h = (1 + scale) * F.group_norm(h, groups) + shift
+    return F.conv2d(x, w_skip) + gate * F.conv2d(F.silu(h), w2, b2, padding=1)
+
+
 BLOCK = Exercise(
     name="gated_block",
     equation="h = conv₁(SiLU(GN(x))); (s, b, g) = W SiLU(e) + c; out = conv₁ₓ₁(x) + g conv₂(SiLU((1+s) GN(h) + b)) "
     "(ARCH-3, ARCH-6 with a gate)",
     reference=gated_block,
+    gradients=("x", "e", "w1", "b1", "w_time", "b_time", "w2", "b2", "w_skip"),
     returns=("out",),
     cases=_block_cases,
     hidden=_block_hidden,
@@ -1189,6 +1425,38 @@ BLOCK = Exercise(
                 modulate=lambda h, s, b, n: (1 + s) * F.group_norm(h, 1) + b,
             ),
         ),
+        Mistake(
+            "no first normalisation",
+            "x went into the first convolution without F.group_norm.",
+            _block_with(first=lambda x, n: F.silu(x)),
+        ),
+        Mistake(
+            "no first SiLU",
+            "SiLU is missing between the first normalisation and the first convolution.",
+            _block_with(first=F.group_norm),
+        ),
+        Mistake(
+            "no second normalisation",
+            "scale and shift were applied to h itself; they are applied to GN(h).",
+            _block_with(modulate=lambda h, s, b, n: (1 + s) * h + b),
+        ),
+        Mistake(
+            "SiLU before the modulation",
+            "SiLU comes after scale and shift: SiLU((1+s) GN(h) + b).",
+            _block_with(modulate=lambda h, s, b, n: (1 + s) * F.silu(F.group_norm(h, n)) + b, inner=lambda h: h),
+        ),
+        Mistake(
+            "the gate first",
+            "the thirds of the time layer's output are scale, shift, gate, in this order; the first was taken as gate.",
+            _block_with(order=(1, 2, 0)),
+        ),
+        Mistake(
+            "(B, C) not lined up",
+            "scale, shift and gate have shape (B, C) and torch lines them up with the pixels: [:, :, None, None] gives "
+            "them the two missing axes.",
+            _block_not_lined_up,
+        ),
+        Mistake("the graph cut", CUT, _without_graph(gated_block)),
     ),  # fmt: skip
     start="Follow the data: which of F.group_norm, F.silu, F.conv2d, F.linear comes first?",
     hint="F.linear(F.silu(e), w_time, b_time) has 3 c_out columns: chunk(3, 1) after adding two axes for the pixels.",
@@ -1227,41 +1495,36 @@ def _parameters(D, G, width, generator):
     return torch.cat(parts)
 
 
-def _training_case(label, generator, *, N, D, G, width, S, B, table=None, lr=0.01, decay=0.9):
+def _training_case(label, generator, *, N, D, G, width, S, B, table=None, lr=0.01, decay=0.9, size=1.0):
+    """One call; noise and last layer are multiplied by ``size``: at 1e-6, Adam's 1e-8 shows the scale of the loss."""
     table = _chain(generator) if table is None else table
     T = len(table) - 1
     index = torch.randint(0, N, (S, B), generator=generator)
     t = torch.randint(1, T + 1, (S, B), generator=generator)
-    args = (
-        normal(N, D, generator=generator),
-        normal(T + 1, G, generator=generator),
-        table,
-        index,
-        t,
-        normal(S, B, D, generator=generator),
-        _parameters(D, G, width, generator),
-    )
-    return Case(label, (*args, width, lr, decay))
+    x0, features = normal(N, D, generator=generator), normal(T + 1, G, generator=generator)
+    eps, theta = normal(S, B, D, generator=generator, scale=size), _parameters(D, G, width, generator)
+    theta[-D * (width + 1) :] *= size
+    return Case(label, (x0, features, table, index, t, eps, theta, width, lr, decay))
 
 
 def _training_cases(generator):
     T = alpha_bar_of(T4)
     return [
-        _training_case("one step on one number, width 1", generator, N=1, D=1, G=1, width=1, S=1, B=1, table=T),
-        _training_case("one step, batch of 4 points", generator, N=5, D=2, G=2, width=3, S=1, B=4, table=T),
+        _training_case("two steps on two numbers, width 1", generator, N=2, D=1, G=1, width=1, S=2, B=2, table=T),
         _training_case("three steps, batch of 4 points", generator, N=5, D=2, G=2, width=3, S=3, B=4, table=T),
         _training_case("six steps, random β", generator, N=20, D=3, G=4, width=5, S=6, B=8, decay=0.7),
+        _training_case("two steps, noise of size 1e-6", generator, N=6, D=2, G=2, width=3, S=2, B=4, size=1e-6),
     ]
 
 
 def _training_hidden(generator):
     cases = []
-    for _ in range(4):
-        sizes = dict(N=_int(6, 20, generator), D=_int(1, 4, generator), G=_int(2, 5, generator))
+    for size in (1.0, 1.0, 1.0, 1e-6):
+        sizes = dict(N=_int(6, 20, generator), D=_int(2, 4, generator), G=_int(2, 5, generator))
         sizes |= dict(width=_int(3, 9, generator), S=_int(3, 9, generator), B=_int(3, 9, generator))
         rates = dict(lr=_number(0.003, 0.03, generator), decay=_number(0.5, 0.95, generator))
         label = "{S} steps of {B} points of {D} numbers, width {width}".format(**sizes)
-        cases.append(_training_case(label, generator, **sizes, **rates))
+        cases.append(_training_case(label, generator, **sizes, **rates, size=size))
     return cases
 
 
@@ -1319,23 +1582,25 @@ def _learns(function):
 
 
 def _training_with(
-    target=lambda e, x, p: e, given=None, told=lambda k: k, zero=True, order="after", start=None, t_of=lambda k: k,
-    eps_of=None, optimiser=torch.optim.Adam, raw=False
+    target=lambda e, x: e, told=lambda k: k, zero=True, order="after", start=torch.clone, t_of=lambda k: k, eps_of=None,
+    optimiser=torch.optim.Adam, raw=False, points=lambda x0, i: x0[i], fresh=False, reduce=torch.mean,
+    mix=lambda bar, x, e: bar.sqrt() * x + (1 - bar).sqrt() * e,
 ):  # fmt: skip
     """train_denoiser with one part exchanged."""
 
     def function(x0, features, a, index, t, eps, theta, width, lr, decay):
-        average = theta.clone() if start is None else start * theta
         theta = theta.clone().requires_grad_()
+        average = start(theta.detach())
         steps = optimiser([theta], lr=lr)
         for n, (i, k, e) in enumerate(zip(index, t, eps, strict=True)):
             k = t_of(k)
             e = e if eps_of is None else eps_of(eps, n)
-            bar = a[k][:, None]
-            x_t = bar.sqrt() * x0[i] + (1 - bar).sqrt() * e
-            guess = network(theta, x_t, features[told(k)], width)
+            x = points(x0, i)
+            guess = network(theta, mix(a[k][:, None], x, e), features[told(k)], width)
             before = theta.detach().clone()
-            loss = (guess - target(e, x0[i], x_t)).square().mean()
+            loss = reduce((guess - target(e, x)).square())
+            if fresh:
+                steps = optimiser([theta], lr=lr)
             if zero:
                 steps.zero_grad()
             loss.backward()
@@ -1350,6 +1615,7 @@ def _weights_exchanged(x0, features, a, index, t, eps, theta, width, lr, decay):
     return train_denoiser(x0, features, a, index, t, eps, theta, width, lr, 1 - decay)
 
 
+SCALED = "the loss is the mean over all B·D entries; Adam hides a constant factor, but for its 1e-8 not all of it."
 TRAIN = Exercise(
     name="train_denoiser",
     equation="for each row of (index, t, ε): x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε, one Adam step on mean (ε̂(x_t, φ_t) − ε)², "
@@ -1369,18 +1635,20 @@ TRAIN = Exercise(
         ),
         Mistake(
             "average taken before the step",
-            "θ̄ was updated with the parameters from before the optimiser's step; it follows those after it.",
+            "θ̄ is one step behind: it took the parameters from before the optimiser's step, or the tables' last row "
+            "was left out.",
             _training_with(order="before"),
         ),
         Mistake(
             "parameters instead of their average",
-            "the last θ is returned; the average θ̄ is asked for.",
+            "this is the last θ: it was returned itself, or θ̄ shares its memory (.detach() makes no copy, .clone() "
+            "does).",
             _training_with(raw=True),
         ),
         Mistake(
             "average started at zero",
             "θ̄ starts at the first parameters; from 0 it is too small for about 1/(1 − decay) steps.",
-            _training_with(start=0),
+            _training_with(start=torch.zeros_like),
         ),
         Mistake(
             "decay and 1 − decay exchanged",
@@ -1400,7 +1668,7 @@ TRAIN = Exercise(
         Mistake(
             "x_0 for the target",
             "the network was trained towards x_0; its answer is compared with ε.",
-            _training_with(target=lambda e, x, p: x),
+            _training_with(target=lambda e, x: x),
         ),
         Mistake(
             "features of another time",
@@ -1411,6 +1679,34 @@ TRAIN = Exercise(
             "plain gradient descent",
             "these are SGD steps; torch.optim.Adam with its default betas is asked for.",
             _training_with(optimiser=torch.optim.SGD),
+        ),
+        Mistake(
+            "the average begun in θ's memory",
+            "θ̄ began with the θ after the first step: .detach() makes no copy, so the optimiser changed both; .clone() "
+            "makes one.",
+            _training_with(start=lambda theta: theta),
+        ),
+        Mistake("sum for mean", SCALED, _training_with(reduce=torch.sum)),
+        Mistake("sum over dimensions", SCALED, _training_with(reduce=lambda v: v.sum(1).mean())),
+        Mistake(
+            "no roots",
+            "x_t was formed with ᾱ_t and 1 − ᾱ_t; their roots belong there.",
+            _training_with(mix=lambda bar, x, e: bar * x + (1 - bar) * e),
+        ),
+        Mistake(
+            "signal and noise exchanged",
+            "√ᾱ_t stands at the noise and √(1−ᾱ_t) at the data; it is the other way round.",
+            _training_with(mix=lambda bar, x, e: (1 - bar).sqrt() * x + bar.sqrt() * e),
+        ),
+        Mistake(
+            "the first points in every step",
+            "x0[:B] was used in every step; row n of index says which points step n takes.",
+            _training_with(points=lambda x0, i: x0[: len(i)]),
+        ),
+        Mistake(
+            "a new optimiser in each step",
+            "Adam was made anew inside the loop and forgot its averages; make it once, before the loop.",
+            _training_with(fresh=True),
         ),
     ),
     start="Write one step: four lines from the kernel to the loss, three for the optimiser, one for the average.",
@@ -1485,8 +1781,9 @@ def _walk_keeps_the_law(function):
     return gap < 1e-9, f"largest relative gap {gap:.0e}"
 
 
-def _step_with(slope=None, root=None, denominator=None, last=True, centre=True, eps_kappa=True):
-    """drifting_step with one part exchanged: functions of (ᾱ_s, ᾱ_t) or (β, β̃, v, κ)."""
+def _step_with(slope=None, root=None, denominator=None, last=True, mean=None, eps_kappa=True):
+    """drifting_step with one part exchanged: functions of (ᾱ_s, ᾱ_t), (β, β̃, v, κ) or (m, x_t, κ share ε̂, divisor)."""
+    mean = mean or (lambda m, x, e, d: m + (x - m - e) / d)
     slope = slope or (lambda s, t: (1 - t / s) / (1 - t).sqrt())
     denominator = denominator or (lambda s, t: (t / s).sqrt())
     root = root or (lambda b, p, v, k: k * (p ** (1 - v) * b**v).sqrt())
@@ -1494,10 +1791,10 @@ def _step_with(slope=None, root=None, denominator=None, last=True, centre=True, 
     def function(a, m, k, x_t, eps, v, s, t, z):
         bar_s, bar_t = _coefficient(a[s], x_t), _coefficient(a[t], x_t)
         beta = 1 - bar_t / bar_s
-        m = m if centre else 0 * m
-        mean = m + (x_t - m - (k if eps_kappa else 1) * slope(bar_s, bar_t) * eps) / denominator(bar_s, bar_t)
+        share = (k if eps_kappa else 1) * slope(bar_s, bar_t) * eps
         noise = root(beta, beta * (1 - bar_s) / (1 - bar_t), v, k) * z
-        return mean + (noise * _coefficient(s > 0, x_t) if last else noise)
+        noise = noise * _coefficient(s > 0, x_t) if last else noise
+        return mean(m, x_t, share, denominator(bar_s, bar_t)) + noise
 
     return function
 
@@ -1550,19 +1847,85 @@ STEP = Exercise(
         Mistake(
             "drift to zero",
             "x_t shrinks from 0; the process drifts to m, so x_t − m is what is rescaled, and m is added.",
-            _step_with(centre=False),
+            _step_with(mean=lambda m, x, e, d: (x - e) / d),
         ),
         Mistake(
             "κ forgotten at ε̂",
             "ε̂ estimates standard normal noise; in x_t it has the size κ√(1−ᾱ_t).",
             _step_with(eps_kappa=False),
         ),
+        Mistake(
+            "sign of ε̂",
+            "the noise estimate was added; it is taken off.",
+            _step_with(mean=lambda m, x, e, d: m + (x - m + e) / d),
+        ),
+        Mistake(
+            "no root below β",
+            "the estimate is multiplied by κβ/(1−ᾱ_t); below β stands the root of 1 − ᾱ_t.",
+            _step_with(slope=lambda s, t: (1 - t / s) / (1 - t)),
+        ),
+        Mistake(
+            "ε̂ outside the division",
+            "only x_t − m was divided by √(1−β); the estimate is taken off first, and the difference divided.",
+            _step_with(mean=lambda m, x, e, d: m + (x - m) / d - e),
+        ),
+        Mistake(
+            "x_t not centred",
+            "x_t itself was rescaled and m added; what is rescaled is x_t − m.",
+            _step_with(mean=lambda m, x, e, d: m + (x - e) / d),
+        ),
+        Mistake("m not put back", "this is x_s − m.", _step_with(mean=lambda m, x, e, d: (x - m - e) / d)),
+        Mistake(
+            "κ forgotten at z",
+            "the fresh noise lacks κ: its standard deviation is κ√(β̃^(1−v) β^v).",
+            _step_with(root=lambda b, p, v, k: (p ** (1 - v) * b**v).sqrt()),
+        ),
+        Mistake(
+            "no root at z",
+            "z is multiplied by κ β̃^(1−v) β^v; that is κ times a variance, and the root of it is missing.",
+            _step_with(root=lambda b, p, v, k: k * p ** (1 - v) * b**v),
+        ),
+        Mistake(
+            "no fresh noise",
+            "z was left out: this is the mean of the step.",
+            _step_with(root=lambda b, p, v, k: 0 * v),
+        ),
+        Mistake(
+            "the step from t − 1",
+            "s was taken for t − 1, whatever it is; the way down may skip times.",
+            lambda a, m, k, x_t, eps, v, s, t, z: drifting_step(
+                a, m, k, x_t, eps, v, t - 1, t, z * _coefficient(s > 0, z)
+            ),
+        ),
+        Mistake(
+            "one s for the whole batch",
+            "as soon as one s of the batch is 0, no example gets noise; each has an s of its own.",
+            lambda a, m, k, x_t, eps, v, s, t, z: drifting_step(a, m, k, x_t, eps, v, s, t, z * bool(s.all())),
+        ),
+        Mistake(
+            "the logarithm of 0",
+            "β̃ is 0 at s = 0: its logarithm is −∞, and 0 · ∞ is nan. A power, β̃^(1−v), is 1 or 0 there.",
+            _step_with(root=lambda b, p, v, k: k * torch.exp(((1 - v) * p.log() + v * b.log()) / 2)),
+        ),
     ),
-    start="For y = (x − m)/κ this is the step of lesson 09, with ᾱ_t/ᾱ_s in the place of α_t. Return to x at the end.",
-    hint="At s = 0 and v = 1 the variance formula gives β, not 0: multiply the noise by (s > 0).",
+    start="x̂_0 − m = (x_t − m − κ√(1−ᾱ_t) ε̂)/√ᾱ_t in the mean of part 3. Collect x_t − m and ε̂; ᾱ_t/ᾱ_s is 1 − β.",
+    hint="c = β/√(1−ᾱ_t), as in lesson 09 with ᾱ_t/ᾱ_s in the place of α_t. At s = 0 and v = 1 the variance formula "
+    "gives β, not 0: multiply the noise by (s > 0).",
     see="On the chain β = (0.1, 0.25, 0.4, 0.6), s = 1, t = 2, m = 1, κ = 2, x_t = 0, ε̂ = 0.5, z = 1: mean −0.6611; "
     "with v = 0, −0.1064; with v = 1, 0.3389.",
 )
+
+
+BROKEN = {
+    "A": "β for β/√(1−ᾱ_t)",
+    "B": "variance for standard deviation",
+    "C": "the estimate subtracted whole (E-46)",
+}
+
+
+def broken_walk(letter):
+    """The step function of walk A, B or C of part 14."""
+    return next(m.function for m in STEP.mistakes if m.name == BROKEN[letter])
 
 
 EXERCISES = (

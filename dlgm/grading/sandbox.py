@@ -120,7 +120,7 @@ class Remote:
         self.gradients = []  # if an argument of the last call required gradients: what ``tensors.pullback`` gave there
 
     def __call__(self, *args):
-        wanted = any(getattr(a, "requires_grad", False) for a in args)
+        wanted = [bool(getattr(a, "requires_grad", False)) for a in args]
         message = {"do": "call", "name": self._name, "args": list(args), "gradients": wanted}
         key = hashlib.sha256(wire.pack(message)).digest()
         if key not in self._seen:

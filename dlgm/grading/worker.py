@@ -122,14 +122,13 @@ def call(request, world):
     from dlgm.tensors import pullback
 
     args, before = request["args"], torch.default_generator.get_state()
-    wanted = request.get("gradients", False)
-    real = [isinstance(a, torch.Tensor) and a.is_floating_point() for a in args]
-    leaves = [a.clone().requires_grad_(wanted) if r else a for a, r in zip(args, real, strict=True)]
+    wanted = request.get("gradients", [False] * len(args))
+    leaves = [a.clone().requires_grad_() if w else a for a, w in zip(args, wanted, strict=True)]
     mine = [a.clone() if isinstance(a, torch.Tensor) else a for a in leaves]
     value = world[request["name"]](*mine)
     changed = any(isinstance(a, torch.Tensor) and not torch.equal(a, b) for a, b in zip(args, mine, strict=True))
     drew = not torch.equal(before, torch.default_generator.get_state())
-    gradients = pullback(value, [a for a, r in zip(leaves, real, strict=True) if r]) if wanted else []
+    gradients = pullback(value, [a for a, w in zip(leaves, wanted, strict=True) if w]) if any(wanted) else []
     return {"value": value, "changed": changed, "drew": drew, "gradients": gradients}
 
 

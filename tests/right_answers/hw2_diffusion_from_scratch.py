@@ -128,10 +128,10 @@ def min_snr_loss_where(eps, eps_hat, alpha_bar, kappa, t, gamma):
 def min_snr_loss_loop(eps, eps_hat, alpha_bar, kappa, t, gamma):
     losses, weights = [], []
     for e, g, k in zip(eps, eps_hat, t.tolist(), strict=True):
-        snr = alpha_bar[k].item() / (1 - alpha_bar[k].item())
+        snr = alpha_bar[k] / (1 - alpha_bar[k])
         losses.append(min(1.0, gamma / snr) * F.mse_loss(g, e, reduction="sum"))
-        weights.append(min(snr, gamma) / kappa / kappa)
-    return torch.stack(losses), torch.tensor(weights, dtype=alpha_bar.dtype)
+        weights.append(snr.clamp(max=gamma) / kappa / kappa)
+    return torch.stack(losses), torch.stack(weights)
 
 
 def logsnr_features_loop(alpha_bar, t, dim):
