@@ -53,8 +53,8 @@ def find(name):
     """
     known = bank()
     if name not in known:
-        near = ", ".join(difflib.get_close_matches(name, known, 5, 0.4)) or "none like it"
-        raise ValueError(f"no exercise is called {name!r}; of {len(known)} there are {near}")
+        near = ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4)) or f"no name like it among {len(known)}"
+        raise ValueError(f"no exercise is called {name!r}; there is {near}")
     return known[name]
 
 
