@@ -346,6 +346,14 @@ def test_points_by_hand_are_kept_and_counted(folder):
     assert table(folder)["ada"]["toy (of 15)"] == "14.5" and "ada;why;5;4,5;A step is missing" in "\n".join(again)
 
 
+def test_what_is_entered_while_a_run_goes_on_is_not_lost(folder):
+    run(folder)
+    path = folder / "out" / "by_hand.csv"
+    filled = path.read_text(encoding="utf-8-sig").replace("ada,why,5,,", "ada,why,5,4.5,")
+    run(folder, again=["bob"], tell=lambda done, count: path.write_text(filled))
+    assert table(folder)["ada"]["why"] == "4.5" and "ada,why,5,4.5" in path.read_text(encoding="utf-8-sig")
+
+
 def test_a_row_overrules_a_program(folder):
     run(folder)
     rows, _ = by_hand(folder, lambda text: text + "bob,affine,6,3,agreed after a talk\n=cmd,why,5,2,on paper\n")

@@ -162,9 +162,9 @@ def remembered(out, name, due=None, listing=None):
         ValueError: OUT holds the results of another assignment, or what is said cannot be read.
     """
     path, said = Path(out) / "run.json", []
-    last = (
-        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"assignment": name, "due": "", "list": None}
-    )
+    last = {"assignment": name, "due": "", "list": None}
+    if path.exists():
+        last |= json.loads(path.read_text(encoding="utf-8"))
     if last["assignment"] != name:
         raise ValueError(f"{out} holds the results of {last['assignment']}; give another --out")
     if due is None and last["due"]:
@@ -207,9 +207,8 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, listing=None, again
     found += [Entry(name, None) for name in missing]
     if unknown := set(again) - {entry.student for entry in found}:
         raise ValueError(f"there is no submission of {', '.join(sorted(unknown))}")
-    given = hand.read(out / "by_hand.csv", assignment)
-    for name in ("results", "feedback"):
-        (out / name).mkdir(parents=True, exist_ok=True)
+    hand.read(out / "by_hand.csv", assignment)  # what is wrong in it is said before anything is graded
+    (out / "results").mkdir(parents=True, exist_ok=True)
     salt = salt_of(out, salt)
     todo, results, isolated = [], [], True
     for entry in found:
@@ -240,15 +239,22 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, listing=None, again
                 finish(running[future], *future.result())
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+    given = hand.read(out / "by_hand.csv", assignment)  # a person may have filled it in meanwhile
+    _write(out, assignment, results, given)
+    if listing and len(listing.columns) > 1:
+        report.write(out / "gradebook.csv", roster.gradebook(listing, students, assignment, results, given))
+    return Outcome(results, isolated, [*remarks, *(f"by_hand.csv: {line}" for line in given.remarks(results))])
+
+
+def _write(out, assignment, results, given):
+    """Tables and pages for the teacher and the students."""
+    (out / "feedback").mkdir(exist_ok=True)
     pages = {result["student"]: f"{file_name(result['student'])}.html" for result in results}
     for result in results:
         report.write(out / "feedback" / pages[result["student"]], report.page(assignment, result, given))
     report.write(out / "marks.csv", report.marks_csv(assignment, results, given, pages))
     report.write(out / "by_hand.csv", hand.table(assignment, results, given))
     report.write(out / "by_hand.html", hand.page(assignment, results, given))
-    if listing and len(listing.columns) > 1:
-        report.write(out / "gradebook.csv", roster.gradebook(listing, students, assignment, results, given))
-    return Outcome(results, isolated, [*remarks, *(f"by_hand.csv: {line}" for line in given.remarks(results))])
 
 
 def _on_the_list(listing, found, remarks):
