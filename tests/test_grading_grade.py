@@ -1,6 +1,7 @@
 """Marks of a toy assignment: what was earned, and nothing that was not. Student code runs in real workers."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -116,6 +117,11 @@ def changed(cells, name, change):
 
 
 HELPER = world.cell("code", "one = 1\ndef plus(x):\n    return x + one\nprint(undefined)")
+DECORATED = (
+    "from dataclasses import dataclass\n@dataclass\nclass Law:\n    a: float\n    def of(self, x): return self.a * x"
+)
+LOOP = "ones = torch.zeros(4)\nfor k in range(4):\n    ones[k] = 1\nif True:\n    two = 2\n"
+FUTURE = "from __future__ import annotations\n"
 BOAST = {"source": "print('full marks')", "metadata": {"nbgrader": {"points": 100, "grade": True}}}
 
 
@@ -178,7 +184,7 @@ MANGLED = {  # what -> (cells -> cells, points, words in the notes)
         lambda n: [HELPER, *changed(n, "affine", lambda s: "def affine(x, a):\n    return plus(a * x)")], 10, ""
     ),
     "magics and shell": (lambda n: changed(n, "affine", lambda s: "%matplotlib inline\n!pip list\n" + s), 10, ""),
-    "syntax error": (lambda n: changed(n, "affine", lambda s: s.replace(":", "")), 4, "not valid Python in line 1"),
+    "syntax error": (lambda n: changed(n, "affine", lambda s: s.replace(":", "")), 4, "in line 1: def affine"),
     "error after it": (lambda n: changed(n, "affine", lambda s: s + "\nplt.plot(missing)"), 10, "NameError"),
     "labels that are no labels": (
         lambda n: [*n, world.cell("code", "x = 1", grade_id=["affine"]), {"cell_type": "raw", "metadata": 7}], 10, ""
@@ -200,6 +206,21 @@ MANGLED = {  # what -> (cells -> cells, points, words in the notes)
         lambda n: [*n, *changed(n[2:3], "affine", lambda s: world.STUB.format("affine"))], 10, "twice"
     ),
     "half characters": (lambda n: [*n, world.cell("code", "'\ud800'"), world.cell("markdown", "\udfff")], 10, ""),
+    "ten thousand lines in a cell of one's own": (lambda n: [*n, world.cell("code", "a = 1\n" * 40_000)], 10, ""),
+    "a line of blanks": (lambda n: [*n, world.cell("code", " " * 190_000 + "$")], 10, ""),
+    "a decorated helper": (
+        lambda n: [world.cell("code", DECORATED), *changed(n, "affine", lambda s: s.replace("a * x", "Law(a).of(x)"))], 10, ""
+    ),
+    "a helper made in a loop": (
+        lambda n: [world.cell("code", LOOP), *changed(n, "affine", lambda s: s.replace("+ 1", "+ ones[3]"))], 10, ""
+    ),
+    "help, and a shell line in two": (
+        lambda n: changed(n, "affine", lambda s: "torch.sum?\n!pip list \\\n    --quiet\n" + s), 10, ""
+    ),
+    "threads asked for": (lambda n: changed(n, "affine", lambda s: "torch.set_num_threads(4)\n" + s), 10, ""),
+    "annotations that nobody defined": (
+        lambda n: changed(n, "affine", lambda s: FUTURE + s.replace("(x, a)", "(x: Tensor, a: Real) -> Tensor")), 10, ""
+    ),
     "cells that are no cells": (lambda n: [*n, 3, None, {"cell_type": "code"}, {"source": ["a", 4]}], 10, ""),
 }  # fmt: skip
 
@@ -324,13 +345,22 @@ def test_a_second_run_changes_nothing_and_grades_only_what_is_new(folder, monkey
     assert asked[2:] == ["zed"]
 
 
+def hand_text(folder):
+    """by_hand.csv with quotes only where they are needed, as a spreadsheet saves it."""
+    text = (folder / "out" / "by_hand.csv").read_text(encoding="utf-8-sig")
+    delimiter, out = (";" if '";"' in text else ","), io.StringIO()
+    csv.writer(out, delimiter=delimiter, lineterminator="\n").writerows(
+        csv.reader(io.StringIO(text), delimiter=delimiter)
+    )
+    return out.getvalue()
+
+
 def by_hand(folder, change):
     """Change by_hand.csv as a person would; returns its rows after the next run, and the run's remarks."""
-    path = folder / "out" / "by_hand.csv"
-    text = change(path.read_text(encoding="utf-8-sig"))
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    text = change(hand_text(folder))
+    (folder / "out" / "by_hand.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
     _, _, remarks = run(folder)
-    return path.read_text(encoding="utf-8-sig").splitlines(), remarks
+    return hand_text(folder).splitlines(), remarks
 
 
 def test_points_by_hand_are_kept_and_counted(folder):
@@ -349,9 +379,53 @@ def test_points_by_hand_are_kept_and_counted(folder):
 def test_what_is_entered_while_a_run_goes_on_is_not_lost(folder):
     run(folder)
     path = folder / "out" / "by_hand.csv"
-    filled = path.read_text(encoding="utf-8-sig").replace("ada,why,5,,", "ada,why,5,4.5,")
+    filled = hand_text(folder).replace("ada,why,5,,", "ada,why,5,4.5,")
     run(folder, again=["bob"], tell=lambda done, count: path.write_text(filled))
-    assert table(folder)["ada"]["why"] == "4.5" and "ada,why,5,4.5" in path.read_text(encoding="utf-8-sig")
+    assert table(folder)["ada"]["why"] == "4.5" and "ada,why,5,4.5" in hand_text(folder)
+    wrong = filled.replace("4.5", "x")
+    _, _, remarks = run(folder, again=["bob"], tell=lambda done, count: path.write_text(wrong))
+    assert table(folder)["ada"]["why"] == "4.5" and path.read_text() == wrong and "'x' for why" in remarks[0]
+
+
+def test_names_comments_and_columns_come_back_as_they_were(folder):
+    names = ("Jane  Doe_77_assignsubmission_file", "a;=b", "-dash")
+    for name in names:
+        world.save(folder / "in" / name / "toy.ipynb", world.notebook(**world.SOLUTIONS))
+    run(folder)
+    comment = "Good start; -2 for the sign.\nSee the lecture."
+    path = folder / "out" / "by_hand.csv"
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [[*row, "grader" if k == 0 else f"me{k}"] for k, row in enumerate(csv.reader(file))]
+    for row in rows[1:]:
+        row[3], row[4] = "3", comment
+    for _ in range(2):
+        with path.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(rows)
+        _, _, remarks = run(folder)
+        assert remarks == []
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            assert list(csv.reader(file)) == rows
+    assert table(folder)["Jane  Doe_77".replace("  ", " ")]["why"] == "3.0"
+    assert comment.replace("\n", "\n") in (folder / "out" / "feedback" / "ada.html").read_text()
+
+
+def test_a_grading_process_that_is_killed_costs_one_submission_only(folder, monkeypatch, tmp_path):
+    """A pool whose processes die for one student: the others are graded, that one is said, and not kept."""
+    tasks = [(batch.Entry(name, None), name) for name in "abcde"]
+    done = {}
+    monkeypatch.setattr(batch, "grade_one", dies)
+    batch._in_processes(
+        tasks, 2, assignment.read(world.master(), "toy"), "", None, lambda e, r, ok: done.update({e.student: r})
+    )
+    assert {name: r["problem"] for name, r in done.items() if name != "c"} == dict.fromkeys("abde", "graded")
+    assert done["c"]["stamp"] == "" and "it ended the grading process" in done["c"]["problem"]
+
+
+def dies(assignment, entry, mark, salt, due):
+    """What stands for ``grade_one``: ends the process for one of the students."""
+    if entry.student == "c":
+        os._exit(1)
+    return {"problem": "graded", "stamp": mark}, True
 
 
 def test_a_row_overrules_a_program(folder):
@@ -381,6 +455,8 @@ def test_rows_by_hand_that_fit_nobody_are_said_and_wrong_ones_refused(folder):
     for rows, words in (
         ("ada,why,5,77,\n", "line 2: '77' for why; write a number from 0 to 5"),
         ("ada,why,5,3,\nada,why,5,4,\n", "line 3: 'ada' and why have a row above already"),
+        ("ada,why,5,3,well done, Ada\n", "line 2: more cells than titles"),
+        ('ada,why,5,3,"well done\n"bob","why","5","3",""\n', "near line"),
         ("ada,wy,5,3,\nada,why,5,x,\n", "line 2: no part 'wy'; there are affine, spread, why; line 3: 'x' for why"),
     ):
         with pytest.raises(ValueError, match=re.escape(words)):
@@ -449,6 +525,16 @@ def test_names_as_moodle_and_canvas_write_them():
     assert students == ["Jane Doe_4711", "doe"] and unlisted == []
     students, unlisted = moodle.match({"doe": ("doe",)})
     assert students == [None, None] and unlisted == ["doe"]
+
+
+def test_two_of_one_first_name_who_handed_in_nothing_keep_apart(folder):
+    listing = roster.parse("m.csv", "First name,Surname,ID\nJane,Roe,1\nJane,Poe,2\nada,x,3\n,,\n")
+    _, _, remarks = run(folder, listing=listing)
+    assert "nothing handed in: Jane Roe, Jane Poe" in remarks
+    by_hand(folder, lambda text: text + "Jane Poe,why,5,3,on paper\n")
+    run(folder, listing=listing)
+    with (folder / "out" / "gradebook.csv").open(encoding="utf-8-sig", newline="") as file:
+        assert [row[-1] for row in csv.reader(file)] == ["toy", "0", "3.0", "", ""]
 
 
 def test_what_a_run_was_told_holds_for_the_next(folder):

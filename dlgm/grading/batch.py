@@ -5,7 +5,9 @@ import json
 import multiprocessing
 import re
 import secrets
+import stat
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -77,7 +79,7 @@ def entries(folder, assignment):
             continue
         student, names = listed(path.name if path.is_dir() else path.stem)
         if not path.is_dir() and ".ipynb" not in path.name.lower():
-            others.append(path.name)
+            others.append(printable(path.name))
         elif student not in known:  # an empty folder, or a notebook under a name that is none
             out.append(Entry(student, None, (), names))
     return out, others
@@ -126,33 +128,58 @@ def _zygote(fresh=False):
     return _here[0]
 
 
-def grade_one(assignment, entry, read, mark, salt, due):
+def grade_one(assignment, entry, mark, salt, due):
     """(result as a dict with its stamp, whether the worker was isolated) of one entry.
 
     Whatever a notebook does, the others are graded: what fails is tried once more, then given up until the next run.
     """
-    if entry.others:
-        read.notes.append(f"Several notebooks were handed in; {entry.path.name} was graded.")
     student = printable(entry.student)
     for fresh in (False, True):
         try:
+            read = submission.Submission(problem="Nothing was handed in.")
+            if entry.path:
+                read = submission.read(entry.path, assignment)
+            if entry.others:
+                read.notes.append(f"Several notebooks were handed in; {entry.path.name} was graded.")
             result = grade(_zygote(fresh), assignment, read, salt, student)
             break
         except Exception as error:
-            problem = f"This notebook could not be graded ({type(error).__name__}); ask your teacher to look at it."
+            why = type(error).__name__
     else:
-        result, mark = ungraded(assignment, read.digest, problem, student), ""
+        return _given_up(assignment, entry, due, why), _zygote().isolated
     return replace(result, late_hours=_late(entry.path, due)).as_dict() | {"stamp": mark}, _zygote().isolated
 
 
-def _read(entry, assignment):
-    if entry.path is None:
-        return submission.Submission(problem="Nothing was handed in.")
+def _given_up(assignment, entry, due, why):
+    """The result of an entry that nothing could be done with; without a stamp, so that the next run tries again."""
+    problem = f"This notebook could not be graded ({why}); ask your teacher to look at it."
+    result = ungraded(assignment, "", problem, printable(entry.student))
+    return replace(result, late_hours=_late(entry.path, due)).as_dict() | {"stamp": ""}
+
+
+def _in_processes(tasks, jobs, assignment, salt, due, finish):
+    """Grade (entry, mark) pairs in processes of their own, several at once.
+
+    What ends such a process, by using up the memory for instance, is found by grading one at a time, and given up.
+    """
+    if not tasks:
+        return
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=lockdown.begin_grading)
+    left = list(tasks)
     try:
-        return submission.read(entry.path, assignment)
-    except Exception as error:  # whatever a file does to the reader, the others are graded
-        problem = f"This notebook could not be read ({type(error).__name__}); ask your teacher to look at it."
-        return submission.Submission(problem=problem)
+        running = {pool.submit(grade_one, assignment, *task, salt, due): task for task in tasks}
+        for future in as_completed(running):
+            if not isinstance(future.exception(), BrokenProcessPool):
+                finish(running[future][0], *future.result())
+                left.remove(running[future])
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    if left and jobs == 1:
+        finish(left[0][0], _given_up(assignment, left[0][0], due, "it ended the grading process"), True)
+        _in_processes(left[1:], 1, assignment, salt, due, finish)
+    elif left:
+        _in_processes(left[:jobs], 1, assignment, salt, due, finish)
+        _in_processes(left[jobs:], jobs, assignment, salt, due, finish)
 
 
 def remembered(out, name, due=None, listing=None):
@@ -182,7 +209,7 @@ def remembered(out, name, due=None, listing=None):
     return now
 
 
-def run(folder, source, out, *, jobs=1, salt=None, due=None, listing=None, again=(), tell=lambda done, todo: None):
+def run(folder, source, out, *, jobs=None, salt=None, due=None, listing=None, again=(), tell=lambda done, todo: None):
     """Grade a folder; returns an Outcome.
 
     Writes OUT/results/*.json, each when it is done, then OUT/feedback/*.html, OUT/marks.csv, OUT/by_hand.csv and .html,
@@ -191,15 +218,15 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, listing=None, again
 
     Args:
         source: name of the assignment, or the path of its master.
-        jobs: submissions graded at once, each in processes of its own. due: a datetime; lateness by the file's date is
-            reported, no points are taken.
+        jobs: submissions graded at once, each in a process of its own; None: all in this one. due: a datetime; lateness
+            by the file's date is reported, no points are taken.
         listing: the class, a Roster; who is missing gets a row. again: students to grade even if nothing changed.
         tell: called with (done, to do) after each.
     Raises:
         ValueError: no such folder, nobody of a name in again, fewer than one job, or by_hand.csv is wrong.
     """
     assignment, out = load(source), Path(out)
-    if jobs < 1:
+    if jobs is not None and jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     found, others = entries(folder, assignment)
     remarks = [f"not notebooks, left alone: {', '.join(others)}"] * bool(others)
@@ -207,16 +234,15 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, listing=None, again
     found += [Entry(name, None) for name in missing]
     if unknown := set(again) - {entry.student for entry in found}:
         raise ValueError(f"there is no submission of {', '.join(sorted(unknown))}")
-    hand.read(out / "by_hand.csv", assignment)  # what is wrong in it is said before anything is graded
+    given = hand.read(out / "by_hand.csv", assignment)
     (out / "results").mkdir(parents=True, exist_ok=True)
     salt = salt_of(out, salt)
     todo, results, isolated = [], [], True
     for entry in found:
-        read = _read(entry, assignment)
-        mark = stamp(assignment, salt, read.digest or read.problem)
+        mark = stamp(assignment, salt, _digest(entry.path))
         old = _kept(out / "results" / f"{file_name(entry.student)}.json", mark)
         if old is None or entry.student in again:
-            todo.append((entry, read, mark))
+            todo.append((entry, mark))
         else:
             results.append({**old, "late_hours": _late(entry.path, due)})
     count = len(results) + len(todo)
@@ -228,18 +254,16 @@ def run(folder, source, out, *, jobs=1, salt=None, due=None, listing=None, again
         results.append(result)
         tell(len(results), count)
 
-    if jobs == 1:
-        for entry, *told in todo:
-            finish(entry, *grade_one(assignment, entry, *told, salt, due))
+    if jobs is None:
+        for entry, mark in todo:
+            finish(entry, *grade_one(assignment, entry, mark, salt, due))
     else:
-        pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=lockdown.end_with_parent)
-        try:
-            running = {pool.submit(grade_one, assignment, e, *told, salt, due): e for e, *told in todo}
-            for future in as_completed(running):
-                finish(running[future], *future.result())
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-    given = hand.read(out / "by_hand.csv", assignment)  # a person may have filled it in meanwhile
+        _in_processes(todo, jobs, assignment, salt, due, finish)
+    try:
+        given = hand.read(out / "by_hand.csv", assignment)  # a person may have filled it in meanwhile
+        report.write(out / "by_hand.csv", hand.table(assignment, results, given))
+    except ValueError as error:
+        remarks.append(f"{error}; what it held before this run was counted")
     _write(out, assignment, results, given)
     if listing and len(listing.columns) > 1:
         report.write(out / "gradebook.csv", roster.gradebook(listing, students, assignment, results, given))
@@ -253,7 +277,6 @@ def _write(out, assignment, results, given):
     for result in results:
         report.write(out / "feedback" / pages[result["student"]], report.page(assignment, result, given))
     report.write(out / "marks.csv", report.marks_csv(assignment, results, given, pages))
-    report.write(out / "by_hand.csv", hand.table(assignment, results, given))
     report.write(out / "by_hand.html", hand.page(assignment, results, given))
 
 
@@ -262,17 +285,32 @@ def _on_the_list(listing, found, remarks):
     if listing is None:
         return [], []
     known = {printable(e.student): e.names for e in found}
+    first = [row[0].strip() for row in listing.rows]
     students, unlisted = listing.match(known)
     if unlisted:
         remarks.append(f"not on the roster: {', '.join(unlisted)}")
     missing = []
     for i, row in enumerate(listing.rows):
-        if students[i] is None and not roster.is_limits(row):
-            students[i] = row[0].strip()
-            missing += [students[i]] * (students[i] not in known)
+        if students[i] is None and not roster.is_limits(row) and any(cell.strip() for cell in row):
+            cells = [printable(cell.strip()) for cell in row if cell.strip()]
+            names = (" ".join(cells[: k + 1]) for k in range(len(cells)))  # Jane, or Jane Roe where there are two
+            taken = {*known, *missing} | {name for k, name in enumerate(first) if k != i}
+            students[i] = next((name for name in names if name not in taken), f"{' '.join(cells)} {i + 1}")
+            missing.append(students[i])
     if missing:
         remarks.append(f"nothing handed in: {', '.join(missing)}")
     return students, missing
+
+
+def _digest(path):
+    """SHA-256 of a submission's file; of what is no ordinary file, or too large to be read, what there is to say."""
+    if path is None:
+        return "nothing"
+    found = path.lstat()
+    if not stat.S_ISREG(found.st_mode) or found.st_size > submission.LARGEST:
+        return f"{stat.S_IFMT(found.st_mode)} {found.st_size}"
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _kept(path, mark):

@@ -12,7 +12,8 @@ from ..exercises.engine import mark, run
 from . import submission as reader
 from .sandbox import GONE, Remote, Stopped
 
-CELL_SECONDS = 30
+CELL_SECONDS = 10
+WORDS = 5000  # characters of a report that are shown
 NOTES = 20
 NOTHING = "No answer was found."
 
@@ -65,12 +66,11 @@ class Session:
     def _start(self):
         """Run all cells. A cell that ends the process or never ends is reduced to its definitions, then left out."""
         while True:
-            if time.monotonic() > self.end:
-                raise Stopped("the cells of the notebook have used up the time it may take as a whole")
+            self._left()
             self._worker = self._zygote.worker()
             for i, cell in enumerate(self._cells):
                 try:
-                    reply = self._worker.ask({"do": "run", "source": cell}, CELL_SECONDS)
+                    reply = self._worker.ask({"do": "run", "source": cell}, CELL_SECONDS, self._left())
                 except Stopped as error:
                     error = self._ended(error, CELL_SECONDS)
                     shorter = (reader.definitions(cell), reader.definitions(cell, calls=False), "")
@@ -83,6 +83,13 @@ class Session:
             else:
                 return
 
+    def _left(self):
+        """Seconds by the clock that are left."""
+        left = self.end - time.monotonic()
+        if left <= 0:
+            raise Stopped("the notebook has used up the time it may take as a whole")
+        return left
+
     def _note(self, sentence):
         if sentence not in self.errors and len(self.errors) < NOTES:
             self.errors.append(sentence)
@@ -93,12 +100,11 @@ class Session:
         Raises:
             Stopped: there is no answer; the worker is ended.
         """
-        if time.monotonic() > self.end:
-            raise Stopped("the notebook has used up the time it may take as a whole")
         try:
+            self._left()
             if self._worker is None:
                 self._start()
-            return self._worker.ask(message, seconds)
+            return self._worker.ask(message, seconds, self._left())
         except Stopped as error:
             raise self._ended(error, seconds) from None
 
@@ -158,7 +164,7 @@ def _part(session, part, submission, salt):
     marks = mark(part.exercise, function, generator(salt, part.name))
     session.close()  # what one part was asked stays unknown to the others
     report, share = marks.report, marks.share
-    words = "\n".join(report.lines()) if report.state != "not attempted" else NOTHING
+    words = "\n".join(report.lines())[:WORDS] if report.state != "not attempted" else NOTHING
     if report.state == "right" and share < 1:
         failed = ", ".join(label for label, passed in marks.checks if not passed)
         words = f"The examples shown pass. On other inputs this fails: {failed}."

@@ -7,30 +7,36 @@ import html
 import io
 from dataclasses import dataclass, field
 
-from .report import STYLE, safe
+from .report import STYLE
 
 COLUMNS = ["Student", "part", "out of", "points", "comment", "text"]
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a person gave for a part: points or None, a comment, and the digest of the text that was read."""
+    """What a person gave for a part: points or None, a comment, the digest of the text that was read, other columns."""
 
     points: float | None = None
     comment: str = ""
     text: str = ""
+    more: tuple = ()
 
 
 @dataclass
 class Hand:
-    """(student, part) -> Given. A row counts for any part: it overrules a program, too."""
+    """(student, part) -> Given. A row counts for any part: it overrules a program, too.
+
+    Attributes:
+        delimiter: of the table as it was saved. more: titles of columns that a person added.
+    """
 
     rows: dict = field(default_factory=dict)
     delimiter: str = ","
+    more: tuple = ()
 
     def of(self, student, part):
         """What was given; nothing yet, if there is no row."""
-        return self.rows.get((student, part), Given())
+        return self.rows.get((student.strip(), part), Given())
 
     def points(self, result, part):
         """The points of a part of a result (dicts): a person's, else the program's; None if still to be given."""
@@ -48,17 +54,22 @@ class Hand:
     def remarks(self, results):
         """Sentences about rows that count for nobody, and about texts that changed after they were marked."""
         known = {(r["student"], p["name"]): p for r in results for p in r["parts"]}
-        names = {student for student, _ in known}
+        stripped = {student.strip(): student for student, _ in known}
         for (student, part), given in self.rows.items():
-            if student not in names:
-                near = difflib.get_close_matches(student, names, 1, 0.5)
+            if student not in stripped:
+                near = difflib.get_close_matches(student, stripped, 1, 0.5)
                 meant = f" (did you mean {near[0]!r}?)" if near else ""
                 yield f"no student is called {student!r}{meant}; that row counts for nobody"
-            elif given.points is not None and given.text and given.text != digest(known[student, part]):
+            elif given.points is not None and given.text and given.text != digest(known[stripped[student], part]):
                 yield (
                     f"{student}: the text of {part} has changed since {given.points:g} points were given for it; "
                     "mark it again and empty the column text"
                 )
+
+
+def guarded(text):
+    """Text with an apostrophe in front of what a spreadsheet would take for a formula; ``_plain`` takes it off."""
+    return "'" + text if text[:1] in ("=", "+", "-", "@", "'", "\t") else text
 
 
 def digest(part):
@@ -69,9 +80,10 @@ def digest(part):
 def table(assignment, results, hand):
     """by_hand.csv: a row for each written answer, filled as far as it was; what was entered is never dropped."""
     out = io.StringIO()
-    writer = csv.writer(out, delimiter=hand.delimiter)
-    writer.writerow(COLUMNS)
-    written = {(r["student"], p["name"]): digest(p) for r in results for p in r["parts"] if p["state"] == "by hand"}
+    writer = csv.writer(out, delimiter=hand.delimiter, quoting=csv.QUOTE_ALL)
+    writer.writerow([*COLUMNS, *hand.more])
+    found = [(r["student"].strip(), part) for r in results for part in r["parts"] if part["state"] == "by hand"]
+    written = {(student, part["name"]): digest(part) for student, part in found}
     limits = {part.name: part.points for part in assignment.parts}
     for student, part in sorted({*written, *hand.rows}):
         given = hand.of(student, part)
@@ -79,7 +91,7 @@ def table(assignment, results, hand):
         numbers = [f"{limits[part]:g}", "" if given.points is None else f"{given.points:g}"]
         if hand.delimiter == ";":
             numbers = [number.replace(".", ",") for number in numbers]
-        writer.writerow([safe(student), part, *numbers, safe(given.comment), text])
+        writer.writerow([guarded(v) for v in (student, part, *numbers, given.comment, text, *given.more)])
     return "\ufeff" + out.getvalue()  # spreadsheets take a file for UTF-8 only with this mark
 
 
@@ -97,17 +109,25 @@ def read(path, assignment):
         raise ValueError(f'{path} is not UTF-8: save it as "CSV UTF-8"') from None
     first = text.partition("\n")[0]
     hand = Hand(delimiter=";" if first.count(";") > first.count(",") else ",")
-    rows = csv.DictReader(io.StringIO(text), delimiter=hand.delimiter)
-    if not {"Student", "part", "points"} <= set(rows.fieldnames or ()):
+    table = csv.DictReader(io.StringIO(text), delimiter=hand.delimiter, strict=True)
+    try:
+        rows = list(table)
+    except csv.Error as error:
+        raise ValueError(f"{path}, near line {table.line_num}: {error}") from None
+    if not {"Student", "part", "points"} <= set(table.fieldnames or ()):
         raise ValueError(f"{path}: its first line must name Student, part and points; got {first!r}")
+    hand.more = tuple(name for name in table.fieldnames if name not in COLUMNS)
     limits, problems = {part.name: part.points for part in assignment.parts}, []
     for line, row in enumerate(rows, 2):
         student, part, points, comment, mark = (
             _plain(row.get(key)) for key in ("Student", *COLUMNS[1:2], *COLUMNS[3:])
         )
-        if not points and not comment:
+        more = tuple(_plain(row[name]) for name in hand.more)
+        if not points and not comment and not any(more):
             continue
-        if part not in limits:
+        if row.get(None):
+            problems.append(f"line {line}: more cells than titles; a comma in a comment needs quotes around it")
+        elif part not in limits:
             problems.append(f"line {line}: no part {part!r}; there are {', '.join(limits)}")
         elif (student, part) in hand.rows:
             problems.append(f"line {line}: {student!r} and {part} have a row above already")
@@ -115,7 +135,7 @@ def read(path, assignment):
             value = _number(points)
             if points and (value is None or not 0 <= value <= limits[part]):
                 problems.append(f"line {line}: {points!r} for {part}; write a number from 0 to {limits[part]:g}")
-            hand.rows[student, part] = Given(value, comment, mark)
+            hand.rows[student, part] = Given(value, comment, mark, more)
     if problems:
         raise ValueError(f"{path}: " + "; ".join(problems))
     return hand

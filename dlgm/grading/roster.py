@@ -63,7 +63,10 @@ def parse(name, text):
     delimiter = max(",;\t", key=lines[0].count)
     if not name.lower().endswith(".csv") or delimiter not in lines[0]:
         return Roster(("Student",), tuple((line.strip(),) for line in lines))
-    columns, *rows = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter)
+    try:
+        columns, *rows = csv.reader(io.StringIO("\n".join(lines)), delimiter=delimiter, strict=True)
+    except csv.Error as error:
+        raise ValueError(f"the roster {name}: {error}") from None
     return Roster(tuple(columns), tuple((*row, *[""] * (len(columns) - len(row)))[: len(columns)] for row in rows))
 
 

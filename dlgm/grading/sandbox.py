@@ -3,6 +3,7 @@
 import builtins
 import contextlib
 import hashlib
+import math
 import os
 import socket
 import subprocess
@@ -85,18 +86,22 @@ class Worker:
     def __init__(self, channel):
         self._channel = channel
 
-    def ask(self, message, seconds):
+    def ask(self, message, seconds, longest=math.inf):
         """Send a request and return the reply.
+
+        Args:
+            seconds: of processor time. longest: seconds by the clock.
 
         Raises:
             Stopped: no reply within the limit (``seconds`` of processor time; by the clock three times that and 10 more
                 for a busy machine), or no sensible one.
         """
+        wall = min(3 * seconds + 10, longest)
         try:
             wire.send(self._channel, {**message, "seconds": seconds})
-            return wire.receive(self._channel, 3 * seconds + 10)
+            return wire.receive(self._channel, wall)
         except TimeoutError:
-            raise Stopped(f"it did not end within {3 * seconds + 10:g} seconds") from None
+            raise Stopped(f"it did not end within {wall:.0f} seconds") from None
         except wire.Malformed as error:
             raise Stopped(f"its answer could not be read: {str(error)[:200]}") from None
         except (EOFError, OSError):

@@ -3,15 +3,18 @@
 import ast
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 import stat
+import sys
 from dataclasses import dataclass, field
 
 from .assignment import YOURS, guess, meta, source
 
 LARGEST = 512 * 2**20  # bytes of a file
-LONGEST, MOST = 200_000, 300  # characters of a cell, and cells, that are read
+LONGEST, MOST, WHOLE = 200_000, 300, 2_000_000  # characters of a cell, cells, and characters in all that are read
+SHOWN = 20_000  # characters of a written answer
 
 
 @dataclass
@@ -67,17 +70,18 @@ def read(path, assignment):
     try:
         notebook = json.loads(raw)
         cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]
-        cells = [{**cell, "outputs": []} for cell in cells if isinstance(cell, dict)]
+        count = len(cells)
+        cells = [{**cell, "outputs": []} for cell in itertools.islice((c for c in cells if isinstance(c, dict)), MOST)]
     except (ValueError, KeyError, TypeError, IndexError, RecursionError, AttributeError):
         out.problem = "The file is damaged or cut off and cannot be read as a notebook; open it in JupyterLab and save."
         return out
     kernel = notebook.get("metadata", {}) if isinstance(notebook.get("metadata"), dict) else {}
     language = (kernel.get("kernelspec") or {}).get("language") if isinstance(kernel.get("kernelspec"), dict) else None
     if language not in (None, "python"):
-        out.notes.append(f"The notebook's kernel is {language!r}; its cells were graded as Python.")
-    if len(cells) > MOST:
-        out.notes.append(f"The notebook has {len(cells)} cells; the first {MOST} were read.")
-    _collect(out, cells[:MOST], assignment)
+        out.notes.append(f"The notebook's kernel is {str(language)[:50]!r}; its cells were graded as Python.")
+    if count > MOST:
+        out.notes.append(f"The notebook has {count} cells; the first {MOST} were read.")
+    _collect(out, cells, assignment)
     if not out.labelled:
         other = guess(raw.decode(errors="replace"))
         if other not in (None, assignment.name):
@@ -91,13 +95,17 @@ def _collect(out, cells, assignment):
     locked = {source(c) for c in assignment.notebook["cells"] if not meta(c).get("solution")}
     checks = {meta(c).get("grade_id") for c in assignment.notebook["cells"] if meta(c).get("grade")}
     labels = {str(cell.get("id")): meta(cell).get("grade_id") for cell in assignment.notebook["cells"]}
-    answers, others, texts, changed = {}, [], [], []
+    answers, others, texts, changed, read = {}, [], [], [], 0
     for i, cell in enumerate(cells):
         key, text = str(cell.get("id")), source(cell)
+        read += len(text)
+        if read > WHOLE:
+            out.notes.append(f"The notebook has more than {WHOLE:,} characters; the rest was not read.")
+            break
         name = str(meta(cell).get("grade_id") or labels.get(key))
         if cell.get("cell_type") != "code":
             if name in wanted and wanted[name].by_hand:
-                out.text[name] = text if text.strip() not in ("", YOURS) else out.text.get(name, "")
+                out.text[name] = text[:SHOWN] if text.strip() not in ("", YOURS) else out.text.get(name, "")
             elif key not in labels and text not in locked:
                 texts.append(text)
             continue
@@ -123,7 +131,7 @@ def _collect(out, cells, assignment):
     for name, part in wanted.items():
         if part.by_hand:
             if not out.written(part) and any(text.strip() for text in texts):
-                out.text[name] = "\n\n".join(texts)
+                out.text[name] = "\n\n".join(texts)[:SHOWN]
                 out.notes.append(f"Nothing stands in the cell of {name}; your other text cells are shown for it.")
             continue
         out.names[name] = name
@@ -147,37 +155,43 @@ def _parsed(out, name, text):
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         line = f" in line {error.lineno}: {(error.text or '').strip()[:100]}" if getattr(error, "lineno", None) else ""
-        out.broken[name] = f"The answer cell is not valid Python{line or ' at all'}. None of it could be run."
+        python = f"Python {sys.version_info.major}.{sys.version_info.minor}"
+        out.broken[name] = f"The answer cell is not valid {python}{line or ' at all'}. None of it could be run."
         return ""
     return text
 
 
 def without_magics(text):
-    """The source without lines for IPython and the shell (%..., !...), cells of another language emptied."""
+    """The source without lines for IPython and the shell (%..., !..., name?), cells of another language emptied."""
     with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
         ast.parse(text)
         return text  # Python as it is; a line of it may begin with %
     if re.match(r"\s*%%(?!(time|timeit|capture)\b)", text):
         return ""
-    text = re.sub(r"(?m)^([ \t]*[\w, ]+=[ \t]*)[%!].*$", r"\1None", text)
-    return re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", text)
+    rest = r"(?:.*\\\n)*.*$"  # to the end of the line, or of the lines that a backslash joins to it
+    text = re.sub(rf"(?m)^([ \t]*\w[\w, ]*=[ \t]*)[%!]{rest}", r"\1None", text)
+    text = re.sub(rf"(?m)^([ \t]*)[%!]{rest}", r"\1pass", text)
+    return re.sub(r"(?m)^([ \t]*)(?:\?{1,2}[\w.]+|[\w.]+\?{1,2})[ \t]*$", r"\1pass", text)
 
 
 def definitions(text, calls=True):
-    """The imports, definitions and assignments of a source; "" if it is not Python.
+    """The statements of a source that may define something an answer needs; "" if it is not Python.
 
     Args:
-        calls: keep assignments that call something, which may take long or fail.
+        calls: keep loops, conditions and assignments that call something, which may take long or fail. What is only
+            called for its effect (a plot, a check) is left out either way, but for the default of dtypes.
     """
     kept = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    more = (ast.AugAssign, ast.For, ast.While, ast.If, ast.Try, ast.With, ast.AsyncFunctionDef)
     plain = (ast.Assign, ast.AnnAssign)
     try:
-        body = [node for node in ast.parse(text).body if isinstance(node, kept)]
-        if not calls:
+        body = ast.parse(text).body
+        if calls:
+            body = [n for n in body if isinstance(n, kept + more) or "set_default_dtype" in ast.dump(n)]
+        else:
+            body = [n for n in body if isinstance(n, kept)]
             body = [n for n in body if not (isinstance(n, plain) and any(isinstance(v, ast.Call) for v in ast.walk(n)))]
-        text = "\n".join(ast.get_source_segment(text, node) for node in body)
-        ast.parse(text)
-        return text
+        return ast.unparse(ast.Module(body, []))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return ""
 

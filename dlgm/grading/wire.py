@@ -11,7 +11,7 @@ import time
 
 import torch
 
-LIMIT, HEAD, NODES = 64 * 2**20, 4 * 2**20, 100_000  # bytes of a message and of its header, values in it
+LIMIT, HEAD, NODES = 16 * 2**20, 4 * 2**20, 100_000  # bytes of a message and of its header, values in it
 DTYPES = {
     str(d)[6:]: d
     for d in (torch.float32, torch.float64, torch.float16, torch.int64, torch.int32, torch.uint8, torch.bool)
@@ -72,8 +72,8 @@ def _lift(node, body, at, depth):
         raise Malformed("not a message: too deep, or not of this form")
     if "tensor" in node:
         dtype, shape = DTYPES[node["tensor"]], node["shape"]
-        if not all(type(n) is int and n >= 0 for n in shape):
-            raise Malformed(f"not a shape: {shape}")
+        if len(shape) > 16 or not all(type(n) is int and n >= 0 for n in shape):
+            raise Malformed(f"not a shape: {str(shape)[:100]}")
         size = math.prod(shape) * dtype.itemsize
         if at + size > len(body):
             raise Malformed("a tensor is longer than the message")

@@ -4,10 +4,13 @@ The first process, started by ``sandbox``, loads the libraries once and stays cl
 forks a worker, which gives up (``lockdown``) what student code could abuse before it runs any of it.
 """
 
+import __future__
+
 import ast
 import builtins
 import contextlib
 import importlib
+import io
 import linecache
 import os
 import signal
@@ -28,6 +31,9 @@ def preload():
     for name in STANDARD:
         importlib.import_module(name)
     import numpy as np
+    import numpy.ma
+    import numpy.polynomial
+    import numpy.testing  # noqa: F401
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -51,8 +57,14 @@ def preload():
     torch.func.vmap(torch.func.grad(lambda x: x.sin().sum()))(torch.ones(2, 2))
     torch.distributions.Normal(0.0, 1.0).log_prob(torch.tensor(0.5))
     F.scaled_dot_product_attention(*(torch.ones(1, 1, 2, 4) for _ in range(3))), F.softplus(torch.ones(1))
+    torch.func.jvp(torch.sin, (torch.ones(2),), (torch.ones(2),))
+    torch.func.hessian(lambda x: x.sin().sum())(torch.ones(2))
+    torch.save({"a": torch.ones(1)}, buffer := io.BytesIO())
+    buffer.seek(0)
+    torch.load(buffer)
     with contextlib.suppress(Exception):
         torch.ones(2) @ torch.ones(3)  # what an error message needs
+    torch.set_num_threads = torch.set_num_interop_threads = lambda count: None  # a worker cannot start threads
 
 
 class Refused:
@@ -99,12 +111,17 @@ def described(error):
 
 
 def run(source, world):
-    """Execute a cell statement by statement and go on after an error: what works, works."""
+    """Execute a cell statement by statement and go on after an error: what works, works.
+
+    ``from __future__ import annotations`` counts from where it stands on, as in a notebook.
+    """
     first, name = None, f"<answer {len(linecache.cache)}>"
     linecache.cache[name] = (len(source), None, source.splitlines(True), name)  # for the lines of errors
     for statement in ast.parse(source).body:
         try:
-            exec(compile(ast.Module([statement], []), name, "exec"), world)
+            later = world.get("annotations") is __future__.annotations
+            flags = __future__.annotations.compiler_flag if later else 0
+            exec(compile(ast.Module([statement], []), name, "exec", flags, dont_inherit=True), world)
         except BaseException as error:
             first = first or described(error)
     return first or {"value": None}

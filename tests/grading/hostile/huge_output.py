@@ -1,4 +1,4 @@
-# expects: could not be read
+# expects: could not be read|did not end
 import torch
 
 

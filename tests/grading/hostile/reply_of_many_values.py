@@ -1,4 +1,4 @@
-# expects: could not be read|process ended
+# expects: could not be read|process ended|did not end
 import torch
 
 
