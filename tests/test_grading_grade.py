@@ -209,7 +209,8 @@ MANGLED = {  # what -> (cells -> cells, points, words in the notes)
     "ten thousand lines in a cell of one's own": (lambda n: [*n, world.cell("code", "a = 1\n" * 40_000)], 10, ""),
     "a line of blanks": (lambda n: [*n, world.cell("code", " " * 190_000 + "$")], 10, ""),
     "a decorated helper": (
-        lambda n: [world.cell("code", DECORATED), *changed(n, "affine", lambda s: s.replace("a * x", "Law(a).of(x)"))], 10, ""
+        lambda n: [world.cell("code", DECORATED), *changed(n, "affine", lambda s: s.replace("a * x", "Law(a).of(x)"))],
+        10, "",
     ),
     "a helper made in a loop": (
         lambda n: [world.cell("code", LOOP), *changed(n, "affine", lambda s: s.replace("+ 1", "+ ones[3]"))], 10, ""
