@@ -91,41 +91,17 @@ def read(path, assignment):
 
 def _collect(out, cells, assignment):
     wanted = {part.name: part for part in assignment.parts}
-    known = {meta(cell).get("grade_id") for cell in assignment.notebook["cells"]}
-    locked = {source(c) for c in assignment.notebook["cells"] if not meta(c).get("solution")}
-    checks = {meta(c).get("grade_id") for c in assignment.notebook["cells"] if meta(c).get("grade")}
-    labels = {str(cell.get("id")): meta(cell).get("grade_id") for cell in assignment.notebook["cells"]}
-    answers, others, texts, changed, read = {}, [], [], [], 0
-    for i, cell in enumerate(cells):
-        key, text = str(cell.get("id")), source(cell)
-        read += len(text)
-        if read > WHOLE:
-            out.notes.append(f"The notebook has more than {WHOLE:,} characters; the rest was not read.")
-            break
-        name = str(meta(cell).get("grade_id") or labels.get(key))
-        if cell.get("cell_type") != "code":
-            if name in wanted and wanted[name].by_hand:
-                out.text[name] = text[:SHOWN] if text.strip() not in ("", YOURS) else out.text.get(name, "")
-            elif key not in labels and text not in locked:
-                texts.append(text)
-            continue
-        if name in wanted:
-            if name in answers:
-                out.notes.append(f"The answer cell of {name} is there twice; the last one with an answer counts.")
-            if name not in answers or "raise NotImplementedError" not in text:
-                answers[name] = (i, text)
-        elif name not in checks and text not in locked:
-            changed += [i] * (name in known)
-            others.append((i, text))
+    answers, others, texts, changed = _by_label(out, cells, assignment)
     pieces = {i: _parsed(out, name, text) for name, (i, text) in answers.items()}
     for i, text in others:
         pieces[i] = definitions(without_magics(text)) if len(text) <= LONGEST else ""
     out.code = [pieces[i] for i in sorted(pieces) if pieces[i]]
     out.quiet = {pieces[i] for i in changed}
+    out.labelled = tuple(answers)
     defined = {name for piece in out.code for name in _functions(piece)}
+    out.broken = {name: said for name, said in out.broken.items() if name not in defined}
     if changed:
         out.notes.append(f"Locked cells were changed ({len(changed)}); what they define was read all the same.")
-    out.labelled = tuple(answers)
     if not answers:
         out.notes.append("No answer cell was found by its label; functions of the right names were looked for.")
     for name, part in wanted.items():
@@ -143,7 +119,39 @@ def _collect(out, cells, assignment):
             if len(own) == 1:
                 out.names[name] = own[0]
                 out.notes.append(f"{name} is called {own[0]} in your notebook; it was graded under that name.")
-    out.broken = {name: said for name, said in out.broken.items() if name not in defined}
+
+
+def _by_label(out, cells, assignment):
+    """Answers: part -> (place, source); other code: (place, source); other texts; places of changed locked cells.
+
+    A cell that lost its label is known by its name in the notebook's format, its id.
+    """
+    wanted, given = {part.name: part for part in assignment.parts}, assignment.notebook["cells"]
+    labels = {str(cell.get("id")): meta(cell).get("grade_id") for cell in given}
+    locked = {source(cell) for cell in given if not meta(cell).get("solution")}
+    checks = {meta(cell).get("grade_id") for cell in given if meta(cell).get("grade")}
+    answers, others, texts, changed, read = {}, [], [], [], 0
+    for i, cell in enumerate(cells):
+        key, text = str(cell.get("id")), source(cell)
+        name = str(meta(cell).get("grade_id") or labels.get(key))
+        read += len(text)
+        if read > WHOLE:
+            out.notes.append(f"The notebook has more than {WHOLE:,} characters; the rest was not read.")
+            break
+        if cell.get("cell_type") != "code":
+            if name in wanted and wanted[name].by_hand:
+                out.text[name] = text[:SHOWN] if text.strip() not in ("", YOURS) else out.text.get(name, "")
+            elif key not in labels and text not in locked:
+                texts.append(text)
+        elif name in wanted:
+            if name in answers:
+                out.notes.append(f"The answer cell of {name} is there twice; the last one with an answer counts.")
+            if name not in answers or "raise NotImplementedError" not in text:
+                answers[name] = (i, text)
+        elif name not in checks and text not in locked:
+            changed += [i] * (name in labels.values())
+            others.append((i, text))
+    return answers, others, texts, changed
 
 
 def _parsed(out, name, text):
