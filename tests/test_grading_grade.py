@@ -370,7 +370,7 @@ def test_points_by_hand_are_kept_and_counted(folder):
     assert table(folder)["ada"]["toy (of 15)"] == "14.5" and table(folder)["bob"]["to be marked by hand"] == "1"
     page = (folder / "out" / "feedback" / "ada.html").read_text()
     assert "14.5 of 15" in page and "A step is missing" in page and remarks == []
-    written = (folder / "out" / "by_hand.html").read_text()
+    written = (folder / "out" / "by_hand.ipynb").read_text()
     assert "4.5 of 5" in written and "What I think." in written and "the model answer says so" in written
     as_saved_in_german = lambda text: "\ufeff" + text.replace(",", ";").replace("4.5", "4,5")  # noqa: E731
     again, _ = by_hand(folder, as_saved_in_german)
@@ -484,7 +484,7 @@ def test_a_written_answer_without_its_label_is_shown_to_the_teacher(folder):
     for name in ("lost", "below"):
         assert table(folder)[name]["to be marked by hand"] == "1"
         assert "Nothing stands in the cell of why" in table(folder)[name]["remark"]
-    assert (folder / "out" / "by_hand.html").read_text().count("My proof.") == 2
+    assert (folder / "out" / "by_hand.ipynb").read_text().count("My proof.") == 2
 
 
 def test_another_homework_is_called_that(folder):

@@ -130,7 +130,7 @@ def do_grade(args):
     waiting = [given.waiting(result) for result in results]
     if sum(waiting):
         print(f"{sum(waiting)} written answers of {sum(map(bool, waiting))} students are to be marked:")
-        print(f"read {args.out / 'by_hand.html'}, fill in {args.out / 'by_hand.csv'}, run the same command again")
+        print(f"read {args.out / 'by_hand.ipynb'}, fill in {args.out / 'by_hand.csv'}, run the same command again")
 
 
 def do_export(args):

@@ -212,9 +212,9 @@ def remembered(out, name, due=None, listing=None):
 def run(folder, source, out, *, jobs=None, salt=None, due=None, listing=None, again=(), tell=lambda done, todo: None):
     """Grade a folder; returns an Outcome.
 
-    Writes OUT/results/*.json, each when it is done, then OUT/feedback/*.html, OUT/marks.csv, OUT/by_hand.csv and .html,
-    and, if the class list is a table, OUT/gradebook.csv. A result that is there for the same file, assignment and salt
-    is kept, so a run that was killed goes on.
+    Writes OUT/results/*.json, each when it is done, then OUT/feedback/*.html, marks.csv, by_hand.csv, by_hand.ipynb
+    and, if the class list is a table, gradebook.csv. A result that is there for the same file, assignment and salt is
+    kept, so a run that was killed goes on.
 
     Args:
         source: name of the assignment, or the path of its master.
@@ -277,7 +277,7 @@ def _write(out, assignment, results, given):
     for result in results:
         report.write(out / "feedback" / pages[result["student"]], report.page(assignment, result, given))
     report.write(out / "marks.csv", report.marks_csv(assignment, results, given, pages))
-    report.write(out / "by_hand.html", hand.page(assignment, results, given))
+    report.write(out / "by_hand.ipynb", hand.notebook(assignment, results, given))
 
 
 def _on_the_list(listing, found, remarks):

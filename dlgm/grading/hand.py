@@ -1,13 +1,12 @@
-"""Points and comments that a person gives: the table by_hand.csv, and a page with all written answers to read."""
+"""Points and comments that a person gives: the table by_hand.csv, and a notebook with all written answers to read."""
 
 import csv
 import difflib
 import hashlib
 import html
 import io
+import json
 from dataclasses import dataclass, field
-
-from .report import STYLE
 
 COLUMNS = ["Student", "part", "out of", "points", "comment", "text"]
 
@@ -154,27 +153,22 @@ def _number(text):
         return None
 
 
-def page(assignment, results, hand):
-    """by_hand.html: each written part with its model answer, then all answers to it."""
-    body = []
+def notebook(assignment, results, hand):
+    """by_hand.ipynb, for JupyterLab, which renders formulas: each written part, its model answer, what students wrote."""
+    texts = [f"# {assignment.title}: written answers\n\nPoints and comments go into `by_hand.csv`."]
     for part in assignment.parts:
-        found = [(r["student"], p) for r in results for p in r["parts"] if p["name"] == part.name]
-        found = [(student, p) for student, p in sorted(found, key=lambda v: v[0]) if p["state"] == "by hand"]
         if not part.by_hand:
             continue
-        body.append(
-            f"<h2>{html.escape(part.title)} (<code>{html.escape(part.name)}</code>), {part.points:g} points</h2>"
-        )
-        body.append(f'<section class="right"><p class="words">{html.escape(part.model)}</p></section>')
-        for student, p in found:
-            given = hand.of(student, part.name)
-            points = "to be marked" if given.points is None else f"{given.points:g} of {part.points:g}"
-            body.append(
-                f'<section class="by-hand"><span class="points">{points}</span><h3>{html.escape(student)}</h3>'
-                f'<p class="words">{html.escape(p["words"])}</p></section>'
-            )
-    title = f"{html.escape(assignment.title)}: written answers"
+        texts += [f"## {part.title} (`{part.name}`), {part.points:g} points", part.model]
+        for result in sorted(results, key=lambda r: r["student"]):
+            for found in result["parts"]:
+                if found["name"] == part.name and found["state"] == "by hand":
+                    points = hand.of(result["student"], part.name).points
+                    said = "to be marked" if points is None else f"{points:g} of {part.points:g}"
+                    texts += [f"### {html.escape(result['student'])} · {said}", found["words"]]
+    cells = [{"cell_type": "markdown", "id": f"c{i}", "metadata": {}, "source": t} for i, t in enumerate(texts)]
+    kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-        f"<h1>{title}</h1><p>Points and comments go into by_hand.csv.</p>{''.join(body)}</html>\n"
+        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
+        + "\n"
     )

@@ -12,7 +12,6 @@ STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b;background:#fff}
 h1{font-size:1.5rem;margin-bottom:.2rem}
 h2{font-size:1.1rem;margin:0}
-h3{font-size:1rem;margin:0}
 p,ul{margin:.4rem 0}
 section{border-left:5px solid #7f7f7f;padding:.4rem 1rem;margin:1rem 0;background:#f6f6f6}
 .sum{font-size:1.2rem;margin:.2rem 0 1.2rem}
