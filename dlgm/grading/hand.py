@@ -154,7 +154,7 @@ def _number(text):
 
 
 def notebook(assignment, results, hand):
-    """by_hand.ipynb, for JupyterLab, which renders formulas: each written part, its model answer, what students wrote."""
+    """by_hand.ipynb, for JupyterLab, which renders formulas: each written part, its model answer and the students'."""
     texts = [f"# {assignment.title}: written answers\n\nPoints and comments go into `by_hand.csv`."]
     for part in assignment.parts:
         if not part.by_hand:
@@ -168,7 +168,5 @@ def notebook(assignment, results, hand):
                     texts += [f"### {html.escape(result['student'])} · {said}", found["words"]]
     cells = [{"cell_type": "markdown", "id": f"c{i}", "metadata": {}, "source": t} for i, t in enumerate(texts)]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-    return (
-        json.dumps({"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}, indent=1)
-        + "\n"
-    )
+    out = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(out, indent=1) + "\n"
