@@ -393,7 +393,7 @@ def test_names_comments_and_columns_come_back_as_they_were(folder):
     for name in names:
         world.save(folder / "in" / name / "toy.ipynb", world.notebook(**world.SOLUTIONS))
     run(folder)
-    comment = "Good start; -2 for the sign.\nSee the lecture."
+    comment = "'tis a good start; -2 for the sign.\nSee the lecture."
     path = folder / "out" / "by_hand.csv"
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [[*row, "grader" if k == 0 else f"me{k}"] for k, row in enumerate(csv.reader(file))]
@@ -407,7 +407,7 @@ def test_names_comments_and_columns_come_back_as_they_were(folder):
         with path.open(encoding="utf-8-sig", newline="") as file:
             assert list(csv.reader(file)) == rows
     assert table(folder)["Jane  Doe_77".replace("  ", " ")]["why"] == "3.0"
-    assert comment.replace("\n", "\n") in (folder / "out" / "feedback" / "ada.html").read_text()
+    assert comment[1:] in (folder / "out" / "feedback" / "ada.html").read_text()
 
 
 def test_a_grading_process_that_is_killed_costs_one_submission_only(folder, monkeypatch, tmp_path):
@@ -444,6 +444,8 @@ def test_points_for_a_text_that_changed_are_pointed_out(folder):
     world.save(folder / "in" / "ada.ipynb", world.notebook(**world.SOLUTIONS, written="Something else."))
     rows, remarks = by_hand(folder, lambda text: text)
     assert "the text of why has changed since 4 points were given" in remarks[0]
+    assert table(folder)["ada"]["to be marked by hand"] == "1" and any(row.startswith("ada,why,5,4,") for row in rows)
+    assert "given for another text" in (folder / "out" / "by_hand.ipynb").read_text()
     row = next(row for row in rows if row.startswith("ada,"))
     _, remarks = by_hand(folder, lambda text: text.replace(row, row.rpartition(",")[0] + ","))
     assert remarks == [] and table(folder)["ada"]["why"] == "4.0"
@@ -495,6 +497,7 @@ def test_another_homework_is_called_that(folder):
 
 
 CLASS = """Student,ID,SIS Login ID,Section
+,,,Manual Posting
     Points Possible,,,
 "Doe, Jane",123,jdoe,A
 "Roe, Rob",124,rob,A
@@ -513,8 +516,11 @@ def test_a_gradebook_comes_back_with_one_column_more(folder):
     run(folder, listing=listing)
     with (folder / "out" / "gradebook.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))
-    assert rows[0] == ["Student", "ID", "SIS Login ID", "Section", "toy"] and rows[1][-1] == "15"
-    assert [row[-1] for row in rows[2:]] == ["", "7.0", "0"] and rows[2][0] == "Doe, Jane"
+    assert rows[0] == ["Student", "ID", "SIS Login ID", "Section", "toy"] and rows[2][-1] == "15"
+    assert [row[-1] for row in rows[3:]] == ["", "7.0", "0.0"] and rows[3][0] == "Doe, Jane"
+    assert [row[:-1] for row in rows] == list(csv.reader(io.StringIO(CLASS)))
+    run(folder)
+    assert not (folder / "out" / "gradebook.csv").exists()
 
 
 def test_names_as_moodle_and_canvas_write_them():
@@ -531,11 +537,11 @@ def test_names_as_moodle_and_canvas_write_them():
 def test_two_of_one_first_name_who_handed_in_nothing_keep_apart(folder):
     listing = roster.parse("m.csv", "First name,Surname,ID\nJane,Roe,1\nJane,Poe,2\nada,x,3\n,,\n")
     _, _, remarks = run(folder, listing=listing)
-    assert "nothing handed in: Jane Roe, Jane Poe" in remarks
+    assert "nothing handed in: Jane Roe; Jane Poe" in remarks
     by_hand(folder, lambda text: text + "Jane Poe,why,5,3,on paper\n")
     run(folder, listing=listing)
     with (folder / "out" / "gradebook.csv").open(encoding="utf-8-sig", newline="") as file:
-        assert [row[-1] for row in csv.reader(file)] == ["toy", "0", "3.0", "", ""]
+        assert [row[-1] for row in csv.reader(file)] == ["toy", "0.0", "3.0", "", ""]
 
 
 def test_what_a_run_was_told_holds_for_the_next(folder):
@@ -557,7 +563,10 @@ def test_what_a_run_was_told_holds_for_the_next(folder):
 
 
 def test_what_cannot_be_done_is_said(folder):
-    for options, words in (({"jobs": 0}, "at least 1"), ({"again": ["Ben"]}, "no submission of Ben")):
+    for options, words in (
+        ({"jobs": 0}, "at least 1"),
+        ({"again": ["Bob"]}, "no submission of 'Bob'; did you mean"),
+    ):
         with pytest.raises(ValueError, match=words):
             run(folder, **options)
     assert not (folder / "out").exists()

@@ -81,6 +81,11 @@ def test_the_points_in_the_text_are_those_of_the_metadata():
         return list(release.told_points(assignment.read(master, "toy")))
 
     assert told("## 1 · Affine\n**`affine` · 6 points · 10 minutes.** Twice 7 points.") == []
+    more = world.master()
+    more["cells"][0]["source"] = "# Toy\n**Points:** 16, in 2 parts"
+    assert list(release.told_points(assignment.read(more, "toy"))) == [
+        "the text says 16 points in all, the metadata 15", "the text says 2 parts, the metadata 3",
+    ]  # fmt: skip
     assert told("## 1 · Affine (7 points)") == ["the text above affine says 7 points, the metadata say 6"]
     master = world.master()
     master["cells"][0]["source"] = "# Toy\n**14 points** in all"

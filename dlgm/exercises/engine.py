@@ -367,7 +367,9 @@ def _contract(exercise, case, got, want):
     """(what fails, observed, required) for the first broken rule, or None."""
     if got.error is not None:
         where = "".join(f", {note}" for note in getattr(got.error, "__notes__", [])[-1:])
-        return f"the call for {case.label} raises", f"{type(got.error).__name__}: {got.error}{where}", "a value"
+        verb = getattr(got.error, "verb", "raises")  # a call elsewhere may have ended otherwise
+        seen = f"{type(got.error).__name__}: {got.error}{where}" if verb == "raises" else str(got.error)
+        return f"the call for {case.label} {verb}", seen, "a value"
     if len(got.values) == 1 and got.values[0] is None:
         return f"the call for {case.label} returns nothing", "None (is a return missing?)", ", ".join(exercise.returns)
     if len(got.values) != len(want.values):

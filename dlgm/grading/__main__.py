@@ -55,6 +55,8 @@ def do_release(args):
     with contextlib.nullcontext() if args.compare else Zygote() as zygote:
         for name in args.assignment:
             assignment = load(name)
+            if not args.compare:
+                print(f"{name}: grading its solutions and running it without them takes a minute or two", flush=True)
             text = release.release(name, zygote)
             path = release.path_of(assignment) if args.to is None else args.to
             path = path if path.suffix == ".ipynb" else path / f"{assignment.name}.ipynb"
@@ -125,11 +127,11 @@ def do_grade(args):
         print("warning: this system lets no process be shut in; a submission that means harm could empty files of "
               "yours or end the run. Grade under a user of its own, or in a container", file=sys.stderr)  # fmt: skip
     print("\n".join([*said, *remarks]), end="\n" if said or remarks else "")
-    print(f"{len(results)} submissions: {args.out / 'marks.csv'}, feedback in {args.out / 'feedback'}")
+    print(f"{args.out / 'marks.csv'} has {len(results)} rows; feedback is in {args.out / 'feedback'}")
     given = hand.read(args.out / "by_hand.csv", assignment)
     waiting = [given.waiting(result) for result in results]
     if sum(waiting):
-        print(f"{sum(waiting)} written answers of {sum(map(bool, waiting))} students are to be marked:")
+        print(f"written answers still to be marked: {sum(waiting)}, students: {sum(map(bool, waiting))};")
         print(f"read {args.out / 'by_hand.ipynb'}, fill in {args.out / 'by_hand.csv'}, run the same command again")
 
 
@@ -152,6 +154,8 @@ def main(argv=None):
     try:
         commands = {"release": do_release, "check": do_check, "grade": do_grade, "export": do_export}
         commands[args.command](args)
+    except KeyboardInterrupt:
+        sys.exit("stopped")
     except (ValueError, RuntimeError, OSError) as error:
         sys.exit(f"python -m dlgm.grading {args.command}: {error}")
 

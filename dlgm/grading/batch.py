@@ -1,5 +1,6 @@
 """A folder of submissions: who handed in what, several graded at once, resumed where a run was killed."""
 
+import difflib
 import hashlib
 import json
 import multiprocessing
@@ -172,8 +173,10 @@ def _in_processes(tasks, jobs, assignment, salt, due, finish):
             if not isinstance(future.exception(), BrokenProcessPool):
                 finish(running[future][0], *future.result())
                 left.remove(running[future])
-    finally:
+        pool.shutdown()
+    except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
+        raise
     if left and jobs == 1:
         finish(left[0][0], _given_up(assignment, left[0][0], due, "it ended the grading process"), True)
         _in_processes(left[1:], 1, assignment, salt, due, finish)
@@ -232,8 +235,13 @@ def run(folder, source, out, *, jobs=None, salt=None, due=None, listing=None, ag
     remarks = [f"not notebooks, left alone: {', '.join(others)}"] * bool(others)
     students, missing = _on_the_list(listing, found, remarks)
     found += [Entry(name, None) for name in missing]
-    if unknown := set(again) - {entry.student for entry in found}:
-        raise ValueError(f"there is no submission of {', '.join(sorted(unknown))}")
+    names = {entry.student for entry in found}
+    for name in set(again) - names:
+        near = difflib.get_close_matches(name, names, 1, 0.4)
+        raise ValueError(f"there is no submission of {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    times = sorted(entry.path.lstat().st_mtime for entry in found if entry.path)
+    if due and len(times) > 2 and times[-1] - times[0] < 120:
+        remarks.append("all files are of one time, as after a download: hours of lateness may mean nothing")
     given = hand.read(out / "by_hand.csv", assignment)
     (out / "results").mkdir(parents=True, exist_ok=True)
     salt = salt_of(out, salt)
@@ -265,6 +273,7 @@ def run(folder, source, out, *, jobs=None, salt=None, due=None, listing=None, ag
     except ValueError as error:
         remarks.append(f"{error}; what it held before this run was counted")
     _write(out, assignment, results, given)
+    (out / "gradebook.csv").unlink(missing_ok=True)
     if listing and len(listing.columns) > 1:
         report.write(out / "gradebook.csv", roster.gradebook(listing, students, assignment, results, given))
     return Outcome(results, isolated, [*remarks, *(f"by_hand.csv: {line}" for line in given.remarks(results))])
@@ -285,20 +294,19 @@ def _on_the_list(listing, found, remarks):
     if listing is None:
         return [], []
     known = {printable(e.student): e.names for e in found}
-    first = [row[0].strip() for row in listing.rows]
     students, unlisted = listing.match(known)
     if unlisted:
-        remarks.append(f"not on the roster: {', '.join(unlisted)}")
+        remarks.append(f"not on the roster: {'; '.join(unlisted)}")
     missing = []
     for i, row in enumerate(listing.rows):
-        if students[i] is None and not roster.is_limits(row) and any(cell.strip() for cell in row):
-            cells = [printable(cell.strip()) for cell in row if cell.strip()]
-            names = (" ".join(cells[: k + 1]) for k in range(len(cells)))  # Jane, or Jane Roe where there are two
-            taken = {*known, *missing} | {name for k, name in enumerate(first) if k != i}
-            students[i] = next((name for name in names if name not in taken), f"{' '.join(cells)} {i + 1}")
+        if students[i] is None and not roster.is_limits(row) and row[0].strip():  # Canvas leaves it empty in notices
+            called = [printable(name) for name in roster.names(listing, row)]
+            others = {roster.names(listing, other)[0] for other in listing.rows if other != row and other[0].strip()}
+            taken = {*known, *missing, *others}
+            students[i] = next((name for name in called if name not in taken), f"{called[-1]} {i + 1}")
             missing.append(students[i])
     if missing:
-        remarks.append(f"nothing handed in: {', '.join(missing)}")
+        remarks.append(f"nothing handed in: {'; '.join(missing)}")
     return students, missing
 
 

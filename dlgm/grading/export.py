@@ -58,7 +58,7 @@ def nbgrader(name, folder):
     path.write_text(text, encoding="utf-8")
     config = folder / "nbgrader_config.py"
     if not config.exists():
-        config.write_text(CONFIG.format(name=assignment.name), encoding="utf-8")
+        config.write_text(CONFIG.format(name=folder.resolve().name), encoding="utf-8")
     return path
 
 

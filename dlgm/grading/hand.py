@@ -6,6 +6,7 @@ import hashlib
 import html
 import io
 import json
+import re
 from dataclasses import dataclass, field
 
 COLUMNS = ["Student", "part", "out of", "points", "comment", "text"]
@@ -38,9 +39,15 @@ class Hand:
         return self.rows.get((student.strip(), part), Given())
 
     def points(self, result, part):
-        """The points of a part of a result (dicts): a person's, else the program's; None if still to be given."""
-        given = self.of(result["student"], part["name"]).points
-        return given if given is not None or part["state"] == "by hand" else part["points"]
+        """The points of a part of a result (dicts): a person's, else the program's; None if (again) to be given."""
+        given = self.of(result["student"], part["name"])
+        if self.outdated(given, part):
+            return None
+        return given.points if given.points is not None or part["state"] == "by hand" else part["points"]
+
+    def outdated(self, given, part):
+        """Whether points were given for another text than what is there now."""
+        return given.points is not None and given.text not in ("", digest(part))
 
     def waiting(self, result):
         """How many parts of a result a person has still to mark."""
@@ -59,7 +66,7 @@ class Hand:
                 near = difflib.get_close_matches(student, stripped, 1, 0.5)
                 meant = f" (did you mean {near[0]!r}?)" if near else ""
                 yield f"no student is called {student!r}{meant}; that row counts for nobody"
-            elif given.points is not None and given.text and given.text != digest(known[stripped[student], part]):
+            elif self.outdated(given, known[stripped[student], part]):
                 yield (
                     f"{student}: the text of {part} has changed since {given.points:g} points were given for it; "
                     "mark it again and empty the column text"
@@ -68,7 +75,7 @@ class Hand:
 
 def guarded(text):
     """Text with an apostrophe in front of what a spreadsheet would take for a formula; ``_plain`` takes it off."""
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "'", "\t") else text
+    return "'" + text if re.match(r"[=+\-@\t]|'[=+\-@']", text) else text
 
 
 def digest(part):
@@ -143,7 +150,7 @@ def read(path, assignment):
 def _plain(cell):
     """A cell without the spaces and the apostrophe that a spreadsheet's safety put there."""
     text = (cell or "").strip()
-    return text[1:] if text[:1] == "'" else text
+    return text[1:] if text[:1] == "'" and text[1:2] in ("=", "+", "-", "@", "'") else text
 
 
 def _number(text):
@@ -163,8 +170,9 @@ def notebook(assignment, results, hand):
         for result in sorted(results, key=lambda r: r["student"]):
             for found in result["parts"]:
                 if found["name"] == part.name and found["state"] == "by hand":
-                    points = hand.of(result["student"], part.name).points
-                    said = "to be marked" if points is None else f"{points:g} of {part.points:g}"
+                    given = hand.of(result["student"], part.name)
+                    said = "to be marked" if given.points is None else f"{given.points:g} of {part.points:g}"
+                    said += ", given for another text: mark it again" * hand.outdated(given, found)
                     texts += [f"### {html.escape(result['student'])} · {said}", found["words"]]
     cells = [{"cell_type": "markdown", "id": f"c{i}", "metadata": {}, "source": t} for i, t in enumerate(texts)]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}

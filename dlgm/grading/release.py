@@ -87,9 +87,13 @@ def told_points(assignment):
     for name, points in parts.items():
         if said.get(name) and float(said[name][1]) != points:
             yield f"the text above {name} says {said[name][1]} points, the metadata say {points:g}"
-    total = re.search(r"(\d+(?:\.\d+)?) points", "".join(map(source, assignment.notebook["cells"][:2])))
-    if total and float(total[1]) != assignment.points:
-        yield f"the text says {total[1]} points in all, the metadata {assignment.points:g}"
+    header = source(assignment.notebook["cells"][0])
+    total = re.search(r"(\d+(?:\.\d+)?) points|\*\*Points:\*\* (\d+(?:\.\d+)?)", header)
+    if total and float(total[1] or total[2]) != assignment.points:
+        yield f"the text says {total[1] or total[2]} points in all, the metadata {assignment.points:g}"
+    count = re.search(r"(\d+) parts", header)
+    if count and int(count[1]) != len(parts):
+        yield f"the text says {count[1]} parts, the metadata {len(parts)}"
 
 
 def release(name, zygote=None):

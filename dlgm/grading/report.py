@@ -71,10 +71,10 @@ def marks_csv(assignment, results, hand, pages):
         points = [hand.points(result, part) for part in result["parts"]]
         row = [
             result["student"],
-            hand.total(result),
+            float(hand.total(result)),
             hand.waiting(result),
-            result["late_hours"],
-            *("" if v is None else v for v in points),
+            float(result["late_hours"]),
+            *("" if v is None else float(v) for v in points),
             result["problem"] or " ".join(result["notes"])[:500],
             pages[result["student"]],
         ]

@@ -4,8 +4,6 @@ import csv
 import io
 from dataclasses import dataclass
 
-from .report import safe
-
 LIMITS = "points possible"  # what Canvas calls the row with the points of each column
 
 
@@ -70,6 +68,18 @@ def parse(name, text):
     return Roster(tuple(columns), tuple((*row, *[""] * (len(columns) - len(row)))[: len(columns)] for row in rows))
 
 
+def names(roster, row):
+    """What to call the student of a row: the full name, or first and last, or the first cell; then with more cells."""
+    titles = [title.strip().casefold() for title in roster.columns]
+    for wanted in (("full name",), ("first name", "last name"), ("first name", "surname"), (titles[0],)):
+        if set(wanted) <= set(titles):
+            cells = [row[titles.index(title)] for title in wanted]
+            break
+    rest = [cell for cell in row if cell not in cells]
+    words = [cell.strip() for cell in (*cells, *rest) if cell.strip()]
+    return [" ".join(words[:count]) for count in range(len(wanted), len(words) + 1)]
+
+
 def is_limits(row):
     """Whether a row holds the points that are possible, not a student."""
     return row[0].strip().casefold() == LIMITS
@@ -87,6 +97,6 @@ def gradebook(roster, students, assignment, results, hand):
     found = {result["student"]: result for result in results}
     for row, student in zip(roster.rows, students, strict=True):
         result = found.get(student)
-        total = "" if result is None or hand.waiting(result) else hand.total(result)
-        writer.writerow([*map(safe, row), f"{assignment.points:g}" if is_limits(row) else total])
+        total = "" if result is None or hand.waiting(result) else float(hand.total(result))
+        writer.writerow([*row, f"{assignment.points:g}" if is_limits(row) else total])
     return "\ufeff" + out.getvalue()

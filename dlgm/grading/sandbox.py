@@ -20,6 +20,8 @@ GONE = "its process ended"
 class Stopped(Exception):
     """The student's code did not answer: too slow, too large, or its process ended."""
 
+    verb = "gives no answer"  # where another exception is said to be raised
+
 
 class Zygote:
     """A clean process that forks workers, one at a time; use one for each grading thread.
