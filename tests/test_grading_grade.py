@@ -534,6 +534,28 @@ def test_names_as_moodle_and_canvas_write_them():
     assert students == [None, None] and unlisted == ["doe"]
 
 
+def test_who_handed_in_nothing_is_called_by_name():
+    moodle = roster.parse("m.csv", "Identifier,Full name,Grade\nParticipant 1,Ann Poe,\n")
+    assert roster.names(moodle, moodle.rows[0])[0] == "Ann Poe"
+    short = roster.parse("m.csv", "First name,Surname\nMadonna,\nAnn,Poe\n")
+    assert [roster.names(short, row)[0] for row in short.rows] == ["Madonna", "Ann Poe"]
+    canvas = roster.parse("c.csv", CLASS)
+    assert roster.names(canvas, canvas.rows[2])[:2] == ["Doe, Jane", "Doe, Jane 123"]
+
+
+def test_a_file_that_cannot_be_read_stops_nobody(folder, monkeypatch):
+    real = Path.open
+
+    def refuses(path, *args, **options):
+        if path.name == "ada.ipynb" and folder / "in" in path.parents:
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuses)
+    run(folder)
+    assert "could not be read" in table(folder)["ada"]["remark"] and table(folder)["bob"]["affine"] == "6.0"
+
+
 def test_two_of_one_first_name_who_handed_in_nothing_keep_apart(folder):
     listing = roster.parse("m.csv", "First name,Surname,ID\nJane,Roe,1\nJane,Poe,2\nada,x,3\n,,\n")
     _, _, remarks = run(folder, listing=listing)

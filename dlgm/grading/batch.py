@@ -317,8 +317,11 @@ def _digest(path):
     found = path.lstat()
     if not stat.S_ISREG(found.st_mode) or found.st_size > submission.LARGEST:
         return f"{stat.S_IFMT(found.st_mode)} {found.st_size}"
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:  # the reader will say so
+        return type(error).__name__
 
 
 def _kept(path, mark):

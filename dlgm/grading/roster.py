@@ -77,7 +77,7 @@ def names(roster, row):
             break
     rest = [cell for cell in row if cell not in cells]
     words = [cell.strip() for cell in (*cells, *rest) if cell.strip()]
-    return [" ".join(words[:count]) for count in range(len(wanted), len(words) + 1)]
+    return [" ".join(words[:count]) for count in range(min(len(wanted), len(words)), len(words) + 1)]
 
 
 def is_limits(row):
