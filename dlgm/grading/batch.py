@@ -158,6 +158,11 @@ def _given_up(assignment, entry, due, why):
     return replace(result, late_hours=_late(entry.path, due)).as_dict() | {"stamp": ""}
 
 
+def _begin():
+    """At the start of a process of the pool; to find this function here, it has loaded all libraries already."""
+    lockdown.begin_grading()
+
+
 def _in_processes(tasks, jobs, assignment, salt, due, finish):
     """Grade (entry, mark) pairs in processes of their own, several at once.
 
@@ -165,7 +170,7 @@ def _in_processes(tasks, jobs, assignment, salt, due, finish):
     """
     if not tasks:
         return
-    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=lockdown.begin_grading)
+    pool = ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), initializer=_begin)
     left = list(tasks)
     try:
         running = {pool.submit(grade_one, assignment, *task, salt, due): task for task in tasks}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import wire
 
-MEMORY = 4 * 2**30
+MEMORY = 4 * 2**30  # bytes beyond what the libraries take
 START = 120  # seconds of wall clock to load the libraries
 GONE = "its process ended"
 

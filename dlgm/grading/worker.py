@@ -169,7 +169,9 @@ def main(fd):
             if child == 0:
                 control.close()
                 lockdown.die_with_parent()
-                work(socket.socket(fileno=fds[0]), int(order.split()[1]))
-                os._exit(0)
+                try:
+                    work(socket.socket(fileno=fds[0]), int(order.split()[1]))
+                finally:
+                    os._exit(0)
             os.close(fds[0])
         wire.send(control, {"signal": os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0})
