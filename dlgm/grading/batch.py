@@ -148,14 +148,18 @@ def grade_one(assignment, entry, mark, salt, due):
             why = type(error).__name__
     else:
         return _given_up(assignment, entry, due, why), _zygote().isolated
-    return replace(result, late_hours=_late(entry.path, due)).as_dict() | {"stamp": mark}, _zygote().isolated
+    return _stamped(result, entry, mark, due), _zygote().isolated
+
+
+def _stamped(result, entry, mark, due):
+    """A Result as it is kept: a dict with its lateness and its stamp."""
+    return replace(result, late_hours=_late(entry.path, due)).as_dict() | {"stamp": mark}
 
 
 def _given_up(assignment, entry, due, why):
     """The result of an entry that nothing could be done with; without a stamp, so that the next run tries again."""
     problem = f"This notebook could not be graded ({why}); ask your teacher to look at it."
-    result = ungraded(assignment, "", problem, printable(entry.student))
-    return replace(result, late_hours=_late(entry.path, due)).as_dict() | {"stamp": ""}
+    return _stamped(ungraded(assignment, "", problem, printable(entry.student)), entry, "", due)
 
 
 def _begin():
@@ -210,7 +214,7 @@ def remembered(out, name, due=None, listing=None):
     if listing is None:
         listing = last["list"]
     else:
-        listing = None if listing == "none" else [Path(listing).name, roster.text_of(Path(listing))]
+        listing = None if listing == "none" else [Path(listing).name, report.saved(Path(listing))]
     now = due_time(due) if due else None, roster.parse(*listing) if listing else None, said
     Path(out).mkdir(parents=True, exist_ok=True)
     report.write(path, json.dumps({"assignment": name, "due": due, "list": listing}, ensure_ascii=False) + "\n")

@@ -9,6 +9,8 @@ import json
 import re
 from dataclasses import dataclass, field
 
+from .report import saved
+
 COLUMNS = ["Student", "part", "out of", "points", "comment", "text"]
 
 
@@ -20,6 +22,10 @@ class Given:
     comment: str = ""
     text: str = ""
     more: tuple = ()
+
+    def outdated(self, part):
+        """Whether points were given for another text than what is there now."""
+        return self.points is not None and self.text not in ("", digest(part))
 
 
 @dataclass
@@ -41,13 +47,9 @@ class Hand:
     def points(self, result, part):
         """The points of a part of a result (dicts): a person's, else the program's; None if (again) to be given."""
         given = self.of(result["student"], part["name"])
-        if self.outdated(given, part):
+        if given.outdated(part):
             return None
         return given.points if given.points is not None or part["state"] == "by hand" else part["points"]
-
-    def outdated(self, given, part):
-        """Whether points were given for another text than what is there now."""
-        return given.points is not None and given.text not in ("", digest(part))
 
     def waiting(self, result):
         """How many parts of a result a person has still to mark."""
@@ -66,7 +68,7 @@ class Hand:
                 near = difflib.get_close_matches(student, stripped, 1, 0.5)
                 meant = f" (did you mean {near[0]!r}?)" if near else ""
                 yield f"no student is called {student!r}{meant}; that row counts for nobody"
-            elif self.outdated(given, known[stripped[student], part]):
+            elif given.outdated(known[stripped[student], part]):
                 yield (
                     f"{student}: the text of {part} has changed since {given.points:g} points were given for it; "
                     "mark it again and empty the column text"
@@ -109,10 +111,7 @@ def read(path, assignment):
     """
     if not path.exists():
         return Hand()
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f'{path} is not UTF-8: save it as "CSV UTF-8"') from None
+    text = saved(path)
     first = text.partition("\n")[0]
     hand = Hand(delimiter=";" if first.count(";") > first.count(",") else ",")
     table = csv.DictReader(io.StringIO(text), delimiter=hand.delimiter, strict=True)
@@ -125,9 +124,8 @@ def read(path, assignment):
     hand.more = tuple(name for name in table.fieldnames if name not in COLUMNS)
     limits, problems = {part.name: part.points for part in assignment.parts}, []
     for line, row in enumerate(rows, 2):
-        student, part, points, comment, mark = (
-            _plain(row.get(key)) for key in ("Student", *COLUMNS[1:2], *COLUMNS[3:])
-        )
+        wanted = ("Student", "part", "points", "comment", "text")
+        student, part, points, comment, mark = (_plain(row.get(name)) for name in wanted)
         more = tuple(_plain(row[name]) for name in hand.more)
         if not points and not comment and not any(more):
             continue
@@ -172,7 +170,7 @@ def notebook(assignment, results, hand):
                 if found["name"] == part.name and found["state"] == "by hand":
                     given = hand.of(result["student"], part.name)
                     said = "to be marked" if given.points is None else f"{given.points:g} of {part.points:g}"
-                    said += ", given for another text: mark it again" * hand.outdated(given, found)
+                    said += ", given for another text: mark it again" * given.outdated(found)
                     texts += [f"### {html.escape(result['student'])} · {said}", found["words"]]
     cells = [{"cell_type": "markdown", "id": f"c{i}", "metadata": {}, "source": t} for i, t in enumerate(texts)]
     kernel = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}

@@ -39,6 +39,20 @@ def write(path, text):
     os.replace(temporary, path)
 
 
+def saved(path):
+    """The text of a table that a person saved.
+
+    Raises:
+        ValueError: no such file, or not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ValueError(f'{path} is not UTF-8: save it as "CSV UTF-8"') from None
+
+
 def safe(value):
     """A value for a spreadsheet: text that would be read as a formula gets an apostrophe in front."""
     if not isinstance(value, str):

@@ -35,20 +35,6 @@ class Roster:
         return found, sorted(set(known) - set(found))
 
 
-def text_of(path):
-    """The text of a class list.
-
-    Raises:
-        ValueError: no such file, or not UTF-8.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ValueError(f"the roster {path} cannot be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise ValueError(f'the roster {path} is not UTF-8: save it as "CSV UTF-8"') from None
-
-
 def parse(name, text):
     """A Roster from one student a line, or, if the name ends in .csv, from a table with a line of titles.
 
