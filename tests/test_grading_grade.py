@@ -294,7 +294,7 @@ def table(folder, name="marks.csv"):
 
 def test_a_folder_gives_marks_feedback_and_a_row_for_each_student(folder):
     listing = roster.parse("class.txt", "ada\n\n yan\n")
-    _, _, remarks = run(folder, listing=listing)
+    run(folder, listing=listing)
     marks = table(folder)
     total = {student: float(row["toy (of 15)"]) for student, row in marks.items()}
     assert total == {"ada": 10, "bob": 6, "'=cmd": 0, "..eve <b>": 0, "zed": 0, "nobody": 0, "yan": 0}
@@ -360,7 +360,7 @@ def by_hand(folder, change):
     """Change by_hand.csv as a person would; returns its rows after the next run, and the run's remarks."""
     text = change(hand_text(folder))
     (folder / "out" / "by_hand.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
-    _, _, remarks = run(folder)
+    remarks = run(folder).remarks
     return hand_text(folder).splitlines(), remarks
 
 
@@ -384,7 +384,7 @@ def test_what_is_entered_while_a_run_goes_on_is_not_lost(folder):
     run(folder, again=["bob"], tell=lambda done, count: path.write_text(filled))
     assert table(folder)["ada"]["why"] == "4.5" and "ada,why,5,4.5" in hand_text(folder)
     wrong = filled.replace("4.5", "x")
-    _, _, remarks = run(folder, again=["bob"], tell=lambda done, count: path.write_text(wrong))
+    remarks = run(folder, again=["bob"], tell=lambda done, count: path.write_text(wrong)).remarks
     assert table(folder)["ada"]["why"] == "4.5" and path.read_text() == wrong and "'x' for why" in remarks[0]
 
 
@@ -402,7 +402,7 @@ def test_names_comments_and_columns_come_back_as_they_were(folder):
     for _ in range(2):
         with path.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows(rows)
-        _, _, remarks = run(folder)
+        remarks = run(folder).remarks
         assert remarks == []
         with path.open(encoding="utf-8-sig", newline="") as file:
             assert list(csv.reader(file)) == rows
@@ -510,7 +510,7 @@ def test_a_gradebook_comes_back_with_one_column_more(folder):
     (folder / "in" / "ada.ipynb").rename(folder / "in" / "doejane_LATE_123_99_toy.ipynb")
     (folder / "in" / "bob").rename(folder / "in" / "ROB")
     listing = roster.parse("class.csv", CLASS)
-    _, _, remarks = run(folder, listing=listing)
+    remarks = run(folder, listing=listing).remarks
     assert "nothing handed in: Poe, Ann" in remarks and any("not on the roster: " in line for line in remarks)
     by_hand(folder, lambda text: text.replace("ROB,why,5,,", "ROB,why,5,1,"))
     run(folder, listing=listing)
@@ -558,7 +558,7 @@ def test_a_file_that_cannot_be_read_stops_nobody(folder, monkeypatch):
 
 def test_two_of_one_first_name_who_handed_in_nothing_keep_apart(folder):
     listing = roster.parse("m.csv", "First name,Surname,ID\nJane,Roe,1\nJane,Poe,2\nada,x,3\n,,\n")
-    _, _, remarks = run(folder, listing=listing)
+    remarks = run(folder, listing=listing).remarks
     assert "nothing handed in: Jane Roe; Jane Poe" in remarks
     by_hand(folder, lambda text: text + "Jane Poe,why,5,3,on paper\n")
     run(folder, listing=listing)

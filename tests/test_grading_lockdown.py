@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlgm.grading import batch, lockdown
+from dlgm.grading import batch, hand, lockdown
 from dlgm.grading.__main__ import main
 
 EQUAL, LOAD, RETURN = lockdown.EQUAL, lockdown.LOAD, lockdown.RETURN
@@ -100,9 +100,9 @@ def test_a_worker_can_do_none_of_this(zygote):
 
 def test_where_nothing_is_filtered_the_teacher_is_warned(toy, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("dlgm.grading.__main__.load", lambda name: toy)
-    monkeypatch.setattr(batch, "run", lambda *a, **k: batch.Outcome([], False, []))
+    monkeypatch.setattr(batch, "run", lambda *a, **k: batch.Outcome([], False, [], hand.Hand()))
     main(["grade", str(tmp_path), "--assignment", "toy", "--out", str(tmp_path)])
     assert "warning: this system lets no process be shut in" in capsys.readouterr().err
-    monkeypatch.setattr(batch, "run", lambda *a, **k: batch.Outcome([], True, []))
+    monkeypatch.setattr(batch, "run", lambda *a, **k: batch.Outcome([], True, [], hand.Hand()))
     main(["grade", str(tmp_path), "--assignment", "toy", "--out", str(tmp_path)])
     assert capsys.readouterr().err == ""

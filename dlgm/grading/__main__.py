@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import batch, export, grade, hand, release, submission
+from . import batch, export, grade, release, submission
 from .assignment import guess, load, masters
 from .sandbox import Zygote
 
@@ -114,7 +114,7 @@ def do_grade(args):
             print(words, end=end, file=sys.stderr, flush=True)
 
     try:
-        results, isolated, remarks = batch.run(
+        results, isolated, remarks, given = batch.run(
             args.folder, args.assignment, args.out, jobs=args.jobs, salt=os.environ.get("DLGM_SALT"), due=due,
             listing=listing, again=args.again, tell=tell,
         )  # fmt: skip
@@ -128,7 +128,6 @@ def do_grade(args):
               "yours or end the run. Grade under a user of its own, or in a container", file=sys.stderr)  # fmt: skip
     print("\n".join([*said, *remarks]), end="\n" if said or remarks else "")
     print(f"{args.out / 'marks.csv'} has {len(results)} rows; feedback is in {args.out / 'feedback'}")
-    given = hand.read(args.out / "by_hand.csv", assignment)
     waiting = [given.waiting(result) for result in results]
     if sum(waiting):
         print(f"written answers still to be marked: {sum(waiting)}, students: {sum(map(bool, waiting))};")

@@ -31,11 +31,12 @@ class Entry:
 
 
 class Outcome(NamedTuple):
-    """Results as dicts, whether all workers were isolated, and sentences for the teacher."""
+    """Results as dicts, whether all workers were isolated, sentences for the teacher, what a person gave."""
 
     results: list
     isolated: bool
     remarks: list
+    given: hand.Hand
 
 
 def listed(name):
@@ -285,7 +286,8 @@ def run(folder, source, out, *, jobs=None, salt=None, due=None, listing=None, ag
     (out / "gradebook.csv").unlink(missing_ok=True)
     if listing and len(listing.columns) > 1:
         report.write(out / "gradebook.csv", roster.gradebook(listing, students, assignment, results, given))
-    return Outcome(results, isolated, [*remarks, *(f"by_hand.csv: {line}" for line in given.remarks(results))])
+    remarks += [f"by_hand.csv: {line}" for line in given.remarks(results)]
+    return Outcome(results, isolated, remarks, given)
 
 
 def _write(out, assignment, results, given):

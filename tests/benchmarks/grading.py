@@ -81,7 +81,7 @@ def main():
             path.write_text(json.dumps(notebook))
         with Peak() as peak:
             start = time.monotonic()
-            results, isolated, _ = batch.run(
+            results, isolated, *_ = batch.run(
                 folder / "in", args.assignment, folder / "out", jobs=args.jobs, salt="bench"
             )
             ours = (time.monotonic() - start) / len(results)
