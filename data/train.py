@@ -20,9 +20,9 @@ from pathlib import Path
 
 import torch
 
-from dlgm import data, elbo, losses, metrics, nets, schedules, training, vae
+from dlgm import data, elbo, metrics, nets, schedules, training, vae, vlb
 from dlgm.denoiser import Clipped, Denoiser
-from dlgm.train import draw, image_loss
+from dlgm.training import draw, image_loss
 
 HERE = Path(__file__).resolve().parent
 LICENCES = {"mnist": "CC BY-SA 3.0", "fashion": "MIT"}
@@ -85,7 +85,7 @@ def bounds(model, test, K=500):
         joint = lambda x, z, y=repeated: model.log_joint(x, z, *y)  # noqa: E731
         q = lambda x, y=repeated: model.encode(x, *y)  # noqa: E731
         found[K].append(elbo.iwae(joint, q, x, K, generator=generator).value)
-    return [elbo.estimate(torch.cat(values), 0) for values in found.values()]
+    return [metrics.estimate(torch.cat(values), 0) for values in found.values()]
 
 
 def judge(steps, name):
@@ -99,7 +99,7 @@ def judge(steps, name):
         x, y = data.load(name, split="test")
         with torch.no_grad():
             right = (model(x).argmax(1) == y).float()
-        return {"accuracy": elbo.estimate(right, 0), "frechet_floor": f"{floor(model, data.load(name)[0]):.4f}"}
+        return {"accuracy": metrics.estimate(right, 0), "frechet_floor": f"{floor(model, data.load(name)[0]):.4f}"}
 
     options = {"lr": training.CosineLR(3e-3, steps)}
     return Recipe(nets.Classifier(), loss, data.load(name), measure, name, options, torch.float16)
@@ -129,10 +129,10 @@ def measure_ddpm(model, name, images=500, evaluations=100, samples=2000):
     device, generator = next(model.parameters()).device, torch.Generator().manual_seed(0)
     test, train = (data.load(name, split=which)[0] for which in ("test", "train"))
     bound = [
-        losses.vlb_estimate(Clipped(model), part.to(device), evaluations, generator).cpu()
+        vlb.vlb_estimate(Clipped(model), part.to(device), evaluations, generator).cpu()
         for part in test[:images].split(100)
     ]
-    bits = elbo.estimate(torch.cat(bound) / (test[0].numel() * math.log(2)), 0)
+    bits = metrics.estimate(torch.cat(bound) / (test[0].numel() * math.log(2)), 0)
     drawn = [draw(model, 100, test.shape[-1], seed=seed, device=device).cpu() for seed in range(samples // 100)]
     classifier = nets.Classifier()
     training.load_weights(classifier, data.checkpoint(f"judge_{name}"))

@@ -1,4 +1,4 @@
-"""Floor 3: a denoiser is anything with a ``schedule`` that answers ``denoiser(x_t, t, **cond)`` with a Prediction.
+"""A denoiser is anything with a ``schedule`` that answers ``denoiser(x_t, t, **cond)`` with a Prediction.
 
 Trained networks, exact oracles, guidance and students all have this shape, so a sampler needs to know only one.
 """
@@ -9,10 +9,10 @@ from functools import cached_property
 import torch
 
 from . import parameterization as P
+from .parameterization import TARGETS
+from .process import check_time
 from .schedules import Rescaled
-from .tensors import expand
-
-TARGETS = ("eps", "x0", "v", "score", "mean")
+from .tensors import expand, known, to_device
 
 
 class Prediction:
@@ -84,17 +84,29 @@ class Denoiser(torch.nn.Module):
 
     def __init__(self, net, schedule, predicts="eps"):
         super().__init__()
-        if predicts not in TARGETS:
-            raise ValueError(f"unknown prediction {predicts!r}; known: {', '.join(TARGETS)}")
+        known("prediction", predicts, TARGETS)
         if predicts == "mean" and not hasattr(schedule, "T"):
             raise ValueError('predicts="mean" speaks of the step from t to t - 1 and needs a discrete schedule')
         self.net, self.schedule, self.predicts = net, schedule, predicts
 
+    @property
+    def channels(self):
+        """Of the images that the network takes; None where it says nothing of them."""
+        return getattr(self.net, "settings", {}).get("channels")
+
+    @property
+    def null_label(self):
+        """The label y that stands for no label, which is also the number of classes; None for a net without labels."""
+        return getattr(self.net, "settings", {}).get("classes") or None
+
     def forward(self, x_t, t, **cond):
         """x_t: (B, ...); t: a number, () or (B,). Returns a Prediction."""
-        expand(self.schedule.signal(t), x_t)  # checks the range and the shape of t before the network sees it
+        check_time(self.schedule, t, x_t)
         dtype = torch.int64 if hasattr(self.schedule, "T") else x_t.dtype
-        t_batch = torch.as_tensor(t, dtype=dtype, device=x_t.device).expand(len(x_t))
+        if isinstance(t, torch.Tensor):
+            t_batch = to_device(t.to(dtype), x_t.device).expand(len(x_t))
+        else:
+            t_batch = torch.full((len(x_t),), t, dtype=dtype, device=x_t.device)
         s = t - 1 if self.predicts == "mean" else None
         return Prediction(self.schedule, x_t, t, s=s, **{self.predicts: self.net(x_t, t_batch, **cond)})
 

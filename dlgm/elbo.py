@@ -1,4 +1,4 @@
-"""Floor 4: bounds on log p(x) by sampling, for any joint p(x, z) and any q(z | x).
+"""Bounds on log p(x) by sampling, for any joint p(x, z) and any q(z | x).
 
 Everything here rests on one number, the log weight of a draw z ~ q(z | x),
 
@@ -16,38 +16,9 @@ from dataclasses import dataclass
 
 import torch
 
-
-@dataclass(frozen=True, eq=False)
-class Estimate:
-    """A Monte Carlo estimate and its standard error; prints as value ± error.
-
-    Attributes:
-        value: (B,) or (), in nats.
-        error: standard error of the Monte Carlo average, of the same shape; NaN where one sample says nothing about it.
-    """
-
-    value: torch.Tensor
-    error: torch.Tensor
-
-    def average(self):
-        """The mean over the examples, with the standard error that comes from the finite number of examples too.
-
-        error = std(values) / √B: the values are independent, and their spread holds the spread between examples and
-        the Monte Carlo error together.
-        """
-        return estimate(self.value.flatten(), 0)
-
-    def __str__(self):
-        if self.value.ndim:
-            return f"[{', '.join(str(Estimate(v, e)) for v, e in zip(self.value, self.error, strict=True))}]"
-        return f"{self.value.item():.4f} ± {self.error.item():.4f}"
-
-
-def estimate(samples, dim=-1):
-    """The mean of independent samples along ``dim`` and its standard error std / √n, as an Estimate."""
-    n = samples.shape[dim]
-    spread = samples.detach().std(dim) if n > 1 else torch.full_like(samples.detach().sum(dim), math.nan)
-    return Estimate(samples.mean(dim), spread / math.sqrt(n))
+from .gaussian import LOG_2PI, Gaussian
+from .metrics import estimate
+from .tensors import known
 
 
 def log_weights(log_joint, q, x, n=1, generator=None):
@@ -103,10 +74,9 @@ def iwae(log_joint, q, x, K, n=1, generator=None, gradient="plain"):
         ValueError: K or n < 1, an unknown gradient, or "doubly" for a law without mean and variance.
     Source: Burda et al. 2016, equation 8; Tucker et al. 2019, equation 9; ledger M-33.
     """
+    known("gradient", gradient, ("plain", "doubly"))
     if gradient == "plain":
         return estimate(log_mean_exp(log_weights(log_joint, q, x, n * K, generator).reshape(-1, n, K)))
-    if gradient != "doubly":
-        raise ValueError(f"unknown gradient {gradient!r}; known: 'plain', 'doubly'")
     repeated = _repeated(x, n * K)
     law = q(repeated)
     if not all(isinstance(getattr(law, name, None), torch.Tensor) for name in ("mean", "var")):
@@ -172,3 +142,47 @@ def decompose(model, q, x):
     """
     law = q(x)
     return Decomposition(model.log_prob(x), model.elbo(x, law), model.posterior_kl(x, law))
+
+
+# ---- the evidence, without a q ---------------------------------------------------------------------------------------
+def evidence_integral(log_likelihood, dim=-1):
+    """log p(x) ≈ log (1/N) Σ_n p(x | z_n) with z_n ~ p(z), by log-sum-exp, in nats; biased low for finite N.
+
+    Args:
+        log_likelihood: log p(x | z_n), (..., N) along ``dim``.
+    Source: ledger LVM-1, LVM-2.
+    """
+    return log_mean_exp(log_likelihood, dim)
+
+
+def evidence_ratio(model, x, z):
+    """log p(x) = log p(x, z) − log p(z | x), the same for every z, in nats: (B,).
+
+    Args:
+        model: has ``log_joint(x, z)`` and ``posterior(x)``, such as ``oracles.LinearGaussian``.
+    Source: ledger LVM-2.
+    """
+    return model.log_joint(x, z) - model.posterior(x).log_prob(z)
+
+
+def prior_weight_ratio(x, noise_var):
+    """E[w]² / E[w²] of w = Π_i N(x_i; z_i, s²) for z ~ N(0, I): the share of N prior draws that counts, for large N.
+
+    Coordinate by coordinate E[w] = N(x; 0, 1 + s²) and E[w²] = N(x; 0, 1 + s²/2) / (2s√π), so it falls
+    exponentially with the dimension.
+
+    Args:
+        x: (B, d). noise_var: s².
+    Returns:
+        (B,), between 0 and 1.
+    Source: ledger LVM-1.
+    """
+    first = Gaussian(torch.zeros_like(x), 1 + noise_var).log_prob(x)
+    second = Gaussian(torch.zeros_like(x), 1 + noise_var / 2).log_prob(x)
+    return (2 * first - second + 0.5 * x[0].numel() * math.log(4 * math.pi * noise_var)).exp()
+
+
+def prior_log_weights(x, noise_var, n, repeats=1, generator=None):
+    """log p(x | z_n) for z_n ~ N(0, I) and x | z ~ N(z, s² I), for one x (d,): (repeats, n), float64."""
+    z = torch.randn(repeats, n, len(x), generator=generator, dtype=torch.float64)
+    return -0.5 * ((x - z).square().sum(-1) / noise_var + len(x) * (LOG_2PI + math.log(noise_var)))

@@ -1,4 +1,4 @@
-"""Floor 0: Gaussians, with independent coordinates or a full covariance, and the algebra the course needs of them.
+"""Gaussians, with independent coordinates or a full covariance, and the algebra the course needs of them.
 
 Three facts carry the course. Independent Gaussians add: N(m1, v1) + N(m2, v2) = N(m1 + m2, v1 + v2). Products of
 Gaussian densities are Gaussian again, with precisions (1 / var) that add. The KL divergence has a closed form.
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from .tensors import expand, randn_like, same_shape, sum_non_batch
+from .tensors import double, expand, randn_like, same_shape, sum_non_batch, to_device
+
+LOG_2PI = math.log(2 * math.pi)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +22,8 @@ class Gaussian:
         mean: (B, ...).
         var: variance, not standard deviation: a number, (), (B,) or the shape of mean; zero means a point mass.
     Raises:
-        ValueError: var has another shape, or is negative somewhere.
+        ValueError: var has another shape, or is negative somewhere. It is looked at where it lies, which for a tensor
+            on a GPU means waiting for it; ``from_logvar`` needs no look.
     """
 
     mean: torch.Tensor
@@ -28,13 +31,33 @@ class Gaussian:
 
     def __post_init__(self):
         expand(1.0, self.mean)  # checks that mean holds floating-point numbers
-        if isinstance(self.var, torch.Tensor) and self.var.shape == self.mean.shape:
-            var = self.var.to(self.mean)
+        least = self.var
+        if isinstance(least, torch.Tensor):
+            least = least.detach().min().item() if least.numel() else math.inf
+        if not least >= 0:
+            raise ValueError(f"a variance cannot be negative or NaN, got {least:.6g}")
+        self._set(self.mean, self.var, least > 0)
+
+    def _set(self, mean, var, has_density):
+        if isinstance(var, torch.Tensor):
+            var = to_device(var.to(mean.dtype), mean.device) if var.shape == mean.shape else expand(var, mean)
         else:
-            var = torch.as_tensor(expand(self.var, self.mean), dtype=self.mean.dtype, device=self.mean.device)
-        if not (var >= 0).all():
-            raise ValueError(f"a variance cannot be negative or NaN, got {var.min().item():.6g}")
-        object.__setattr__(self, "var", var)
+            var = torch.full((), var, dtype=mean.dtype, device=mean.device)
+        for name, value in {"mean": mean, "var": var, "_has_density": has_density}.items():
+            object.__setattr__(self, name, value)
+        return self
+
+    @classmethod
+    def from_logvar(cls, mean, logvar):
+        """N(mean, exp(logvar)), as networks give it: exp is positive, so on a GPU nothing is looked at."""
+        if logvar.device.type == "cpu":
+            return cls(mean, logvar.exp())
+        return object.__new__(cls)._set(mean, logvar.exp(), True)
+
+    def repeat(self, n):
+        """The law of a batch in which each example stands n times in a row; var has mean's shape."""
+        mean, var = (v.repeat_interleave(n, 0) for v in (self.mean, self.var.expand_as(self.mean)))
+        return object.__new__(type(self))._set(mean, var, self._has_density)
 
     def sample(self, generator=None):
         """One draw for each example, mean + √var ε with ε ~ N(0, I): (B, ...)."""
@@ -48,7 +71,7 @@ class Gaussian:
         """
         same_shape(x=x, mean=self.mean)
         self._require_density()
-        return -0.5 * sum_non_batch((x - self.mean) ** 2 / self.var + self.var.log() + math.log(2 * math.pi))
+        return -0.5 * sum_non_batch((x - self.mean) ** 2 / self.var + self.var.log() + LOG_2PI)
 
     def kl(self, other):
         """KL(self ‖ other) = ½ Σ [r − 1 − log r + (m₁ − m₂)² / v₂], r = v₁/v₂, in nats: (B,).
@@ -70,7 +93,7 @@ class Gaussian:
         return 0.5 * sum_non_batch(term + (self.mean - other.mean) ** 2 / other.var)
 
     def _require_density(self):
-        if (self.var == 0).any():
+        if not self._has_density:
             raise ValueError("a Gaussian with variance 0 is a point mass: it has no density and no finite KL")
 
 
@@ -125,20 +148,22 @@ def discretized_log_prob(gaussian, x, bins=256):
     Returns:
         Nats, summed over non-batch dimensions, float64: (B,).
     Raises:
-        ValueError: x is not on the grid of pixel values, or bins < 2.
+        ValueError: x is not on the grid of pixel values (looked at on the CPU only, since a GPU would be waited for),
+            or bins < 2.
     Source: Ho et al. 2020, equation 13; ledger VLB-6.
     """
     same_shape(x=x, mean=gaussian.mean)
     gaussian._require_density()
     if not isinstance(bins, int) or bins < 2:
         raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
-    x, half = x.double(), 1 / (bins - 1)
+    (x, mean, var), half = map(double, (x, gaussian.mean, gaussian.var)), 1 / (bins - 1)
     level = (x + 1) / (2 * half)
-    if not ((x.abs() <= 1 + 1e-6) & ((level - level.round()).abs() <= 1e-3)).all():
+    on_grid = (x.abs() <= 1 + 1e-6) & ((level - level.round()).abs() <= 1e-3)
+    if x.device.type == "cpu" and not on_grid.all():
         raise ValueError(f"x must hold pixel values -1 + 2k/{bins - 1}, k = 0..{bins - 1}; got {x.min()} to {x.max()}")
-    std = gaussian.var.double().sqrt()
-    low = torch.where(level < 0.5, -math.inf, (x - half - gaussian.mean) / std)
-    high = torch.where(level > bins - 1.5, math.inf, (x + half - gaussian.mean) / std)
+    std = var.sqrt()
+    low = torch.where(level < 0.5, -math.inf, (x - half - mean) / std)
+    high = torch.where(level > bins - 1.5, math.inf, (x + half - mean) / std)
     flip = low + high > 0  # the bin lies in the upper tail: mirror it
     low, high = torch.where(flip, -high, low), torch.where(flip, -low, high)
     log_high, log_low = torch.special.log_ndtr(high), torch.special.log_ndtr(low)
@@ -179,7 +204,7 @@ class MultivariateGaussian:
     def log_prob(self, x):
         """log N(x; mean, cov) = −½ [(x − mean)ᵀ cov⁻¹ (x − mean) + log det cov + D log 2π], in nats: (B, D) -> (B,)."""
         same_shape(x=x, mean=self.mean)
-        return -0.5 * (self._squared(x - self.mean) + self._log_det() + x.shape[1] * math.log(2 * math.pi))
+        return -0.5 * (self._squared(x - self.mean) + self._log_det() + x.shape[1] * LOG_2PI)
 
     def kl(self, other):
         """KL(self ‖ other) = ½ [log det S₂/det S₁ − D + tr(S₂⁻¹ S₁) + (m₂ − m₁)ᵀ S₂⁻¹ (m₂ − m₁)], in nats: (B,).

@@ -1,4 +1,4 @@
-"""Floor 4: Markovian hierarchies of latent variables, with networks or without, and the diffusion chain as one of them.
+"""Markovian hierarchies of latent variables, with networks or without, and the diffusion chain as one of them.
 
     generation, top-down:   p(x, z_{1:T}) = p(z_T) p(x | z_1) Π_{t=2..T} p(z_{t−1} | z_t)
     inference, bottom-up:   q(z_{1:T} | x) = q(z_1 | x) Π_{t=2..T} q(z_t | z_{t−1})
@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from .gaussian import Gaussian
-from .losses import reverse_step, reverse_variances
 from .nets import mlp
 from .process import q_transition
 from .vae import Likelihood, gaussian_from
+from .vlb import reverse_step, reverse_variances
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,12 +163,14 @@ def diffusion(denoiser, shape, variance="beta", device=None):
         denoiser: (x_t, t) -> Prediction, with a discrete schedule.
         shape: of one example.
         variance: of p(z_{t−1} | z_t): "beta" (β_t) or "posterior" (β̃_t); for t = 1 it is β_1, since β̃_1 = 0.
-        device: where the prior draws; that of the denoiser.
+        device: where the prior draws; None takes that of the denoiser's network, or the CPU where it has none.
     Raises:
         ValueError: an unknown variance.
     Source: Luo 2022, section 3; ledger VDM-1, VDM-2.
     """
     schedule = denoiser.schedule
+    if device is None and isinstance(denoiser, nn.Module):
+        device = next((p.device for p in denoiser.parameters()), None)
     reverse_variances(schedule, variance)  # refuses an unknown one now, not in the middle of a walk
 
     def up(t):
@@ -181,3 +183,40 @@ def diffusion(denoiser, shape, variance="beta", device=None):
     return Hierarchy(
         lambda n: Gaussian(torch.zeros(n, *shape, device=device), 1.0), [down(t) for t in times], [up(t) for t in times]
     )
+
+
+def step_gaps(world, schedule, variance, n=250, seed=0):
+    """What each level of a diffusion hierarchy loses, E KL(q(x_{t−1} | x_t) ‖ p(x_{t−1} | x_t)), and the bound's terms.
+
+    The true reverse kernel is known for a mixture: q(x_{t−1} | x_t) = q(x_t | x_{t−1}) q(x_{t−1}) / q(x_t), each
+    factor in closed form. With the KL at the top, KL(q(x_T) ‖ N(0, I)), the losses sum to log p(x) − ELBO on average.
+
+    Args:
+        world: a GaussianMixture; schedule: DiscreteSchedule; variance: see ``hvae.diffusion``.
+    Returns:
+        The terms (n, T + 1): reconstruction first, then the levels; and the losses (n, T + 1): steps 1 to T, then
+        the top, each with a control variate. One path for each of n draws of the data; nats.
+    Source: ledger HVAE-2, VDM-1, VDM-2.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x = world.sample(n, generator).double()
+    model = diffusion(world.denoiser(schedule), world.shape, variance)
+    path = [x, *model.q(x).sample(generator)]
+    up = [q(below).log_prob(above) for q, below, above in zip(model.infer, path, path[1:], strict=False)]
+    down = [p(above).log_prob(below) for p, below, above in zip(model.generate, path, path[1:], strict=False)]
+    down.append(Gaussian(torch.zeros_like(x), 1.0).log_prob(path[-1]))
+    marginal = [world.diffuse(schedule, t).log_prob(level) for t, level in enumerate(path)]
+    terms = [down[0], *(p - q for p, q in zip(down[1:], up, strict=True))]
+    losses = [u + a - b - p for u, a, b, p in zip(up, marginal, marginal[1:], down, strict=False)]
+    return torch.stack(terms, 1), _quieter(torch.stack([*losses, marginal[-1] - down[-1]], 1))
+
+
+def _quieter(f):
+    """f − c (e^{−f} − 1) for each column, f = log q/p drawn from q: the same mean, since E_q[p/q] = 1, less noise.
+
+    c is the regression coefficient of f on e^{−f}, estimated from the column itself.
+    """
+    ratio = (-f).exp()
+    centred = ratio - ratio.mean(0)
+    c = (centred * f).sum(0) / centred.square().sum(0).clamp(min=1e-300)
+    return f - c * (ratio - 1)

@@ -1,269 +1,17 @@
-"""Floor 4: what a denoiser is trained on, and the variational bound it is a part of.
+"""What a denoiser is trained on: a squared error of x̂_0, ε̂, v̂, the score or the mean, with a weight.
 
-    −log p_θ(x_0) ≤ L = KL(q(x_T | x_0) ‖ p(x_T))                                   prior
-                      + Σ_{t=2..T} E KL(q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t))   steps
-                      − E log p_θ(x_0 | x_1)                                        reconstruction
-
-The model is p(x_T) = N(0, I) and p_θ(x_{t−1} | x_t) = N(μ_θ, σ_t² I), where μ_θ is the mean of q(x_{t−1} | x_t, x_0)
-with the denoiser's x̂_0 in the place of x_0. So each step is a squared error of x̂_0, or of ε̂, v̂ or μ_θ, with a
-weight, and ``convert_weight`` carries a weight from one of them to another.
-
-Everything is for each example, in nats, summed over non-batch dimensions: (B,). Averages are the caller's.
+``vlb_weight`` is the weight of the variational bound (``dlgm.vlb``), ``convert_weight`` carries a weight from one
+target to another. Losses are for each example, in nats, summed over non-batch dimensions: (B,).
 """
-
-import math
-from dataclasses import dataclass
 
 import torch
 
 from . import parameterization as P
-from .gaussian import Gaussian, discretized_log_prob
-from .process import posterior_coefficients, q_posterior, q_sample, q_transition, terminal_kl
-from .tensors import expand, randn_like, same_shape, sum_non_batch
-
-VARIANCES = ("posterior", "beta")
-DECODERS = ("discretized", "gaussian")
-TARGETS = ("eps", "x0", "v", "score", "mean")
-
-
-def _known(name, value, known):
-    if value not in known:
-        raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}")
-
-
-def reverse_variances(schedule, variance="posterior"):
-    """The table σ_t² of p_θ(x_{t−1} | x_t), float64 (T+1,); index 0 is not used.
-
-    "posterior" is β̃_t, exact for a single data point; "beta" is β_t, exact for standard normal data. β̃_1 is 0, a
-    point mass that has no density, so β_1 stands there under both names.
-
-    Args:
-        schedule: discrete.
-        variance: "posterior", "beta", or a table of one's own, (T+1,), positive from index 1 on.
-    Raises:
-        ValueError: an unknown name, a continuous schedule, or a table of another length or with values that are not
-            positive.
-    Source: Ho et al. 2020, section 3.2; ledger SCHED-2, PAR-5, POST-6, E-32.
-    """
-    if not hasattr(schedule, "T"):
-        raise ValueError(f"the bound is a sum over the steps of a discrete schedule, got {schedule}")
-    if isinstance(variance, torch.Tensor):
-        if variance.shape != (schedule.T + 1,) or not (variance[1:] > 0).all():
-            raise ValueError(f"expected {schedule.T + 1} variances, positive from index 1 on; got {variance}")
-        return variance.double().cpu()
-    _known("variance", variance, VARIANCES)
-    if variance == "beta":
-        return schedule.beta
-    return torch.cat([schedule.posterior_variance[:1], schedule.beta[1:2], schedule.posterior_variance[2:]])
-
-
-def _index(t):
-    return t.cpu() if isinstance(t, torch.Tensor) else t
-
-
-def reverse_step(denoiser, x_t, t, variance="posterior", **cond):
-    """p_θ(x_{t−1} | x_t) = N(μ_θ(x_t, t), σ_t² I), μ_θ = c_0 x̂_0 + c_t x_t: a Gaussian of x_t's shape.
-
-    Args:
-        denoiser: with a discrete schedule.
-        x_t: (B, ...).
-        t: a number, () or (B,), 1..T.
-        variance: see ``reverse_variances``.
-    Source: Ho et al. 2020, equations 1 and 7; ledger REV-4, REV-5, PAR-2, PAR-5.
-    """
-    sigma2 = reverse_variances(denoiser.schedule, variance)[_index(t)]
-    x0 = denoiser(x_t, t, **cond).x0
-    return Gaussian(P.mean_from_x0(denoiser.schedule, x_t, x0, t - 1, t), sigma2)
-
-
-def _decode(gaussian, x0, decoder):
-    """log p(x_0 | x_1) in nats, (B,), in x0's dtype."""
-    _known("decoder", decoder, DECODERS)
-    return gaussian.log_prob(x0) if decoder == "gaussian" else discretized_log_prob(gaussian, x0).to(x0.dtype)
-
-
-def vlb_term(denoiser, x0, t, eps, variance="posterior", decoder="discretized", **cond):
-    """One term of the bound for each example, at x_t = signal x_0 + noise ε.
-
-    t ≥ 2: KL(q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t));  t = 1: −log p_θ(x_0 | x_1).
-
-    A KL is a function of (x_t, x_0); L_{t−1} is its average over ε. T times the term at a uniformly drawn t is an
-    unbiased estimate of the sum over all t.
-
-    Args:
-        x0: (B, ...); for decoder "discretized", pixels of 256 levels in [-1, 1].
-        t: a number, () or (B,), 1..T.
-        eps: x0's shape.
-        variance: see ``reverse_variances``.
-        decoder: "discretized", N(μ_θ(x_1, 1), σ_1²) integrated over the bin of each pixel, a log-probability; or
-            "gaussian", its density, for data that are not pixels.
-    Returns:
-        Nats, (B,).
-    Source: Ho et al. 2020, equations 5 and 13; ledger VLB-6, VLB-7, LOSS-2, E-15, E-42, E-45.
-    """
-    t = torch.as_tensor(t).cpu().expand(len(x0))
-    x_t = q_sample(denoiser.schedule, x0, t, eps)
-    mean = reverse_step(denoiser, x_t, t, variance, **cond).mean
-    sigma2 = reverse_variances(denoiser.schedule, variance)[t]
-    out, first, later = x0.new_empty(len(x0)), t == 1, t > 1
-    if first.any():
-        out[first] = -_decode(Gaussian(mean[first], sigma2[first]), x0[first], decoder)
-    if later.any():
-        q = q_posterior(denoiser.schedule, x_t[later], x0[later], t[later] - 1, t[later])
-        out[later] = q.kl(Gaussian(mean[later], sigma2[later]))
-    return out
-
-
-@dataclass(frozen=True, eq=False)
-class VLB:
-    """The bound on −log p_θ(x_0) term by term, in nats.
-
-    Attributes:
-        prior: (B,), KL(q(x_T | x_0) ‖ p(x_T)).
-        steps: (B, T−1); column t − 2 is the term of step t, t = 2..T.
-        reconstruction: (B,), −log p_θ(x_0 | x_1).
-        dims: entries of one example.
-        decoder: what the reconstruction is; see ``vlb_term``.
-    """
-
-    prior: torch.Tensor
-    steps: torch.Tensor
-    reconstruction: torch.Tensor
-    dims: int
-    decoder: str
-
-    @property
-    def total(self):
-        """prior + Σ_t steps_t + reconstruction, nats, (B,)."""
-        return self.prior + self.steps.sum(1) + self.reconstruction
-
-    @property
-    def bits_per_dim(self):
-        """total / (dims log 2), (B,); fewer is better. For the discretised decoder: a density has no bits."""
-        if self.decoder != "discretized":
-            raise ValueError("bits per dimension count probabilities of pixel levels; this bound is on a density")
-        return self.total / (self.dims * math.log(2))
-
-
-def _dims(x0):
-    return x0[0].numel()
-
-
-def vlb_terms(denoiser, x0, generator=None, variance="posterior", decoder="discretized", **cond):
-    """The bound in its denoising-matching form, one draw of x_t ~ q(x_t | x_0) for each t: a VLB.
-
-    L = KL(q(x_T | x_0) ‖ p(x_T)) + Σ_{t=2..T} KL(q(x_{t−1} | x_t, x_0) ‖ p_θ(x_{t−1} | x_t)) − log p_θ(x_0 | x_1).
-
-    The expectation of ``total`` bounds −log p_θ(x_0) from above. T evaluations of the network.
-
-    Args, Raises: see ``vlb_term``.
-    Source: Ho et al. 2020, equation 5; ledger VLB-1, VLB-3, VLB-5, VLB-8, M-01, M-03, E-26.
-    """
-    terms = [
-        vlb_term(denoiser, x0, t, randn_like(x0, generator), variance, decoder, **cond)
-        for t in range(1, denoiser.schedule.T + 1)
-    ]
-    steps = torch.stack(terms[1:], 1) if len(terms) > 1 else x0.new_zeros(len(x0), 0)
-    prior = terminal_kl(denoiser.schedule, x0) * _dims(x0)
-    return VLB(prior, steps, terms[0], _dims(x0), decoder)
-
-
-def vlb_estimate(denoiser, x0, evaluations, generator=None, variance="posterior", decoder="discretized", **cond):
-    """An unbiased draw of the bound from fewer evaluations than T: stratified random times, nats, (B,).
-
-    prior + term(1) + Σ_k |S_k| term(t_k), t_k uniform in S_k, where S_1, S_2, ... cut 2..T into equal parts.
-
-    Args:
-        evaluations: of the network, 2..T; with T of them every t is used once, as in ``vlb_terms``.
-        others: see ``vlb_term``.
-    Raises:
-        ValueError: fewer than 2 evaluations, or more than T.
-    Source: ledger VLB-3, LOSS-6, NUM-1.
-    """
-    T = denoiser.schedule.T
-    if not 2 <= evaluations <= T:
-        raise ValueError(f"expected 2 to T = {T} evaluations, got {evaluations}")
-
-    def term(t):
-        return vlb_term(denoiser, x0, t, randn_like(x0, generator), variance, decoder, **cond)
-
-    total = terminal_kl(denoiser.schedule, x0) * _dims(x0) + term(1)
-    for stratum in torch.arange(2, T + 1).tensor_split(evaluations - 1):
-        device = None if generator is None else generator.device
-        chosen = torch.randint(len(stratum), (len(x0),), generator=generator, device=device).cpu()
-        total = total + len(stratum) * term(stratum[chosen])
-    return total
-
-
-def vlb_path(denoiser, path, variance="posterior", decoder="discretized", **cond):
-    """The bound as one log-ratio of whole paths, −log p_θ(x_{0:T}) / q(x_{1:T} | x_0), in nats: (B,).
-
-    Args:
-        path: [x_0, x_1, ..., x_T], a draw of q(x_{1:T} | x_0), each (B, ...); see ``process.q_path``.
-    Source: Ho et al. 2020, equation 3; ledger VLB-1, VLB-2, VLB-10, REV-4, QUIZ-1.1.
-    """
-    down, up = _log_path(denoiser, path, variance, decoder, cond)
-    return -_log_prior(path[-1]) - torch.stack(down, 1).sum(1) + torch.stack(up, 1).sum(1)
-
-
-def vlb_consistency(denoiser, path, variance="posterior", decoder="discretized", **cond):
-    """The bound in its consistency form, each x_t compared with what is left and right of it: a VLB.
-
-    prior: log q(x_T | x_{T−1}) / p(x_T);  steps, t = 1..T−1: log q(x_t | x_{t−1}) / p_θ(x_t | x_{t+1});
-    reconstruction: −log p_θ(x_0 | x_1).
-
-    Each step is an average over the triple (x_{t−1}, x_t, x_{t+1}), not a KL: given x_{t−1}, x_t and x_{t+1} depend on
-    each other (erratum E-06). Column t − 1 of ``steps`` belongs to t. ``total`` equals ``vlb_path`` path by path.
-
-    Args: see ``vlb_path``.
-    Source: Sohl-Dickstein et al. 2015; Luo 2022; ledger VLB-9, M-09.
-    """
-    down, up = _log_path(denoiser, path, variance, decoder, cond)
-    steps = [u - d for u, d in zip(up[:-1], down[1:], strict=True)]
-    steps = torch.stack(steps, 1) if steps else path[0].new_zeros(len(path[0]), 0)
-    return VLB(up[-1] - _log_prior(path[-1]), steps, -down[0], _dims(path[0]), decoder)
-
-
-def _log_prior(x_T):
-    return Gaussian(torch.zeros_like(x_T), 1.0).log_prob(x_T)
-
-
-def _log_path(denoiser, path, variance, decoder, cond):
-    """[log p_θ(x_{t−1} | x_t)] and [log q(x_t | x_{t−1})], both for t = 1..T, each (B,)."""
-    schedule = denoiser.schedule
-    if len(path) != schedule.T + 1:
-        raise ValueError(f"expected a path of T + 1 = {schedule.T + 1} states, got {len(path)}")
-    same_shape(**{f"x_{t}": x for t, x in enumerate(path)})
-    times = range(1, schedule.T + 1)
-    laws = [reverse_step(denoiser, path[t], t, variance, **cond) for t in times]
-    down = [_decode(laws[0], path[0], decoder), *(p.log_prob(path[t]) for t, p in enumerate(laws[1:], 1))]
-    return down, [q_transition(schedule, path[t - 1], t - 1, t).log_prob(path[t]) for t in times]
-
-
-def gaussian_vlb(schedule, x0_mean, x0_var, variance="posterior", dims=1):
-    """The bound averaged over data N(x0_mean, x0_var I) for the exact denoiser E[x_0 | x_t], in closed form.
-
-    Every x̂_0 is off by a Gaussian of variance x0_var noise_t²/(signal_t² x0_var + noise_t²), so every average is exact.
-    The reconstruction is that of decoder "gaussian".
-
-    Args:
-        x0_mean, x0_var: numbers, x0_var ≥ 0.
-        dims: number of independent coordinates with this law.
-    Returns:
-        A VLB with one row: averages over the data, nats.
-    Source: ledger VLB-3, POST-6, LOSS-1.
-    """
-    sigma2 = reverse_variances(schedule, variance)[1:]
-    t = torch.arange(1, schedule.T + 1)
-    signal, noise2 = schedule.signal(t), schedule.noise(t) ** 2
-    error = x0_var * noise2 / (signal**2 * x0_var + noise2)  # E (x_0 − x̂_0)²
-    c_0, _, v = posterior_coefficients(schedule, t - 1, t)
-    squares = c_0**2 * error / sigma2
-    kl = 0.5 * (v / sigma2 - 1 - torch.log(v / sigma2) + squares)[1:]
-    reconstruction = 0.5 * (torch.log(2 * math.pi * sigma2) + squares)[0]
-    power = signal[-1] ** 2 * (x0_mean**2 + x0_var)
-    prior = 0.5 * (noise2[-1] - 1 - torch.log(noise2[-1]) + power)
-    return VLB(dims * prior[None], dims * kl[None], dims * reconstruction[None], dims, "gaussian")
+from .metrics import estimate
+from .parameterization import TARGETS
+from .process import posterior_coefficients, q_sample
+from .tensors import expand, known, same_shape, sum_non_batch
+from .vlb import _index, reverse_variances
 
 
 def error_scale(schedule, t, target):
@@ -278,7 +26,7 @@ def error_scale(schedule, t, target):
         A number or float64 tensor of t's shape.
     Source: ledger LOSS-4, LOSS-7, PAR-3.
     """
-    _known("target", target, TARGETS)
+    known("target", target, TARGETS)
     if target == "x0":
         return schedule.signal(t) * 0 + 1
     if target == "mean":
@@ -317,18 +65,6 @@ def vlb_weight(schedule, t, target="eps", variance="posterior"):
     return convert_weight(schedule, t, 0.5 / reverse_variances(schedule, variance)[_index(t)], "mean", target)
 
 
-def kl_constant(schedule, t, dims, variance="posterior"):
-    """C = ½ d [β̃/σ² − 1 − log(β̃/σ²)], what the KL of step t ≥ 2 costs with a perfect mean; 0 iff σ_t² = β̃_t. Nats.
-
-    Args:
-        t: a whole number, () or (B,), 2..T.
-        dims: d, entries of one example.
-    Source: ledger LOSS-1, E-12, E-28.
-    """
-    excess = (schedule.posterior_variance / reverse_variances(schedule, variance))[_index(t)] - 1
-    return 0.5 * dims * (excess - torch.log1p(excess))
-
-
 def prediction_loss(denoiser, x0, t, eps, target=None, weight=1.0, **cond):
     """weight ‖target − predicted target‖², the target being what the denoiser predicts unless said: (B,).
 
@@ -341,7 +77,7 @@ def prediction_loss(denoiser, x0, t, eps, target=None, weight=1.0, **cond):
     """
     schedule = denoiser.schedule
     target = target or getattr(denoiser, "predicts", "eps")
-    _known("target", target, TARGETS)
+    known("target", target, TARGETS)
     same_shape(x0=x0, eps=eps)
     x_t = q_sample(schedule, x0, t, eps)
     prediction = denoiser(x_t, t, **cond)
@@ -366,10 +102,7 @@ def simple_loss(denoiser, x0, t, eps, **cond):
 
 
 def sample_t(schedule, n, generator=None, probabilities=None):
-    """n random times and the weights that keep an average over them unbiased: t (n,) and 1/(T p_t) (n,).
-
-    mean of weight · f(t) estimates (1/T) Σ_t f(t); uniform times have weight 1. The variance is least for
-    p_t ∝ √E f(t)².
+    """n random times t (n,), uniform or with given probabilities; see ``time_weights`` for the latter.
 
     Args:
         schedule: discrete.
@@ -380,11 +113,47 @@ def sample_t(schedule, n, generator=None, probabilities=None):
     """
     if not hasattr(schedule, "T"):
         raise ValueError(f"times 1..T need a discrete schedule, got {schedule}")
-    device = None if generator is None else generator.device
+    device = torch.device("cpu") if generator is None else generator.device
     if probabilities is None:
-        return torch.randint(1, schedule.T + 1, (n,), generator=generator, device=device), torch.ones(n, device=device)
-    p = torch.as_tensor(probabilities, dtype=torch.float64, device=device)
-    if p.shape != (schedule.T,) or not (p > 0).all():
-        raise ValueError(f"expected {schedule.T} positive probabilities, got shape {tuple(p.shape)}")
-    i = torch.multinomial(p, n, replacement=True, generator=generator)
-    return i + 1, (p.mean() / p[i]).float()
+        return torch.randint(1, schedule.T + 1, (n,), generator=generator, device=device)
+    p = _probabilities(probabilities, schedule.T)
+    p = p if device.type == "cpu" else p.float().to(device)
+    return torch.multinomial(p, n, replacement=True, generator=generator) + 1
+
+
+def time_weights(probabilities, t):
+    """1/(T p_t) for times drawn with these probabilities, (n,): the mean of weight · f(t) estimates (1/T) Σ_t f(t).
+
+    The variance is least for p_t ∝ √E f(t)².
+
+    Args:
+        probabilities: (T,) of t = 1..T, positive; scaled to sum 1. None means uniform, of weight 1.
+        t: (n,), 1..T.
+    Raises:
+        ValueError: see ``sample_t``.
+    Source: Nichol & Dhariwal 2021, equation 18; ledger LOSS-6.
+    """
+    if probabilities is None:
+        return torch.ones(len(t), device="cpu")
+    p = _probabilities(probabilities, len(probabilities))
+    return (p.mean() / p[t.cpu() - 1]).float()
+
+
+def _probabilities(p, T):
+    p = torch.as_tensor(p).detach().cpu().double()
+    if p.shape != (T,) or not (p > 0).all():
+        raise ValueError(f"expected {T} positive probabilities, got shape {tuple(p.shape)}")
+    return p
+
+
+@torch.no_grad()
+def loss_by_time(denoiser, x0, times, seed=1):
+    """The mean squared error of ε̂ at each of some times, over x0 (N, ...): (times, mean, standard error), each (len,).
+
+    One seed gives the same noise to every network.
+    Source: ledger LOSS-5.
+    """
+    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
+    loss = torch.stack([simple_loss(denoiser, x0, t, eps) for t in times]) / x0[0].numel()
+    found = estimate(loss, 1)
+    return torch.tensor(times), found.value, found.error

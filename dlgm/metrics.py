@@ -1,6 +1,50 @@
-"""Floor 1': numbers that describe data and samples."""
+"""Numbers that describe data and samples, each with its error; the quadrature grid."""
+
+import math
+from dataclasses import dataclass
 
 import torch
+
+from .tensors import same_shape
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A Monte Carlo estimate and its standard error; prints as value ± error.
+
+    Attributes:
+        value: (B,) or (), in nats.
+        error: standard error of the Monte Carlo average, of the same shape; NaN where one sample says nothing about it.
+    """
+
+    value: torch.Tensor
+    error: torch.Tensor
+
+    def average(self):
+        """The mean over the examples, with the standard error that comes from the finite number of examples too.
+
+        error = std(values) / √B: the values are independent, and their spread holds the spread between examples and
+        the Monte Carlo error together.
+        """
+        return estimate(self.value.flatten(), 0)
+
+    def __str__(self):
+        if self.value.ndim:
+            return f"[{', '.join(str(Estimate(v, e)) for v, e in zip(self.value, self.error, strict=True))}]"
+        return f"{self.value.item():.4f} ± {self.error.item():.4f}"
+
+
+def estimate(samples, dim=-1):
+    """The mean of independent samples along ``dim`` and its standard error std / √n, as an Estimate."""
+    n = samples.shape[dim]
+    spread = samples.detach().std(dim) if n > 1 else torch.full_like(samples.detach().sum(dim), math.nan)
+    return Estimate(samples.mean(dim), spread / math.sqrt(n))
+
+
+def spread(draws):
+    """The standard deviation of draws along the last axis, and its standard error √(m₄ − s⁴)/(2 s √n): (..., n)."""
+    std, fourth = draws.std(-1), (draws - draws.mean(-1, keepdim=True)).pow(4).mean(-1)
+    return std, (fourth - std**4).clamp(min=0).sqrt() / (2 * std * draws.shape[-1] ** 0.5)
 
 
 def radial_power_spectrum(images):
@@ -71,3 +115,80 @@ def frechet_distance(a, b):
 def features(classifier, images, batch=500):
     """The features of images (N, C, H, W), a batch at a time: (N, F). For ``frechet_distance``."""
     return torch.cat([classifier.features(part) for part in images.split(batch)])
+
+
+def energy_distance(x, y, blocks=20):
+    """2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, zero if and only if the two laws agree; an Estimate.
+
+    Samples are cut into blocks; in each, the averages run over different pairs only, so that it is unbiased and may
+    come out below 0. The standard error is that of the mean of the blocks.
+
+    Args:
+        x, y: (N, D) each.
+    Raises:
+        ValueError: the shapes differ, or N is less than twice the number of blocks.
+    Source: Székely & Rizzo 2013, equation 2.1; ledger GEN-1.
+    """
+    same_shape(x=x, y=y)
+    size = len(x) // blocks
+    if size < 2:
+        raise ValueError(f"{len(x)} points cannot be cut into {blocks} blocks of at least two")
+    x, y = (v[: size * blocks].reshape(blocks, size, -1).double() for v in (x, y))
+    across = torch.cdist(x, y).mean((1, 2))
+    within = [torch.cdist(v, v).sum((1, 2)) / (size * (size - 1)) for v in (x, y)]
+    return estimate(2 * across - within[0] - within[1])
+
+
+def modes(x, mixture, reach=4.0):
+    """How samples spread over the components of a mixture whose components have one variance in all directions.
+
+    Args:
+        x: (N, D). reach: a sample belongs to its nearest mean if that is at most so many standard deviations away.
+    Returns:
+        (share of all samples at each mean (K,), share of samples at no mean).
+    Source: ledger GEN-2.
+    """
+    distance, nearest = torch.cdist(x.double(), mixture.means).min(1)
+    std = mixture.covs[:, 0, 0].sqrt()
+    near = distance <= reach * std[nearest]
+    return torch.bincount(nearest[near], minlength=len(std)) / len(x), 1 - near.double().mean().item()
+
+
+def principal_angles(A, B):
+    """The angles, in radians and falling, between the column spaces of A (D, a) and B (D, b): (min(a, b),).
+
+    They come from the sines, the singular values of (I − Q_A Q_Aᵀ) Q_B, which are exact for small angles.
+
+    Source: Björck & Golub 1973; ledger AE-2.
+    """
+    if A.shape[1] < B.shape[1]:
+        A, B = B, A
+    Q, R = (torch.linalg.qr(v.double()).Q for v in (A, B))
+    return torch.linalg.svdvals(R - Q @ (Q.T @ R)).clamp(max=1.0).asin()
+
+
+def principal_subspace(x, k):
+    """The k leading eigenvectors of the covariance of x (N, ...): (D, k), float64.
+
+    Source: ledger AE-2.
+    """
+    x = x.flatten(1).double()
+    return torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:k].T
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Evenly spaced points of a square [-extent, extent]², (n², 2), and the area of one cell."""
+
+    points: torch.Tensor
+    cell: float
+
+    def log_integral(self, log_f):
+        """log ∫ f by quadrature: the log of the sum of f over the points times the area of a cell; (n²,) -> ()."""
+        return log_f.logsumexp(0) + math.log(self.cell)
+
+
+def grid(extent=3.2, n=129, dtype=torch.float32):
+    """The Grid of n × n points on [-extent, extent]²; the first coordinate runs fastest."""
+    axis = torch.linspace(-extent, extent, n, dtype=dtype)
+    return Grid(torch.cartesian_prod(axis, axis).flip(1), (2 * extent / (n - 1)) ** 2)

@@ -1,4 +1,4 @@
-"""Floor 2: what a network may predict, and one function for each arrow between the choices.
+"""What a network may predict, and one function for each arrow between the choices.
 
     eps     ε, the noise in x_t = α x_0 + σ ε                       (α = signal(t), σ = noise(t))
     x0      the clean data
@@ -18,16 +18,20 @@ import torch
 from .process import posterior_coefficients, tau
 from .tensors import expand, same_shape
 
+TARGETS = ("eps", "x0", "v", "score", "mean")  # what a denoiser may predict
+
 
 def _scales(schedule, x_t, t, given):
     same_shape(x_t=x_t, prediction=given)
     return expand(schedule.signal(t), x_t), expand(schedule.noise(t), x_t)
 
 
-def _nonzero(divisor, name, t):
-    if (divisor == 0).any() if isinstance(divisor, torch.Tensor) else divisor == 0:
+def _divisor(schedule, name, t, x_t, power=1):
+    """signal(t) or noise(t), to a power, ready to divide by; looked at where the schedule keeps it, on the host."""
+    value = getattr(schedule, name)(t)
+    if (value == 0).any() if isinstance(value, torch.Tensor) else value == 0:
         raise ValueError(f"{name}(t) is 0 at t={t}, so it cannot be divided by; take another t or another prediction")
-    return divisor
+    return expand(value**power, x_t)
 
 
 def _norm(schedule, x_t, t):
@@ -38,7 +42,7 @@ def _norm(schedule, x_t, t):
 def x0_from_eps(schedule, x_t, eps, t):
     """x_0 = (x_t − σ ε) / α. Ledger PAR-1."""
     signal, noise = _scales(schedule, x_t, t, eps)
-    return (x_t - noise * eps) / _nonzero(signal, "signal", t)
+    return (x_t - noise * eps) / _divisor(schedule, "signal", t, x_t)
 
 
 def x0_from_v(schedule, x_t, v, t):
@@ -50,7 +54,7 @@ def x0_from_v(schedule, x_t, v, t):
 def x0_from_score(schedule, x_t, score, t):
     """x_0 = (x_t + σ² score) / α; with the marginal score, Tweedie's formula for E[x_0 | x_t]. Ledger SCORE-6."""
     signal, _ = _scales(schedule, x_t, t, score)
-    return (x_t + expand(schedule.noise(t) ** 2, x_t) * score) / _nonzero(signal, "signal", t)
+    return (x_t + expand(schedule.noise(t) ** 2, x_t) * score) / _divisor(schedule, "signal", t, x_t)
 
 
 def x0_from_mean(schedule, x_t, mean, s, t):
@@ -63,7 +67,7 @@ def x0_from_mean(schedule, x_t, mean, s, t):
 def eps_from_x0(schedule, x_t, x0, t):
     """ε = (x_t − α x_0) / σ. Ledger PAR-1."""
     signal, noise = _scales(schedule, x_t, t, x0)
-    return (x_t - signal * x0) / _nonzero(noise, "noise", t)
+    return (x_t - signal * x0) / _divisor(schedule, "noise", t, x_t)
 
 
 def eps_from_v(schedule, x_t, v, t):
@@ -85,13 +89,13 @@ def eps_from_mean(schedule, x_t, mean, s, t):
 def v_from_x0(schedule, x_t, x0, t):
     """v = α ε − σ x_0 = (α x_t − (α² + σ²) x_0) / σ."""
     signal, noise = _scales(schedule, x_t, t, x0)
-    return (signal * x_t - _norm(schedule, x_t, t) * x0) / _nonzero(noise, "noise", t)
+    return (signal * x_t - _norm(schedule, x_t, t) * x0) / _divisor(schedule, "noise", t, x_t)
 
 
 def v_from_eps(schedule, x_t, eps, t):
     """v = ((α² + σ²) ε − σ x_t) / α."""
     signal, noise = _scales(schedule, x_t, t, eps)
-    return (_norm(schedule, x_t, t) * eps - noise * x_t) / _nonzero(signal, "signal", t)
+    return (_norm(schedule, x_t, t) * eps - noise * x_t) / _divisor(schedule, "signal", t, x_t)
 
 
 def v_from_score(schedule, x_t, score, t):
@@ -101,13 +105,14 @@ def v_from_score(schedule, x_t, score, t):
 
 def score_from_eps(schedule, x_t, eps, t):
     """score = −ε/σ. Ledger SCORE-4, PAR-4."""
-    return -eps / _nonzero(_scales(schedule, x_t, t, eps)[1], "noise", t)
+    same_shape(x_t=x_t, prediction=eps)
+    return -eps / _divisor(schedule, "noise", t, x_t)
 
 
 def score_from_x0(schedule, x_t, x0, t):
     """score = −(x_t − α x_0) / σ². Ledger SCORE-4."""
     signal, _ = _scales(schedule, x_t, t, x0)
-    return (signal * x0 - x_t) / _nonzero(expand(schedule.noise(t) ** 2, x_t), "noise", t)
+    return (signal * x0 - x_t) / _divisor(schedule, "noise", t, x_t, power=2)
 
 
 def score_from_v(schedule, x_t, v, t):
@@ -129,4 +134,8 @@ def mean_from_eps(schedule, x_t, eps, s, t):
     """
     signal, noise = _scales(schedule, x_t, t, eps)
     share = tau(schedule, s, t)
-    return (x_t - noise * expand(share, x_t) * eps) * expand(schedule.signal(s), x_t) / _nonzero(signal, "signal", t)
+    return (
+        (x_t - noise * expand(share, x_t) * eps)
+        * expand(schedule.signal(s), x_t)
+        / _divisor(schedule, "signal", t, x_t)
+    )

@@ -1,4 +1,4 @@
-"""Floor 2: the forward process q, for any pair of times s < t and any schedule.
+"""The forward process q, for any pair of times s < t and any schedule.
 
 Everything follows from the kernel q(x_t | x_0) = N(signal_t x_0, noise_t² I) and the Markov property. With λ for
 logsnr and
@@ -16,7 +16,14 @@ import math
 import torch
 
 from .gaussian import Gaussian
-from .tensors import expand, randn_like, same_shape
+from .tensors import expand, randn_like, same_shape, to_device
+
+
+def check_time(schedule, t, x):
+    """Raise ValueError unless t is a time of the schedule, a number, () or (B,), one for each example of x (B, ...)."""
+    schedule.logsnr(t)
+    if isinstance(t, torch.Tensor) and t.shape not in ((), x.shape[:1]):
+        raise ValueError(f"t of shape {tuple(t.shape)} does not fit x of shape {tuple(x.shape)}; expected () or (B,)")
 
 
 def q_sample(schedule, x0, t, eps):
@@ -131,7 +138,7 @@ def terminal_kl(schedule, x0):
         Nats per dimension, (B,).
     Source: Ho et al. 2020, section 3.1; ledger FWD-8, VLB-5, QUIZ-3; erratum E-59.
     """
-    end = q_marginal(schedule, x0, getattr(schedule, "T", 1))
+    end = q_marginal(schedule, x0, schedule.last)
     prior = Gaussian(torch.zeros_like(x0), 1.0)
     return end.kl(prior) / (x0.numel() // len(x0))
 
@@ -149,4 +156,4 @@ def spectral_snr(schedule, power, t):
     Source: ledger SCHED-3.
     """
     snr = torch.as_tensor(schedule.logsnr(t), dtype=torch.float64).exp()
-    return snr[..., None] * power
+    return to_device(snr[..., None].to(power.dtype), power.device) * power

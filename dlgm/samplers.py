@@ -1,4 +1,4 @@
-"""Floor 4: one loop, and samplers that are small frozen dataclasses with a ``step``.
+"""One loop, and samplers that are small frozen dataclasses with a ``step``.
 
 A sampler walks down a grid of times t_N > ... > t_0; the grid is an explicit tensor, and skipping steps is another
 grid. A sampler keeps no state: everything it uses comes in as an argument, randomness included.
@@ -12,7 +12,7 @@ import torch
 
 from .denoiser import Prediction
 from .process import posterior_coefficients, tau
-from .tensors import randn_like
+from .tensors import known, randn_like
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,8 +76,7 @@ class DDPM:
     variance: str = "posterior"
 
     def __post_init__(self):
-        if self.variance not in ("posterior", "beta"):
-            raise ValueError(f"unknown variance {self.variance!r}; known: posterior, beta")
+        known("variance", self.variance, ("posterior", "beta"))
 
     def step(self, denoiser, state, s, generator=None, **cond):
         """x_s from the State at t > s."""

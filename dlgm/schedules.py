@@ -1,4 +1,4 @@
-"""Floor 1: noise schedules. A schedule says how much signal and how much noise x_t holds:
+"""Noise schedules. A schedule says how much signal and how much noise x_t holds:
 
     x_t = signal(t) x_0 + noise(t) ε,      logsnr(t) = log signal(t)² / noise(t)².
 
@@ -13,6 +13,8 @@ import math
 from dataclasses import dataclass
 
 import torch
+
+from .tensors import known
 
 
 def _log(x):
@@ -43,14 +45,15 @@ class DiscreteSchedule:
     """
 
     def __init__(self, betas):
-        betas = torch.as_tensor(betas, dtype=torch.float64).detach().cpu()
+        betas = betas.detach().cpu() if isinstance(betas, torch.Tensor) else betas
+        betas = torch.as_tensor(betas, dtype=torch.float64, device="cpu")
         if betas.ndim != 1 or len(betas) == 0:
             raise ValueError(f"betas must be a list of T numbers β_1..β_T, got shape {tuple(betas.shape)}")
         bad = ~((betas > 0) & (betas < 1))
         if bad.any():
             i = int(bad.nonzero()[0])
             raise ValueError(f"each β must lie strictly between 0 and 1; β_{i + 1} is {betas[i].item():.6g}")
-        zero = torch.zeros(1, dtype=torch.float64)
+        zero = torch.zeros(1, dtype=torch.float64, device="cpu")
         log_alpha_bar = torch.cat([zero, torch.log1p(-betas).cumsum(0)])
         one_minus = torch.expm1(log_alpha_bar).abs()
         self.T = len(betas)
@@ -60,6 +63,15 @@ class DiscreteSchedule:
         self.posterior_variance = torch.cat([zero, one_minus[:-1] * betas / one_minus[1:]])
         tables = (log_alpha_bar / 2).exp(), one_minus.sqrt(), log_alpha_bar - one_minus.log()
         self._signal, self._noise, self._logsnr = ((v, v.tolist()) for v in tables)  # the list serves t a number
+
+    @property
+    def last(self):
+        """T, the time at which nothing but noise should be left."""
+        return self.T
+
+    def start(self, shape, generator=None):
+        """x_T to begin a walk with, drawn from N(0, I): a tensor of that shape, on the generator's device."""
+        return _normal(shape, generator)
 
     def signal(self, t):
         """√ᾱ_t, the factor of x_0 in x_t. t: an integer 0..T, or an integer tensor () or (B,)."""
@@ -134,8 +146,19 @@ def cosine_beta(T=1000, s=0.008, max_beta=0.999):
     return DiscreteSchedule((math.sin(d) * torch.sin(2 * a + d) / a.cos() ** 2).clamp(max=max_beta))
 
 
+def _normal(shape, generator):
+    """Standard normal numbers on the generator's device."""
+    return torch.randn(shape, generator=generator, device="cpu" if generator is None else generator.device)
+
+
 class _Continuous:
-    """What the continuous schedules share: logsnr from signal and noise, and the check of t."""
+    """What the continuous schedules share: logsnr from signal and noise, where they end, and the check of t."""
+
+    last = 1  # the time at which nothing but noise should be left
+
+    def start(self, shape, generator=None):
+        """x at t = 1 to begin a walk with, drawn from N(0, I): a tensor of that shape, on the generator's device."""
+        return _normal(shape, generator)
 
     def logsnr(self, t):
         """log signal(t)² / noise(t)²."""
@@ -241,6 +264,10 @@ class VE(_Continuous):
         if not 0 < self.sigma_min < self.sigma_max:
             raise ValueError(f"expected 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}")
 
+    def start(self, shape, generator=None):
+        """x at t = 1 to begin a walk with, drawn from N(0, sigma_max² I)."""
+        return self.sigma_max * super().start(shape, generator)
+
     def signal(self, t):
         """1: the data are never shrunk."""
         return 0 * self._time(t)[1] + 1
@@ -276,8 +303,16 @@ class Rescaled:
     coordinates: str = "ve"
 
     def __post_init__(self):
-        if self.coordinates not in COORDINATES:
-            raise ValueError(f"unknown coordinates {self.coordinates!r}; known: {', '.join(COORDINATES)}")
+        known("coordinates", self.coordinates, COORDINATES)
+
+    @property
+    def last(self):
+        """That of the schedule."""
+        return self.schedule.last
+
+    def start(self, shape, generator=None):
+        """y at the last time, scale(last) times the start of the schedule."""
+        return float(self.scale(self.last)) * self.schedule.start(shape, generator)
 
     def scale(self, t):
         """y_t / x_t."""
@@ -311,12 +346,11 @@ def time_grid(schedule, steps, start=None, end=0):
         ValueError: steps < 1, start or end outside the schedule, or more steps than there are integers between them.
     """
     _positive_int("steps", steps)
-    discrete = isinstance(schedule, DiscreteSchedule)
-    last = schedule.T if discrete else 1
+    discrete, last = isinstance(schedule, DiscreteSchedule), schedule.last
     start = last if start is None else start
     if not 0 <= end < start <= last:
         raise ValueError(f"times must decrease: expected 0 <= end < start <= {last}, got start={start}, end={end}")
     if discrete and steps > start - end:
         raise ValueError(f"{steps} steps do not fit between t={start} and t={end}; at most {start - end}")
-    times = torch.linspace(start, end, steps + 1, dtype=torch.float64)
+    times = torch.linspace(start, end, steps + 1, dtype=torch.float64, device="cpu")
     return times.round().long() if discrete else times

@@ -1,4 +1,4 @@
-"""Floor 4: four ways to learn a score s(x) ≈ ∇ log p(x), of which three do without p.
+"""Four ways to learn a score s(x) ≈ ∇ log p(x), of which three do without p.
 
     explicit   ½ E ‖s(x) − ∇ log p(x)‖²                       needs the answer
     implicit   E [½ ‖s(x)‖² + div s(x)]                       integration by parts
@@ -15,7 +15,7 @@ Over many noise levels denoising is ``losses.prediction_loss`` with target "scor
 
 import torch
 
-from .tensors import expand, randn_like, same_shape, sum_non_batch
+from .tensors import expand, known, randn_like, same_shape, sum_non_batch
 
 DIRECTIONS = ("gaussian", "rademacher")
 
@@ -69,8 +69,7 @@ def directions(x, kind="gaussian", generator=None):
     Raises:
         ValueError: unknown kind.
     """
-    if kind not in DIRECTIONS:
-        raise ValueError(f"unknown directions {kind!r}; known: {', '.join(DIRECTIONS)}")
+    known("directions", kind, DIRECTIONS)
     v = randn_like(x, generator)
     return v if kind == "gaussian" else torch.where(v < 0, -1.0, 1.0).to(x.dtype)
 
@@ -113,8 +112,7 @@ def projection_variance(jacobian, kind="gaussian"):
         (B,).
     Source: Hutchinson 1990; ledger M-10.
     """
-    if kind not in DIRECTIONS:
-        raise ValueError(f"unknown directions {kind!r}; known: {', '.join(DIRECTIONS)}")
+    known("directions", kind, DIRECTIONS)
     symmetric = (jacobian + jacobian.mT) / 2
     diagonal = jacobian.diagonal(dim1=-2, dim2=-1).square().sum(-1) if kind == "rademacher" else 0
     return 2 * (symmetric.square().sum((-2, -1)) - diagonal)

@@ -1,4 +1,4 @@
-"""Floor 0: what other modules do to tensors: broadcast a coefficient, draw noise, ask what a result depends on."""
+"""What other modules do to tensors: broadcast a coefficient, draw noise, ask what a result depends on."""
 
 import torch
 
@@ -21,7 +21,7 @@ def expand(coefficient, x):
         return coefficient
     if coefficient.ndim == 0 or (x.ndim > 0 and coefficient.shape == x.shape[:1]):
         shape = (*coefficient.shape, *[1] * (x.ndim - coefficient.ndim)) if coefficient.ndim else ()
-        return coefficient.to(device=x.device, dtype=x.dtype).reshape(shape)
+        return to_device(coefficient.to(x.dtype), x.device).reshape(shape)
     expected = f"() or ({x.shape[0]},)" if x.ndim else "()"
     raise ValueError(
         f"coefficient of shape {tuple(coefficient.shape)} cannot be broadcast to x of shape {tuple(x.shape)}; "
@@ -34,13 +34,35 @@ def sum_non_batch(x):
     return x.flatten(1).sum(1) if x.ndim > 1 else x
 
 
+def to_device(x, device):
+    """x on that device. The host does not wait for a copy to a GPU; elsewhere that would not be safe."""
+    device = torch.device(device)
+    return x.to(device, non_blocking=device.type == "cuda")
+
+
+def double(x):
+    """x in float64, on the CPU where the device has none (MPS)."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+class DeviceNoise(torch.Generator):
+    """A generator of the CPU with which ``randn_like`` draws on the device of x, from a seed that it draws here.
+
+    Saves the time of the CPU and the upload; the noise is then not that of a run on the CPU.
+    """
+
+
 def randn_like(x, generator=None):
     """Standard normal noise of x's shape, dtype and device.
 
-    The draw happens on the generator's own device, so one CPU generator gives the same noise for a CPU and a GPU run.
+    The draw happens on the generator's own device, so one CPU generator gives the same noise for a CPU and a GPU run;
+    see ``DeviceNoise`` for the other choice.
     """
+    if isinstance(generator, DeviceNoise) and x.device != generator.device:
+        seed = torch.randint(2**63 - 1, (), generator=generator, device="cpu").item()
+        generator = torch.Generator(x.device).manual_seed(seed)
     device = x.device if generator is None else generator.device
-    return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device).to(x.device)
+    return to_device(torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device), x.device)
 
 
 def same_shape(**tensors):
@@ -67,3 +89,9 @@ def pullback(value, inputs):
         return [torch.zeros_like(v) for v in inputs]
     total = sum((v * torch.linspace(1, 2, len(v), dtype=v.dtype, device=v.device)).sum() for v in parts)
     return list(torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True))
+
+
+def known(kind, name, names):
+    """Raise ValueError unless name is one of names; the sentence lists them."""
+    if name not in names:
+        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(map(str, names))}")

@@ -1,4 +1,4 @@
-"""Floor 4: the variational autoencoder, q_φ(z | x) and p_θ(x | z) as networks, and what can go wrong with it.
+"""The variational autoencoder, q_φ(z | x) and p_θ(x | z) as networks, and what can go wrong with it; the plain one.
 
     ELBO(x) = E_q[log p_θ(x | z)] − KL(q_φ(z | x) ‖ N(0, I))        in nats
 
@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from .gaussian import Gaussian, discretized_log_prob
+from .metrics import estimate
 from .nets import Conditioned, mlp
-from .tensors import same_shape, sum_non_batch
+from .tensors import known, same_shape, sum_non_batch, to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +39,7 @@ class Bernoulli:
         """One draw for each example, zeros and ones."""
         device = self.logits.device if generator is None else generator.device
         u = torch.rand(self.logits.shape, generator=generator, dtype=self.logits.dtype, device=device)
-        return (u.to(self.logits.device) < self.mean).to(self.logits)
+        return (to_device(u, self.logits.device) < self.mean).to(self.logits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class DiscretizedGaussian(Gaussian):
 
     def log_prob(self, x):
         """log P(the levels of x), in nats: (B, ...) -> (B,)."""
-        return discretized_log_prob(self, x).to(x.dtype)
+        return discretized_log_prob(self, x).to(x)
 
 
 LIKELIHOODS = ("bernoulli", "gaussian", "discretized")
@@ -69,8 +70,7 @@ class Likelihood(nn.Module):
 
     def __init__(self, kind="bernoulli", variance=None):
         super().__init__()
-        if kind not in LIKELIHOODS:
-            raise ValueError(f"unknown likelihood {kind!r}; known: {', '.join(LIKELIHOODS)}")
+        known("likelihood", kind, LIKELIHOODS)
         if variance is not None and (kind == "bernoulli" or not variance > 0):
             raise ValueError(f"a variance must be positive, and a Bernoulli has none; got {variance} for {kind}")
         self.kind = kind
@@ -82,7 +82,7 @@ class Likelihood(nn.Module):
         """p(x | z), a law with ``log_prob``, ``mean`` and ``sample``, from the decoder's output (B, ...)."""
         if self.kind == "bernoulli":
             return Bernoulli(out)
-        return (Gaussian if self.kind == "gaussian" else DiscretizedGaussian)(out, self.log_variance.exp())
+        return (Gaussian if self.kind == "gaussian" else DiscretizedGaussian).from_logvar(out, self.log_variance)
 
     def validate(self, x):
         """Raise ValueError unless x is a batch of at least one example that this likelihood allows."""
@@ -103,7 +103,7 @@ class Likelihood(nn.Module):
 def gaussian_from(out):
     """N(mean, exp(logvar)) from a network's output (B, 2d), the mean first."""
     mean, logvar = out.chunk(2, dim=1)
-    return Gaussian(mean, logvar.exp())
+    return Gaussian.from_logvar(mean, logvar)
 
 
 def bits_per_dim(nats, x):
@@ -208,12 +208,13 @@ class VAE(nn.Module):
         Returns:
             Terms.
         Raises:
-            ValueError: see ``validate``.
+            ValueError: see ``validate``. On a GPU values are not looked at, since each look waits; ``fit`` looks once.
         Source: Kingma & Welling 2014, equations 7 and 10; ledger ELBO-4, VAE-2, VAE-3, E-07.
         """
-        self.validate(x, y)
+        if x.device.type == "cpu":
+            self.validate(x, y)
         q = self.encode(x, y)
-        z = Gaussian(q.mean.repeat_interleave(samples, 0), q.var.repeat_interleave(samples, 0)).sample(generator)
+        z = q.repeat(samples).sample(generator)
         y = None if y is None else y.repeat_interleave(samples, 0)
         log_likelihood = self.decode(z, y).log_prob(x.repeat_interleave(samples, 0)).reshape(-1, samples)
         return Terms(log_likelihood.mean(1), standard_kl(q))
@@ -315,3 +316,55 @@ def conv_vae(shape, latent, width=32, **options):
         nn.ConvTranspose2d(2 * width, width, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(width, C, 4, 2, 1),
     )  # fmt: skip
     return VAE(encoder, Conditioned(nn.Identity(), up), latent, **options)
+
+
+# ---- the plain autoencoder, which has a code but no law for it -----------------------------------------------------
+def reconstruction_error(x, x_hat):
+    """J = (1/N) Σ_i (1/P) ‖x_i − x̂_i‖², P the number of entries of one example: (N, ...) twice -> ().
+
+    With x | z ~ N(x̂, s² I) it is the negative log-likelihood in disguise:
+    −mean log p = P J / (2 s²) + (P/2) log(2π s²).
+
+    Source: Hinton & Salakhutdinov 2006; ledger AE-1.
+    """
+    same_shape(x=x, x_hat=x_hat)
+    return (x - x_hat).square().flatten(1).mean(1).mean()
+
+
+class Autoencoder(nn.Module):
+    """x̂ = f_G(f_E(x)): an encoder to few numbers and a decoder back, trained on ``reconstruction_error``.
+
+    A code is a point, and nothing is said about the law of the codes: there is no p(z) to sample from.
+
+    Args:
+        shape: of one example. latent: numbers of the code. hidden: widths; none makes both maps linear.
+    Source: Hinton & Salakhutdinov 2006; ledger AE-1, AE-2.
+    """
+
+    def __init__(self, shape, latent, hidden=(256, 64)):
+        super().__init__()
+        P = math.prod(shape)
+        self.encoder = nn.Sequential(nn.Flatten(), mlp(P, *hidden, latent))
+        self.decoder = nn.Sequential(mlp(latent, *hidden[::-1], P), nn.Unflatten(1, shape))
+
+    def forward(self, x):
+        """x̂, of x's shape."""
+        return self.decoder(self.encoder(x))
+
+    def loss(self, x, generator=None):
+        """The reconstruction error of a batch."""
+        return reconstruction_error(x, self(x))
+
+
+def outside_share(z, codes, quantile=0.99):
+    """The share of points z that lie outside the cloud of codes, as an Estimate.
+
+    Outside means: farther from the nearest code than 99 % of the codes are from *their* nearest other code.
+
+    Args:
+        z: (M, d). codes: (N, d).
+    Source: ledger AE-2.
+    """
+    between = torch.cdist(codes.double(), codes.double()).fill_diagonal_(math.inf)
+    limit = between.min(1).values.quantile(quantile)
+    return estimate((torch.cdist(z.double(), codes.double()).min(1).values > limit).double())

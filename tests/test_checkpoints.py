@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from dlgm import data, losses, training, vae
+from dlgm import data, training, vae, vlb
 from dlgm.denoiser import Clipped
 
 FOLDER = data.data_folder() / "checkpoints"
@@ -84,7 +84,7 @@ def test_the_card_of_a_ddpm_tells_the_truth_about_the_bound(train, name):
     recipe, card = opened(train, name)
     x = data.load(name.removeprefix("ddpm_"), split="test")[0][:48]
     with torch.no_grad():
-        nats = losses.vlb_estimate(Clipped(recipe.model), x, 24, torch.Generator().manual_seed(7))
+        nats = vlb.vlb_estimate(Clipped(recipe.model), x, 24, torch.Generator().manual_seed(7))
     bits = nats / (784 * math.log(2))
     value, error = number(card["bits_per_dim"])
     assert abs(bits.mean().item() - value) < 4.5 * math.hypot(error, bits.std().item() / 48**0.5)

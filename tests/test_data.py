@@ -15,8 +15,8 @@ import torch
 
 from dlgm import data
 from dlgm.data import COLOURS, DIGIT_WORDS, RELATIONS, SETS, TOYS, DataError
-from dlgm.faces import ATTRIBUTES, EYEBROWS, Faces
-from dlgm.faces import COLOURS as FACE_COLOURS
+from dlgm.data.faces import ATTRIBUTES, EYEBROWS, Faces
+from dlgm.data.faces import COLOURS as FACE_COLOURS
 
 REPO = Path(__file__).resolve().parent.parent
 DATA = REPO / "data"
@@ -618,7 +618,7 @@ def test_background_and_clothes_have_their_colours(faces):
 
 
 def test_render_agrees_with_the_layers_put_together_in_float64(faces):
-    from dlgm.faces import LAYERS, PARTS
+    from dlgm.data.faces import LAYERS, PARTS
 
     layers = data.read_npz("faces.npz")
     rows = {str(name): i for i, name in enumerate(layers["names"])}

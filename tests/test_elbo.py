@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
-from dlgm.elbo import Estimate, decompose, effective_sample_size, elbo, estimate, iwae, log_weights, posterior_kl
+from dlgm.elbo import decompose, effective_sample_size, elbo, iwae, log_weights, posterior_kl
 from dlgm.gaussian import Gaussian, MultivariateGaussian
 from dlgm.hvae import Hierarchy
+from dlgm.metrics import Estimate, estimate
 from dlgm.oracles import LinearGaussian, LinearGaussianChain, NonlinearModel
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dlgm import environment
-from dlgm.environment import Report, Row, device, matrix_product, report
+from dlgm.course import environment
+from dlgm.course.environment import Report, Row, device, matrix_product, report
 
 
 def problem_of(name):

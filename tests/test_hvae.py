@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from dlgm import hvae
-from dlgm.elbo import elbo, estimate, log_weights
+from dlgm.elbo import elbo, log_weights
 from dlgm.gaussian import Gaussian, MultivariateGaussian, condition
-from dlgm.losses import VARIANCES
+from dlgm.metrics import estimate
 from dlgm.oracles import GaussianMixture, LinearGaussianChain
 from dlgm.process import q_marginal, q_posterior, terminal_kl
 from dlgm.schedules import DiscreteSchedule, cosine_beta
 from dlgm.training import fit
+from dlgm.vlb import VARIANCES
 
 F64 = torch.float64
 T4 = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from dlgm import landscape, plots, plots_landscape, vae
+from dlgm import elbo, families, metrics, oracles, plots, vae
 from dlgm.elbo import effective_sample_size
+from dlgm.families import EBM, GAN, Coupling, MaskedAR, MixtureAR, RealNVP
 from dlgm.gaussian import Gaussian, MultivariateGaussian
-from dlgm.landscape import EBM, GAN, Coupling, MaskedAR, MixtureAR, RealNVP
+from dlgm.nets import inspect
 from dlgm.oracles import GaussianMixture, LinearGaussian, NonlinearModel
+from dlgm.plots import generating_data
 
 F64 = torch.float64
 
@@ -43,7 +45,7 @@ def test_bayes_from_class_densities_is_the_posterior_of_the_mixture(generator):
     covs = 0.2 + torch.rand(4, 3, generator=generator, dtype=F64)
     x = 2 * torch.randn(50, 3, generator=generator, dtype=F64)
     classes = [GaussianMixture([1.0], means[k : k + 1], covs[k : k + 1]) for k in range(4)]
-    ours = landscape.bayes(torch.stack([c.log_prob(x) for c in classes], 1), weights)
+    ours = oracles.bayes(torch.stack([c.log_prob(x) for c in classes], 1), weights)
     whole = GaussianMixture(weights, means, covs).log_prob(x)
     for k in range(4):
         expected = weights[k].log() + classes[k].log_prob(x) - whole
@@ -52,10 +54,10 @@ def test_bayes_from_class_densities_is_the_posterior_of_the_mixture(generator):
 
 def test_bayes_far_from_all_classes_and_bad_shapes():
     far = torch.tensor([[-9000.0, -9001.0]], dtype=F64)
-    p = landscape.bayes(far, torch.tensor([0.5, 0.5], dtype=F64)).exp()
+    p = oracles.bayes(far, torch.tensor([0.5, 0.5], dtype=F64)).exp()
     assert p[0, 0].item() == pytest.approx(1 / (1 + math.exp(-1)), rel=1e-12)
     with pytest.raises(ValueError, match=r"got \(1, 2\) and \(3,\)"):
-        landscape.bayes(far, torch.ones(3))
+        oracles.bayes(far, torch.ones(3))
 
 
 def test_class_densities_recover_styles_and_classify(generator):
@@ -63,7 +65,7 @@ def test_class_densities_recover_styles_and_classify(generator):
     centres = torch.tensor([[[-6.0, 0.0], [6.0, 0.0]], [[0.0, -6.0], [0.0, 6.0]]])
     y, z = (torch.randint(2, (400,), generator=generator) for _ in range(2))
     x = centres[y, z] + 0.3 * torch.randn(400, 2, generator=generator)
-    model = landscape.ClassDensities(x, y, styles=2, ridge=0.0, generator=generator)
+    model = oracles.ClassDensities(x, y, styles=2, ridge=0.0, generator=generator)
     assert (model.posterior(x).argmax(1) == y).all()
     torch.testing.assert_close(model.prior, torch.bincount(y).double() / 400)
     found = model.mixtures[0].means
@@ -84,7 +86,7 @@ def test_probabilities_of_all_bit_vectors_sum_to_one(d):
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_output_i_depends_on_earlier_inputs_and_on_no_others(generator, outputs):
-    net = seeded(lambda: landscape.MaskedNet(6, outputs, hidden=(30, 30)))
+    net = seeded(lambda: families.MaskedNet(6, outputs, hidden=(30, 30)))
     x = torch.randn(6, generator=generator, dtype=F64)
     jacobian = torch.autograd.functional.jacobian(lambda v: net(v[None])[0], x)  # (6, outputs, 6)
     later = torch.triu(torch.ones(6, 6, dtype=torch.bool))[:, None, :].expand(6, outputs, 6)
@@ -95,7 +97,7 @@ def test_output_i_depends_on_earlier_inputs_and_on_no_others(generator, outputs)
 def test_bits_are_drawn_from_the_model_in_d_passes(generator):
     model = seeded(lambda: MaskedAR(3, hidden=(16,)))
     drawn = {}
-    assert landscape.count_passes(model, lambda: drawn.update(x=model.sample(40_000, generator))) == 3
+    assert inspect.count_passes(model, lambda: drawn.update(x=model.sample(40_000, generator))) == 3
     index = (drawn["x"] @ torch.tensor([4.0, 2.0, 1.0], dtype=F64)).long()
     p = model.log_prob(bits(3)).exp().detach()
     z = (torch.bincount(index, minlength=8) - 40_000 * p) / (40_000 * p * (1 - p)).sqrt()
@@ -104,7 +106,7 @@ def test_bits_are_drawn_from_the_model_in_d_passes(generator):
 
 def test_mixture_conditionals_integrate_to_one_and_sampling_follows_them(generator):
     model = seeded(lambda: MixtureAR(2, components=3, hidden=(16, 16)), gain=1.0)
-    square = landscape.grid(extent=40.0, n=1601, dtype=F64)
+    square = metrics.grid(extent=40.0, n=1601, dtype=F64)
     with torch.no_grad():
         log_p = torch.cat([model.log_prob(part) for part in square.points.split(200_000)])
     # spacing 0.05 against standard deviations of e^-1 and more: quadrature exact, tails beyond 40 are what is left
@@ -132,7 +134,7 @@ def test_flow_round_trip_and_log_determinant(generator, d):
 
 def test_flow_density_integrates_to_one():
     flow = seeded(lambda: RealNVP(2, layers=3, hidden=(16,)), gain=1.0)
-    square = landscape.grid(extent=30.0, n=1501, dtype=F64)
+    square = metrics.grid(extent=30.0, n=1501, dtype=F64)
     with torch.no_grad():
         log_p = torch.cat([flow.log_prob(part) for part in square.points.split(300_000)])
     assert square.log_integral(log_p).item() == pytest.approx(0, abs=2e-3)  # spacing 0.04; densities have sharp ridges
@@ -154,34 +156,34 @@ def test_one_coupling_against_its_formula(generator):
 def test_the_best_discriminator_and_the_value_at_equality(generator):
     """GEN-5: no other D has a larger value than D*; it is −log 4 at p_g = p and −log 4 + 2 JS elsewhere."""
     p, p_g = (torch.rand(6, generator=generator, dtype=F64).softmax(0) for _ in range(2))
-    best = landscape.optimal_discriminator(p, p_g)
-    value = landscape.gan_value(p, p_g, best)
+    best = families.optimal_discriminator(p, p_g)
+    value = families.gan_value(p, p_g, best)
     for _ in range(50):
         other = torch.rand(6, generator=generator, dtype=F64)
-        assert landscape.gan_value(p, p_g, other) < value
+        assert families.gan_value(p, p_g, other) < value
     m = (p + p_g) / 2
     js = 0.5 * ((p * (p / m).log()).sum() + (p_g * (p_g / m).log()).sum())
     assert (value + math.log(4) - 2 * js).abs() < 1e-14
-    equal = landscape.gan_value(p, p, landscape.optimal_discriminator(p, p)).item()
+    equal = families.gan_value(p, p, families.optimal_discriminator(p, p)).item()
     assert equal == pytest.approx(-math.log(4), rel=1e-14)
     apart = torch.tensor([1.0, 0.0], dtype=F64), torch.tensor([0.0, 1.0], dtype=F64)
-    assert landscape.gan_value(*apart, landscape.optimal_discriminator(*apart)) == 0  # 0 log 0 counts as 0
+    assert families.gan_value(*apart, families.optimal_discriminator(*apart)) == 0  # 0 log 0 counts as 0
 
 
 def test_gan_losses_from_logits(generator):
     real, fake = (3 * torch.randn(9, generator=generator, dtype=F64) for _ in range(2))
-    loss_d, loss_g = landscape.gan_losses(real, fake)
+    loss_d, loss_g = families.gan_losses(real, fake)
     D_real, D_fake = real.sigmoid(), fake.sigmoid()
     torch.testing.assert_close(loss_d, -(D_real.log().mean() + (1 - D_fake).log().mean()))
     torch.testing.assert_close(loss_g, -D_fake.log().mean())
-    assert all(v.isfinite() for v in landscape.gan_losses(torch.tensor([-800.0]), torch.tensor([800.0])))
+    assert all(v.isfinite() for v in families.gan_losses(torch.tensor([-800.0]), torch.tensor([800.0])))
 
 
 def test_each_player_gets_the_gradient_of_its_own_loss(generator):
     model, x = seeded(lambda: GAN(hidden=(8,))), torch.randn(32, 2, generator=generator, dtype=F64)
     model.loss(x, torch.Generator().manual_seed(1)).backward()
     fake = model.generator(torch.randn(32, 2, generator=torch.Generator().manual_seed(1), dtype=F64))
-    loss_d, loss_g = landscape.gan_losses(model.discriminator(x)[:, 0], model.discriminator(fake)[:, 0])
+    loss_d, loss_g = families.gan_losses(model.discriminator(x)[:, 0], model.discriminator(fake)[:, 0])
     for player, loss in ((model.generator, loss_g), (model.discriminator, loss_d)):
         parameters = list(player.parameters())
         for parameter, expected in zip(
@@ -208,7 +210,7 @@ def test_gaussian_energy_score_normaliser_and_langevin_moments(generator):
     model = EBM(QuadraticEnergy(MEAN, PRECISION))
     x = torch.randn(20, 2, generator=generator, dtype=F64)
     torch.testing.assert_close(model.score(x), -(x - MEAN) @ PRECISION)
-    square = landscape.grid(extent=12.0, n=241, dtype=F64)
+    square = metrics.grid(extent=12.0, n=241, dtype=F64)
     log_z = math.log(2 * math.pi) - 0.5 * torch.logdet(PRECISION)
     # the trapezoid rule on a Gaussian is exact to rounding at spacing 0.1
     torch.testing.assert_close(square.log_integral(model.log_unnormalised(square.points)), log_z, rtol=1e-10, atol=0)
@@ -222,7 +224,7 @@ def test_gaussian_energy_score_normaliser_and_langevin_moments(generator):
 
 
 def test_the_energys_loss_is_the_exact_negative_log_likelihood(generator):
-    square = landscape.grid(extent=12.0, n=241, dtype=F64)
+    square = metrics.grid(extent=12.0, n=241, dtype=F64)
     x = torch.randn(30, 2, generator=generator, dtype=F64)
     exact = MultivariateGaussian(MEAN.expand(30, 2), torch.linalg.inv(PRECISION)).log_prob(x).mean()
     torch.testing.assert_close(EBM(QuadraticEnergy(MEAN, PRECISION), square).loss(x), -exact, rtol=1e-9, atol=0)
@@ -230,14 +232,14 @@ def test_the_energys_loss_is_the_exact_negative_log_likelihood(generator):
 
 # ---- GEN-2: measuring -----------------------------------------------------------------------------------------------
 def test_grid_and_its_integral():
-    square = landscape.grid(extent=8.0, n=161, dtype=F64)
+    square = metrics.grid(extent=8.0, n=161, dtype=F64)
     assert square.points[1, 0] > square.points[0, 0] and square.points[1, 1] == square.points[0, 1]
     x = square.points
-    log_f = landscape.ring().log_prob(x) + x[:, 0].clamp(min=1e-300).log()  # E[max(x_1, 0)] of the ring
+    log_f = oracles.ring().log_prob(x) + x[:, 0].clamp(min=1e-300).log()  # E[max(x_1, 0)] of the ring
     half = x[:, 0] > 0
-    direct = (landscape.ring().log_prob(x).exp() * x[:, 0])[half].sum() * square.cell
+    direct = (oracles.ring().log_prob(x).exp() * x[:, 0])[half].sum() * square.cell
     torch.testing.assert_close(square.log_integral(log_f).exp(), direct)
-    assert square.log_integral(landscape.ring().log_prob(x)).item() == pytest.approx(0, abs=1e-9)
+    assert square.log_integral(oracles.ring().log_prob(x)).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_energy_distance_of_shifted_gaussians_and_of_one_law(generator):
@@ -246,19 +248,19 @@ def test_energy_distance_of_shifted_gaussians_and_of_one_law(generator):
     across = s * math.sqrt(2 / math.pi) * math.exp(-(m**2) / (2 * s**2)) + m * math.erf(m / (s * math.sqrt(2)))
     exact = 2 * across - 2 * s * math.sqrt(2 / math.pi)
     x, y = (torch.randn(8000, 1, generator=generator) for _ in range(2))
-    far = landscape.energy_distance(x + m, y)
+    far = metrics.energy_distance(x + m, y)
     assert abs(far.value.item() - exact) / far.error.item() < 5
-    assert spread(landscape.energy_distance(x, y)) < 5
+    assert spread(metrics.energy_distance(x, y)) < 5
     with pytest.raises(ValueError, match="cannot be cut"):
-        landscape.energy_distance(x[:30], y[:30])
+        metrics.energy_distance(x[:30], y[:30])
     with pytest.raises(ValueError, match="expected one shape"):
-        landscape.energy_distance(x[:40], y[:50])
+        metrics.energy_distance(x[:40], y[:50])
 
 
 def test_modes_counts_shares_and_strays():
-    truth = landscape.ring(modes=4, radius=2.0, std=0.1)
+    truth = oracles.ring(modes=4, radius=2.0, std=0.1)
     x = torch.cat([truth.means[0].expand(5, 2), truth.means[2].expand(3, 2), torch.zeros(2, 2, dtype=F64)])
-    share, stray = landscape.modes(x, truth)
+    share, stray = metrics.modes(x, truth)
     assert share.tolist() == pytest.approx([0.5, 0, 0.3, 0]) and stray == pytest.approx(0.2)
     torch.testing.assert_close(truth.weights, torch.tensor([1, 2, 1, 2], dtype=F64) / 6)
 
@@ -266,27 +268,27 @@ def test_modes_counts_shares_and_strays():
 def test_reports_say_what_each_family_offers(generator):
     """GEN-2, M-36: untrained toys are enough to see which have a density, how often they call their network."""
     torch.manual_seed(0)
-    models, truth, square = landscape.families(landscape.grid(n=9)), landscape.ring(), landscape.grid(n=33)
+    models, truth, square = families.toys(metrics.grid(n=9)), oracles.ring(), metrics.grid(n=33)
     models["energy-based"].steps = 7
-    rows = [landscape.report(n, m, truth, square, 1.0, 200, generator) for n, m in models.items()]
+    rows = [families.report(n, m, truth, square, 1.0, 200, generator) for n, m in models.items()]
     assert {r.name: r.passes for r in rows} == {
         "autoregressive": 2, "flow": 1, "GAN": 1, "energy-based": 7, "VAE": 1, "diffusion": 100,
     }  # fmt: skip
     assert [r.density for r in rows] == ["exact", "exact", "none", "up to Z", "a bound", "a bound"]
     assert all((r.gap is None) == (r.density == "none") for r in rows)
-    text = landscape.table(rows)
+    text = families.table(rows)
     assert text.count("\n") == 6 and all(n in text for n in models) and max(map(len, text.splitlines())) <= 100
-    assert set(landscape.RECIPES) == set(models)
+    assert set(families.RECIPES) == set(models)
     for model in models.values():
-        value = landscape.batch_loss(model, truth.sample(16, generator), generator, 0)
+        value = families.batch_loss(model, truth.sample(16, generator), generator, 0)
         value.backward()
         assert value.isfinite() and any(p.grad is not None for p in model.parameters())
 
 
 def test_the_diffusion_bound_of_the_exact_denoiser_stays_below_log_p(generator):
     """With E[x_0 | x_t] in place of the network the bound is tight up to the length of the steps."""
-    truth = landscape.ring()
-    model = landscape.Diffusion(T=400)
+    truth = oracles.ring()
+    model = families.Diffusion(T=400)
     del model.denoiser
     model.denoiser = truth.denoiser(model.schedule)
     x = truth.sample(2000, generator).double()
@@ -297,7 +299,7 @@ def test_the_diffusion_bound_of_the_exact_denoiser_stays_below_log_p(generator):
 
 
 def test_the_vae_toys_bound_is_that_of_its_model(generator):
-    model = landscape.PlaneVAE().double()
+    model = families.PlaneVAE().double()
     x = torch.randn(5, 2, generator=generator, dtype=F64)
     ours = model.bound(x, torch.Generator().manual_seed(2), samples=4)
     torch.testing.assert_close(ours, model.model.terms(x, samples=4, generator=torch.Generator().manual_seed(2)).elbo)
@@ -317,14 +319,14 @@ def test_both_routes_to_the_evidence_meet_the_closed_form(generator):
     """LVM-1, LVM-2 on the linear-Gaussian model: quadrature over z, and the ratio at any z."""
     model = linear_world(generator)
     x, _ = model.sample(5, generator)
-    square = landscape.grid(extent=9.0, n=181, dtype=F64)
+    square = metrics.grid(extent=9.0, n=181, dtype=F64)
     for i in range(5):
         joint = model.log_joint(x[i : i + 1].expand(len(square.points), -1), square.points)
         # trapezoid sums of Gaussians at spacing 0.1 are exact to rounding; mass beyond 9 below 1e-17
         torch.testing.assert_close(square.log_integral(joint), model.log_prob(x[i : i + 1])[0], rtol=1e-9, atol=0)
     for _ in range(3):
         z = 3 * torch.randn(5, 2, generator=generator, dtype=F64)
-        torch.testing.assert_close(landscape.evidence_ratio(model, x, z), model.log_prob(x), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(elbo.evidence_ratio(model, x, z), model.log_prob(x), rtol=1e-9, atol=1e-9)
 
 
 def test_sampling_the_prior_estimates_p_without_bias_and_log_p_low(generator):
@@ -333,7 +335,7 @@ def test_sampling_the_prior_estimates_p_without_bias_and_log_p_low(generator):
     x = torch.tensor([[0.8]], dtype=F64)
     z = torch.randn(4000, 20, generator=generator, dtype=F64)
     log_w = -0.5 * ((x - z.sin()) ** 2 / 0.1 + math.log(2 * math.pi * 0.1))
-    log_p, estimates = model.log_prob(x)[0], landscape.evidence_integral(log_w)
+    log_p, estimates = model.log_prob(x)[0], elbo.evidence_integral(log_w)
     ratio = (estimates - log_p).exp()
     assert abs(ratio.mean() - 1) / (ratio.std() / math.sqrt(4000)) < 5
     assert (estimates.mean() - log_p) / (estimates.std() / math.sqrt(4000)) < -5
@@ -341,14 +343,14 @@ def test_sampling_the_prior_estimates_p_without_bias_and_log_p_low(generator):
 
 def test_exact_weight_ratio_against_quadrature_and_samples(generator):
     x, s2 = torch.tensor([[0.9, -0.4]], dtype=F64), 0.25
-    square = landscape.grid(extent=9.0, n=361, dtype=F64)
+    square = metrics.grid(extent=9.0, n=361, dtype=F64)
     log_w = Gaussian(square.points, s2).log_prob(x.expand(len(square.points), -1))
     prior = Gaussian(torch.zeros_like(square.points), 1.0).log_prob(square.points)
     first, second = square.log_integral(log_w + prior), square.log_integral(2 * log_w + prior)
-    torch.testing.assert_close(landscape.prior_weight_ratio(x, s2)[0], (2 * first - second).exp(), rtol=1e-9, atol=0)
-    drawn = landscape.prior_log_weights(x[0], s2, 50_000, repeats=4, generator=generator)
+    torch.testing.assert_close(elbo.prior_weight_ratio(x, s2)[0], (2 * first - second).exp(), rtol=1e-9, atol=0)
+    drawn = elbo.prior_log_weights(x[0], s2, 50_000, repeats=4, generator=generator)
     measured = effective_sample_size(drawn) / 50_000
-    torch.testing.assert_close(measured.mean(), landscape.prior_weight_ratio(x, s2)[0], rtol=0.05, atol=0)  # error ~1 %
+    torch.testing.assert_close(measured.mean(), elbo.prior_weight_ratio(x, s2)[0], rtol=0.05, atol=0)  # error ~1 %
 
 
 # ---- AE-1, AE-2: autoencoders ---------------------------------------------------------------------------------------
@@ -357,11 +359,11 @@ def test_reconstruction_error_is_the_negative_log_likelihood_in_disguise(generat
     x, x_hat = (torch.randn(6, 1, 3, 4, generator=generator, dtype=F64) for _ in range(2))
     s2, P = 0.3, 12
     nll = -Gaussian(x_hat, s2).log_prob(x).mean()
-    J = landscape.reconstruction_error(x, x_hat)
+    J = vae.reconstruction_error(x, x_hat)
     torch.testing.assert_close(nll, P * J / (2 * s2) + P / 2 * math.log(2 * math.pi * s2))
-    assert landscape.reconstruction_error(torch.ones(1, 2), torch.tensor([[1.0, 4.0]])) == 4.5
+    assert vae.reconstruction_error(torch.ones(1, 2), torch.tensor([[1.0, 4.0]])) == 4.5
     with pytest.raises(ValueError, match="expected one shape"):
-        landscape.reconstruction_error(x, x_hat[:, :, :, :1])
+        vae.reconstruction_error(x, x_hat[:, :, :, :1])
 
 
 def test_a_linear_autoencoder_finds_the_principal_subspace(generator):
@@ -369,7 +371,7 @@ def test_a_linear_autoencoder_finds_the_principal_subspace(generator):
     axes = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=F64)).Q
     stds = torch.tensor([3.0, 2.5, 2.0, 0.5, 0.3, 0.2], dtype=F64)
     x = torch.randn(500, 6, generator=generator, dtype=F64) * stds @ axes.T + 1.0
-    model = seeded(lambda: landscape.Autoencoder((6,), 3, hidden=()))
+    model = seeded(lambda: vae.Autoencoder((6,), 3, hidden=()))
     search = torch.optim.LBFGS(
         model.parameters(), max_iter=500, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=1e-15
     )
@@ -382,7 +384,7 @@ def test_a_linear_autoencoder_finds_the_principal_subspace(generator):
 
     search.step(closure)
     decoder = model.decoder[0][0].weight.detach()
-    assert landscape.principal_angles(decoder, landscape.principal_subspace(x, 3)).max() < 1e-3
+    assert metrics.principal_angles(decoder, metrics.principal_subspace(x, 3)).max() < 1e-3
     left = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))[:3].sum() / 6  # what three components cannot explain
     torch.testing.assert_close(model.loss(x).detach(), left, rtol=1e-6, atol=0)
 
@@ -391,42 +393,42 @@ def test_principal_angles_of_known_planes():
     a = 1e-5
     A = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], dtype=F64)
     B = torch.tensor([[2.0, 1.0], [0.0, math.cos(a)], [0.0, math.sin(a)]], dtype=F64)
-    angles = landscape.principal_angles(A, B)
+    angles = metrics.principal_angles(A, B)
     assert angles[0].item() == pytest.approx(a, rel=1e-9) and angles[1] < 1e-15
     line = torch.tensor([[0.0], [0.0], [1.0]], dtype=F64)
-    assert landscape.principal_angles(line, A).item() == pytest.approx(math.pi / 2)
+    assert metrics.principal_angles(line, A).item() == pytest.approx(math.pi / 2)
 
 
 def test_outside_share_of_points_in_and_out_of_the_cloud(generator):
     codes = 5 + torch.randn(1000, 3, generator=generator)
-    inside = landscape.outside_share(5 + torch.randn(2000, 3, generator=generator), codes)
+    inside = vae.outside_share(5 + torch.randn(2000, 3, generator=generator), codes)
     # fresh draws of the codes' own law fall outside at a rate of about 1 %, with an error of 0.002
     assert abs(inside.value.item() - 0.01) < 0.015
-    assert landscape.outside_share(torch.randn(500, 3, generator=generator), codes).value > 0.99
+    assert vae.outside_share(torch.randn(500, 3, generator=generator), codes).value > 0.99
 
 
 # ---- figures --------------------------------------------------------------------------------------------------------
 def test_the_widgets_panel_is_pure_and_quick_to_draw():
-    first, second = (plots.to_png(plots_landscape.prior_sampling_panel(3, 5, repeats=20)) for _ in range(2))
+    first, second = (plots.to_png(generating_data.prior_sampling_panel(3, 5, repeats=20)) for _ in range(2))
     assert first == second
-    assert first != plots.to_png(plots_landscape.prior_sampling_panel(8, 5, repeats=20))
+    assert first != plots.to_png(generating_data.prior_sampling_panel(8, 5, repeats=20))
     for d, k in ((1, 0), (24, 0)):  # one draw; almost all weights vanish
-        plots.to_png(plots_landscape.prior_sampling_panel(d, k, repeats=5))
+        plots.to_png(generating_data.prior_sampling_panel(d, k, repeats=5))
 
 
 def test_the_other_figures_draw_what_they_are_given(generator):
-    square, truth = landscape.grid(extent=2.0, n=11, dtype=F64), landscape.ring()
+    square, truth = metrics.grid(extent=2.0, n=11, dtype=F64), oracles.ring()
     log_p, x = truth.log_prob(square.points), truth.sample(30, generator)
-    log_p_y = landscape.bayes(torch.stack([log_p, log_p + 1], 1), torch.tensor([0.5, 0.5], dtype=F64))[:, 1]
+    log_p_y = oracles.bayes(torch.stack([log_p, log_p + 1], 1), torch.tensor([0.5, 0.5], dtype=F64))[:, 1]
     figures = [
-        plots_landscape.two_questions(log_p_y, log_p, 2.0, x, torch.arange(30) % 2, {"A": (0, 0)}, ["milk", "dark"]),
-        plots_landscape.samples_of_families(truth, {str(k): x for k in range(7)}),
-        plots_landscape.densities_of_families({"one": log_p, "two": log_p}, 2.0),
-        plots_landscape.sampling_the_prior([1, 2], {10: [5.0, 3.0]}, {1: ([-0.2, -0.1], [0.1, 0.1])}, [4, 16], 0.25),
-        plots_landscape.codes_and_prior(x, torch.arange(30) % 10, x, x[:, 0].abs(), x[:, 1].abs()),
+        generating_data.two_questions(log_p_y, log_p, 2.0, x, torch.arange(30) % 2, {"A": (0, 0)}, ["milk", "dark"]),
+        generating_data.samples_of_families(truth, {str(k): x for k in range(7)}),
+        generating_data.densities_of_families({"one": log_p, "two": log_p}, 2.0),
+        generating_data.sampling_the_prior([1, 2], {10: [5.0, 3.0]}, {1: ([-0.2, -0.1], [0.1, 0.1])}, [4, 16], 0.25),
+        generating_data.codes_and_prior(x, torch.arange(30) % 10, x, x[:, 0].abs(), x[:, 1].abs()),
     ]
     for fig, axes in zip(figures, (4, 8, 3, 2, 2), strict=True):  # colour bars included
         assert plots.to_png(fig)[:4] == b"\x89PNG" and len(fig.axes) == axes
         assert all(ax.get_title(loc="left") or ax.get_ylabel() for ax in fig.axes)
     with pytest.raises(ValueError, match="argument"):
-        plots_landscape.samples_of_families(truth, {"one": x})
+        generating_data.samples_of_families(truth, {"one": x})

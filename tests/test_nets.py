@@ -164,7 +164,7 @@ def test_the_mlp_learns_the_exact_noise_of_a_mixture(generator):
     ema = EMA(model, 0.99)
 
     def loss(model, batch, generator, step):
-        t, _ = losses.sample_t(schedule, len(batch), generator)
+        t = losses.sample_t(schedule, len(batch), generator)
         return losses.simple_loss(model, batch, t, torch.randn(batch.shape, generator=generator)).mean()
 
     fit(

@@ -14,8 +14,19 @@ import pytest
 import torch
 from matplotlib.mathtext import MathTextParser
 
-from dlgm import notation
-from dlgm.notation import CONVERSIONS, DECKS, FORMULAS, SYMBOLS, appears, compare, formula, from_course, note, to_course
+from dlgm.course import notation
+from dlgm.course.notation import (
+    CONVERSIONS,
+    DECKS,
+    FORMULAS,
+    SYMBOLS,
+    appears,
+    compare,
+    formula,
+    from_course,
+    note,
+    to_course,
+)
 from dlgm.parameterization import mean_from_eps, score_from_eps, x0_from_eps
 from dlgm.process import q_marginal, q_posterior, q_sample, q_transition, tau
 from dlgm.schedules import DiscreteSchedule

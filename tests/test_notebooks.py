@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from dlgm import notebooks
+from dlgm.course import notebooks
 from dlgm.exercises import LESSONS
 
 FOLDER = Path(__file__).parent.parent / "notebooks"

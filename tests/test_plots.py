@@ -11,8 +11,10 @@ import torch
 from conftest import lines
 from PIL import Image
 
-from dlgm import data, notation, plots, widgets
+from dlgm import data, plots
+from dlgm.course import notation, widgets
 from dlgm.oracles import GaussianMixture
+from dlgm.plots import the_diffusion_kernel
 from dlgm.process import q_sample
 from dlgm.schedules import cosine_beta, linear_beta
 
@@ -33,7 +35,7 @@ def eps(generator):
 @pytest.mark.parametrize("t", [0, 1, 400, 1000])
 def test_kernel_panel_draws_the_exact_quantities(t, digit, eps):
     schedule = BOTH["linear"]
-    image, density, curve = plots.kernel_panel(schedule, digit, MIXTURE, t, eps).axes
+    image, density, curve = the_diffusion_kernel.kernel_panel(schedule, digit, MIXTURE, t, eps).axes
     drawn = image.get_images()[0].get_array()
     x_t = q_sample(schedule, digit[None], t, eps[None])[0, 0]
     np.testing.assert_allclose(drawn, ((x_t + 1) / 2).clamp(0, 1), atol=1e-6)  # float32
@@ -45,7 +47,7 @@ def test_kernel_panel_draws_the_exact_quantities(t, digit, eps):
 
 def test_spectra_marks_the_step_where_each_frequency_drowns():
     f, p = torch.tensor([1.0, 2.0, 4.0]).double(), torch.tensor([10.0, 1.0, 0.01]).double()
-    _, right = plots.spectra({"data": (f, p)}, BOTH, (100,)).axes
+    _, right = the_diffusion_kernel.spectra({"data": (f, p)}, BOTH, (100,)).axes
     for name, schedule in BOTH.items():
         expected = [
             next(t for t in range(1, 1001) if schedule.alpha_bar[t] * power < 1 - schedule.alpha_bar[t]) for power in p
@@ -56,7 +58,7 @@ def test_spectra_marks_the_step_where_each_frequency_drowns():
 def test_heatmap_holds_the_exact_density_and_the_paths():
     schedule = linear_beta(100)
     paths = torch.linspace(-1, 1, 101 * 2).reshape(101, 2)
-    ax = plots.marginal_heatmap(MIXTURE, schedule, paths).axes[0]
+    ax = the_diffusion_kernel.marginal_heatmap(MIXTURE, schedule, paths).axes[0]
     mesh = ax.collections[0].get_array().reshape(301, 101)
     x = torch.linspace(-3, 3, 301, dtype=torch.float64)
     np.testing.assert_allclose(mesh[:, 40], MIXTURE.diffuse(schedule, 40).log_prob(x).exp())
@@ -64,7 +66,7 @@ def test_heatmap_holds_the_exact_density_and_the_paths():
 
 
 def test_schedule_curves_and_histograms_show_what_they_are_given(generator):
-    axes = plots.schedule_curves(BOTH).axes
+    axes = the_diffusion_kernel.schedule_curves(BOTH).axes
     np.testing.assert_allclose(lines(axes[0])["cosine"][1], BOTH["cosine"].alpha_bar[1:])
     np.testing.assert_allclose(lines(axes[1])["linear"][1], BOTH["linear"].beta[1:])
     points = torch.tensor([0.05, 0.05, -1.05, 9.0])
@@ -86,7 +88,7 @@ def test_image_rows_are_upright_and_clipped():
 
 def test_png_is_repeatable_and_the_palette_keeps_the_picture(digit, eps):
     def fig():
-        return plots.kernel_panel(BOTH["linear"], digit, MIXTURE, 100, eps)
+        return the_diffusion_kernel.kernel_panel(BOTH["linear"], digit, MIXTURE, 100, eps)
 
     small, full = plots.to_png(fig()), plots.to_png(fig(), colours=None)
     assert small == plots.to_png(fig()) and len(small) < len(full)
@@ -110,7 +112,9 @@ def test_widget_follows_each_control_and_shows_the_pure_figure(digit, eps):
         w.controls[name].value = value
         seen.add(w.image.value)
     assert len(seen) == 4
-    assert w.image.value == plots.to_png(plots.kernel_panel(BOTH["cosine"], -digit, MIXTURE, 700, eps), colours=None)
+    assert w.image.value == plots.to_png(
+        the_diffusion_kernel.kernel_panel(BOTH["cosine"], -digit, MIXTURE, 700, eps), colours=None
+    )
     w.controls["t"].value = 5000  # a slider clamps
     assert w.controls["t"].value == 1000
 
@@ -140,13 +144,15 @@ def test_callbacks_on_several_threads_do_not_mix(digit, eps):
     for thread in threads:
         thread.join()
     for w, x, t in ((first, digit, 100), (second, -digit, 900)):
-        assert w.image.value == plots.to_png(plots.kernel_panel(BOTH["linear"], x, MIXTURE, t, eps), colours=None)
+        assert w.image.value == plots.to_png(
+            the_diffusion_kernel.kernel_panel(BOTH["linear"], x, MIXTURE, t, eps), colours=None
+        )
 
 
 def test_there_and_back_ends_on_a_data_point_and_is_the_picture_of_the_readme():
     """The picture is made again from data and code; a few grey levels are left for another font or renderer."""
     points, _ = data.load("mnist")
-    fig = plots.there_and_back(points, cosine_beta(), torch.Generator().manual_seed(1))
+    fig = the_diffusion_kernel.there_and_back(points, cosine_beta(), torch.Generator().manual_seed(1))
     last = torch.as_tensor(fig.axes[9].get_images()[0].get_array())
     assert ((points[:, 0] + 1) / 2 - last).abs().flatten(1).amax(1).min() < 1e-3  # DDIM's last step, in float32
     stored = Image.open(Path(__file__).parent.parent / "notebooks" / "there_and_back.png").convert("RGB")

@@ -7,10 +7,12 @@ import torch
 from conftest import lines
 from torch import nn
 
-from dlgm import losses, nets, plots_ddpm
+from dlgm import losses, nets, samplers
 from dlgm.denoiser import Clipped, Denoiser, Prediction
+from dlgm.nets import inspect
 from dlgm.oracles import EmpiricalData, GaussianMixture
 from dlgm.parameterization import mean_from_eps
+from dlgm.plots import training_a_ddpm
 from dlgm.process import q_posterior, q_sample
 from dlgm.samplers import DDIM, DDPM, sample, sample_path
 from dlgm.schedules import DiscreteSchedule, cosine_beta, linear_beta, time_grid
@@ -31,7 +33,7 @@ def test_a_sheet_holds_each_image_in_its_place():
         "b": noise(6, 1, 3, 4, seed=1).clamp(-1, 1),
         "c": torch.ones(6, 1, 3, 4),
     }
-    fig = plots_ddpm.sheets(images, columns=3, across=2)
+    fig = training_a_ddpm.sheets(images, columns=3, across=2)
     assert len(fig.axes) == 4  # two by two, the last one empty
     for ax, (title, x) in zip(fig.axes, images.items(), strict=False):
         assert ax.get_title(loc="center") == title
@@ -44,7 +46,7 @@ def test_a_sheet_holds_each_image_in_its_place():
 def test_arch_1_2_7_the_table_counts_what_a_unet_does():
     """ARCH-1, ARCH-2, ARCH-7: shapes by definition, odd sizes too; multiply-adds are pixels · k² · c_in · c_out."""
     net = nets.UNet(2, (8, 16), heads=2)
-    table = {row["part"]: row for row in plots_ddpm.layer_table(net, torch.zeros(1, 2, 7, 9))}
+    table = {row["part"]: row for row in inspect.layer_table(net, torch.zeros(1, 2, 7, 9))}
     assert list(table) == ["stem", "down 0", "shrink 1", "down 1", "middle", "up 1", "grow 1", "up 0", "head"]
     shapes = {"stem": (8, 7, 9), "shrink 1": (16, 4, 5), "up 1": (16, 4, 5), "grow 1": (8, 7, 9), "head": (2, 7, 9)}
     for part, shape in shapes.items():
@@ -59,8 +61,8 @@ def test_arch_1_2_7_the_table_counts_what_a_unet_does():
 
 
 def test_the_map_names_every_part_with_its_size_and_draws_the_skips():
-    table = plots_ddpm.layer_table(nets.UNet(1, (8, 8, 8), heads=2), torch.zeros(1, 1, 8, 8))
-    fig = plots_ddpm.unet_map(table)
+    table = inspect.layer_table(nets.UNet(1, (8, 8, 8), heads=2), torch.zeros(1, 1, 8, 8))
+    fig = training_a_ddpm.unet_map(table)
     texts = [text.get_text() for text in fig.axes[0].texts]
     for row in table:
         part = row["part"].replace("shrink", "↓").replace("grow", "↑")
@@ -74,7 +76,7 @@ def test_the_map_names_every_part_with_its_size_and_draws_the_skips():
 def test_similarity_is_the_cosine_of_two_rows():
     """And features of near times are alike, those of far ones are not (ARCH-4, ARCH-5)."""
     times, f = torch.arange(5.0), noise(5, 6)
-    fig = plots_ddpm.time_similarity({"some": f, "same": torch.ones(5, 2)}, times, cut=2)
+    fig = training_a_ddpm.time_similarity({"some": f, "same": torch.ones(5, 2)}, times, cut=2)
     want = nn.functional.cosine_similarity(f[:, None], f[None], dim=2)
     drawn = torch.tensor(fig.axes[0].images[0].get_array().tolist())
     torch.testing.assert_close(drawn, want, rtol=0, atol=1e-6)
@@ -84,14 +86,14 @@ def test_similarity_is_the_cosine_of_two_rows():
     t = torch.arange(1001.0)
     torch.manual_seed(0)
     for f in (nets.sinusoidal(t, 64), nets.Fourier(64)(t / 1000)):
-        curve = lines(plots_ddpm.time_similarity({"f": f}, t, cut=500).axes[1])["f"][1]
+        curve = lines(training_a_ddpm.time_similarity({"f": f}, t, cut=500).axes[1])["f"][1]
         assert curve[[499, 501]].min() > 0.9 and curve[[100, 900]].max() < 0.5
 
 
 def test_the_report_draws_every_loss_and_its_running_mean():
     loss, t = [4.0, 2.0, 1.0, 0.5, 0.5], torch.tensor([1, 500])
     mean, error = torch.tensor([0.5, 0.1]), torch.tensor([0.1, 0.01])
-    fig = plots_ddpm.training_report(loss, {"net": (t, mean, error)}, floor=0.3, window=2)
+    fig = training_a_ddpm.training_report(loss, {"net": (t, mean, error)}, floor=0.3, window=2)
     left, right = (lines(ax) for ax in fig.axes)
     assert left["each step"][1].tolist() == loss
     assert left["mean of 2 steps"][0].tolist() == [2, 3, 4, 5]
@@ -106,13 +108,13 @@ def test_the_panel_shows_the_nearest_time_and_the_error_in_grey_levels():
     points = 2 * torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(1)) - 1
     schedule, eps = linear_beta(100), noise(1, 4, 4, seed=2)
     denoiser = EmpiricalData(points).denoiser(schedule)
-    answers = plots_ddpm.one_step_answers(denoiser, points[0], eps, [1, 40, 100])
+    answers = samplers.one_step_answers(denoiser, points[0], eps, [1, 40, 100])
     x_t = q_sample(schedule, points[:1], 40, eps[None])
     p = denoiser(x_t, 40)
     torch.testing.assert_close(answers.x_t[1], x_t[0])
     torch.testing.assert_close(answers.x0[1], p.x0[0])
     torch.testing.assert_close(answers.eps[1], p.eps[0])
-    fig = plots_ddpm.one_step_panel({"it": answers}, "it", 45)
+    fig = training_a_ddpm.one_step_panel({"it": answers}, "it", 45)
     assert "t = 40" in fig.axes[0].get_title(loc="center")
     want = 127.5 * (p.x0 - points[:1]).square().mean().sqrt()
     assert fig.axes[3].get_lines()[0].get_ydata()[1] == pytest.approx(want.item())
@@ -126,7 +128,7 @@ def test_num_6_the_guess_comes_nearer_to_the_end_of_the_path():
     denoiser, errors = Clipped(EmpiricalData(points).denoiser(schedule)), []
     for seed in range(20):
         x_T = noise(1, 4, 4, seed=seed)
-        a = plots_ddpm.path_answers(denoiser, DDPM(), x_T, time_grid(schedule, 50), g, every=7)
+        a = samplers.path_answers(denoiser, DDPM(), x_T, time_grid(schedule, 50), g, every=7)
         assert a.times == sorted(a.times) and a.times[0] == 1 and a.error[0] < 1e-3  # float32, in grey levels
         errors.append(a.error)
     mean = torch.stack(errors).mean(0)
@@ -137,9 +139,9 @@ def test_the_loss_by_time_is_that_of_the_exact_denoiser():
     """For data that are all 0 the noise is known at every t; an answer of 0 has loss 1 within its standard error."""
     schedule, x0 = linear_beta(100), torch.zeros(400, 1, 3, 3)
     exact = EmpiricalData(torch.zeros(1, 1, 3, 3)).denoiser(schedule)
-    t, mean, error = plots_ddpm.loss_by_time(exact, x0, [1, 50, 100])
+    t, mean, error = losses.loss_by_time(exact, x0, [1, 50, 100])
     assert t.tolist() == [1, 50, 100] and mean.max() < 1e-10 and error.max() < 1e-10
-    _, mean, error = plots_ddpm.loss_by_time(Denoiser(lambda x, t: 0 * x, schedule), x0, [1, 50])
+    _, mean, error = losses.loss_by_time(Denoiser(lambda x, t: 0 * x, schedule), x0, [1, 50])
     assert (mean - 1).abs().max() < 5 * error.max()
     assert error[0].item() == pytest.approx(math.sqrt(2 / 9 / 400), rel=0.2)  # Var of a mean of 9 squares, 400 times
 
@@ -160,14 +162,14 @@ def test_alg_2_a_walk_with_the_right_step_is_the_sampler():
     for clip in (True, False):
         g = torch.Generator().manual_seed(4)
         want = sample(Clipped(denoiser) if clip else denoiser, DDPM(), x_T, times, g)
-        got = plots_ddpm.walk(denoiser, right, x_T, times, seed=4, clip=clip)
+        got = samplers.walk(denoiser, right, x_T, times, seed=4, clip=clip)
         torch.testing.assert_close(got, want)
     first = times[:2]
     for step in (lambda x, m, e, s, z: x - e + s * z, lambda x, m, e, s, z: m + 2 * s * z):
-        wrong = plots_ddpm.walk(denoiser, step, x_T, first, seed=4)
-        assert (wrong - plots_ddpm.walk(denoiser, right, x_T, first, seed=4)).abs().max() > 0.1
-    shifted = plots_ddpm.walk(denoiser, right, x_T, times[4:6], seed=4, told=lambda t, s: int(s))
-    assert (shifted - plots_ddpm.walk(denoiser, right, x_T, times[4:6], seed=4)).abs().max() > 1e-3
+        wrong = samplers.walk(denoiser, step, x_T, first, seed=4)
+        assert (wrong - samplers.walk(denoiser, right, x_T, first, seed=4)).abs().max() > 0.1
+    shifted = samplers.walk(denoiser, right, x_T, times[4:6], seed=4, told=lambda t, s: int(s))
+    assert (shifted - samplers.walk(denoiser, right, x_T, times[4:6], seed=4)).abs().max() > 1e-3
 
 
 # ---- facts of the formula sheet -------------------------------------------------------------------------------------

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from dlgm import plots_hvae
-from dlgm.elbo import estimate
+from dlgm import hvae
 from dlgm.gaussian import Gaussian, add, condition
 from dlgm.hvae import diffusion
+from dlgm.metrics import estimate
 from dlgm.oracles import GaussianMixture, LinearGaussianChain
+from dlgm.plots import hierarchical_vaes
 from dlgm.process import q_marginal
 from dlgm.schedules import cosine_beta
 
@@ -34,7 +35,7 @@ def test_gauss_1_and_gauss_2_a_chain_of_numbers_comes_down_by_adding_variances()
 def test_hvae_2_terms_and_losses_of_the_steps_add_up(variance):
     """HVAE-2, VDM-2: terms sum to the ELBO, and with the losses of all steps to log p(x), on average over the data."""
     schedule = cosine_beta(T=8)
-    terms, losses = plots_hvae.step_gaps(TWO, schedule, variance, n=4000, seed=1)
+    terms, losses = hvae.step_gaps(TWO, schedule, variance, n=4000, seed=1)
     x = TWO.sample(4000, torch.Generator().manual_seed(1)).double()
     rest = estimate(TWO.log_prob(x) - terms.sum(1) - losses.sum(1), 0)
     assert abs(rest.value) < 5 * rest.error  # what the control variates took out has mean 0
@@ -48,7 +49,7 @@ def test_hvae_2_terms_and_losses_of_the_steps_add_up(variance):
 def test_vdm_2_each_loss_is_the_kl_of_its_step_for_gaussian_data():
     """For N(m, v) both kernels are Gaussian with one mean, so the KL is ½ (r − 1 − log r), r the ratio of variances."""
     schedule, v = cosine_beta(T=6), 0.5
-    _, losses = plots_hvae.step_gaps(ONE, schedule, "beta", n=20_000)
+    _, losses = hvae.step_gaps(ONE, schedule, "beta", n=20_000)
     for t in range(1, 7):
         a, below = schedule.alpha[t], schedule.alpha_bar[t - 1] * (v - 1) + 1
         exact = below * schedule.beta[t] / (a * below + schedule.beta[t])
@@ -63,10 +64,10 @@ def test_vdm_2_each_loss_is_the_kl_of_its_step_for_gaussian_data():
 
 
 def test_the_panel_has_a_bar_for_each_term_and_each_step():
-    fig = plots_hvae.chain_panel(TWO, 5, "beta")
+    fig = hierarchical_vaes.chain_panel(TWO, 5, "beta")
     left, right = fig.axes
     assert len(left.patches) == 6 and len(right.patches) == 6
-    terms, losses = plots_hvae.step_gaps(TWO, cosine_beta(T=5), "beta")
+    terms, losses = hvae.step_gaps(TWO, cosine_beta(T=5), "beta")
     heights = torch.tensor([bar.get_height() for bar in left.patches], dtype=F64)
     torch.testing.assert_close(heights, terms.mean(0))
     heights = torch.tensor([bar.get_height() for bar in right.patches], dtype=F64)

@@ -12,9 +12,9 @@ import pytest
 import torch
 from conftest import lines
 
-from dlgm import plots_posterior
 from dlgm.gaussian import Gaussian, product
 from dlgm.oracles import GaussianMixture
+from dlgm.plots import the_posterior_mean
 from dlgm.process import posterior_coefficients, q_marginal, q_posterior, q_transition
 from dlgm.schedules import DiscreteSchedule, cosine_beta, linear_beta
 
@@ -131,7 +131,7 @@ def integral(y, x):
 
 
 def test_reverse_steps_draws_the_exact_law_and_a_gaussian_of_its_moments():
-    axes = plots_posterior.reverse_steps(TWO, 0.1, (0.5, 0.01), -0.2).axes
+    axes = the_posterior_mean.reverse_steps(TWO, 0.1, (0.5, 0.01), -0.2).axes
     for ax, beta in zip(axes, (0.5, 0.01), strict=True):
         exact = TWO.reverse(DiscreteSchedule([0.1, beta]), number(-0.2), 1, 2)
         x, y = lines(ax)["exact $q(x_{t-1}|x_t)$"]
@@ -145,7 +145,7 @@ def test_reverse_steps_draws_the_exact_law_and_a_gaussian_of_its_moments():
 
 
 def test_gaussianity_draws_points_and_laws_where_there_is_one():
-    ax = plots_posterior.gaussianity([0.1, 0.2], {"a": [0.01, 0.02], "b": [0.3, 0.4]}, {"a": [0.011, 0.021]}).axes[0]
+    ax = the_posterior_mean.gaussianity([0.1, 0.2], {"a": [0.01, 0.02], "b": [0.3, 0.4]}, {"a": [0.011, 0.021]}).axes[0]
     drawn = lines(ax)
     assert drawn["a"][1].tolist() == [0.01, 0.02] and drawn["b"][1].tolist() == [0.3, 0.4]
     assert [
@@ -154,7 +154,7 @@ def test_gaussianity_draws_points_and_laws_where_there_is_one():
 
 
 def test_gaussianity_draws_a_law_only_where_it_can_be_a_total_variation():
-    ax = plots_posterior.gaussianity([0.1, 0.2, 0.5], {"a": [0.2, 0.3, 0.4]}, {"a": [0.5, 0.9, 3.0]}).axes[0]
+    ax = the_posterior_mean.gaussianity([0.1, 0.2, 0.5], {"a": [0.2, 0.3, 0.4]}, {"a": [0.5, 0.9, 3.0]}).axes[0]
     (law,) = [line for line in ax.get_lines() if line.get_linestyle() == "-" and len(line.get_xdata())]
     assert list(law.get_xdata()) == [0.1, 0.2] and list(law.get_ydata()) == [0.5, 0.9]
 
@@ -162,7 +162,7 @@ def test_gaussianity_draws_a_law_only_where_it_can_be_a_total_variation():
 @pytest.mark.parametrize("t", [1, 2, 7, 10])
 def test_posterior_panel_draws_prior_likelihood_and_posterior(t):
     ten, x0, x_t = cosine_beta(T=10), 1.1, -0.4
-    left, right = plots_posterior.posterior_panel(ten, x0, x_t, t).axes
+    left, right = the_posterior_mean.posterior_panel(ten, x0, x_t, t).axes
     drawn = lines(left)
     c_0, c_t, v = posterior_coefficients(ten, t - 1, t)
     mean = c_0 * x0 + c_t * x_t
@@ -188,8 +188,8 @@ def test_posterior_panel_draws_prior_likelihood_and_posterior(t):
 
 def test_posterior_bells_are_the_left_panels_and_points_stay_below_the_legend():
     ten = cosine_beta(T=10)
-    for ax, t in zip(plots_posterior.posterior_bells(ten, 1.1, -0.4, (10, 5, 1)).axes, (10, 5, 1), strict=True):
-        left = plots_posterior.posterior_panel(ten, 1.1, -0.4, t).axes[0]
+    for ax, t in zip(the_posterior_mean.posterior_bells(ten, 1.1, -0.4, (10, 5, 1)).axes, (10, 5, 1), strict=True):
+        left = the_posterior_mean.posterior_panel(ten, 1.1, -0.4, t).axes[0]
         assert ax.get_title(loc="left") == f"t = {t}"
         for name, curve in lines(left).items():
             x, y = lines(ax)[name]
@@ -206,7 +206,7 @@ def test_mean_of_posteriors_marks_the_exact_mean():
     exact = TWO.reverse(T4, number(-0.15), 1, 2)
     mean, var = (m.item() for m in exact.moments())
     posteriors = Gaussian(torch.tensor([-0.5, 0.5, 0.6], dtype=F64), 0.05)
-    left, right = plots_posterior.mean_of_posteriors(posteriors, exact, (mean, var), [0.0, 0.1], [1.0, 0.9]).axes
+    left, right = the_posterior_mean.mean_of_posteriors(posteriors, exact, (mean, var), [0.0, 0.1], [1.0, 0.9]).axes
     x, y = lines(left)["exact $q(x_{t-1}|x_t)$"]
     np.testing.assert_allclose(y, exact.log_prob(torch.tensor(x)).exp())
     assert len(left.get_lines()) == 3 + 2
@@ -220,7 +220,7 @@ def test_reverse_variances_are_in_units_of_beta_and_start_at_the_point_mass():
     def exact(t, v):
         return GaussianMixture([1.0], [0.0], [v]).reverse(T4, number(0.0), t - 1, t).moments()[1].item()
 
-    ax = plots_posterior.reverse_variances(T4, (2, 4), torch.tensor([1e-9, 1.0, 4.0], dtype=F64), exact).axes[0]
+    ax = the_posterior_mean.reverse_variances(T4, (2, 4), torch.tensor([1e-9, 1.0, 4.0], dtype=F64), exact).axes[0]
     for t in (2, 4):
         _, y = lines(ax)[f"t = {t}"]
         floor = (T4.posterior_variance[t] / T4.beta[t]).item()

@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 
-from dlgm import plots_scores, scores
+from dlgm import metrics, samplers, scores
 from dlgm.denoiser import Denoiser
 from dlgm.exercises import score_matching
 from dlgm.oracles import EmpiricalData, GaussianMixture
+from dlgm.plots import score_matching
 from dlgm.samplers import AnnealedLangevin, sample
 from dlgm.schedules import VE, DiscreteSchedule
 
@@ -24,8 +25,8 @@ def points(collection):
 
 
 def test_score_7_a_walk_moves_by_h_score_and_root_two_h_noise():
-    t, step, x = 0.4, 0.3, plots_scores.starts()
-    path = plots_scores.walk(EXACT, t, x, 2, step, seed=5)
+    t, step, x = 0.4, 0.3, score_matching.starts()
+    path = score_matching.walk(EXACT, t, x, 2, step, seed=5)
     assert torch.equal(path[0], x)
     h, noise = step * VE20.noise(t) ** 2, torch.Generator().manual_seed(5)
     for state in path[1:]:
@@ -46,7 +47,7 @@ def check_field(ax, denoiser, t, moves, step):
         want = sigma * denoiser(points(arrows).float(), t).score.double()
     drawn = torch.stack([torch.tensor(v, dtype=F64) for v in (arrows.U, arrows.V)], -1).reshape(-1, 2)
     torch.testing.assert_close(drawn, want / (1 + want.norm(dim=1, keepdim=True)), rtol=1e-4, atol=1e-5)  # float32
-    path = plots_scores.walk(denoiser, t, plots_scores.starts(window), moves, step)
+    path = score_matching.walk(denoiser, t, score_matching.starts(window), moves, step)
     torch.testing.assert_close(points(start), path[0].double())
     torch.testing.assert_close(points(end), path[-1].double())
     assert len(ax.lines) == path.shape[1]
@@ -56,7 +57,7 @@ def check_field(ax, denoiser, t, moves, step):
 
 @pytest.mark.parametrize("moves, last", [(5, 5), ((5, 3), 3)])
 def test_score_1_fields_draws_density_score_and_walks_of_each_level(moves, last):
-    fig = plots_scores.fields(WORLD, VE20, [0.0, 0.7], moves=moves, step=0.2)
+    fig = score_matching.fields(WORLD, VE20, [0.0, 0.7], moves=moves, step=0.2)
     for ax, t, count in zip(fig.axes, (0.0, 0.7), (5, last), strict=True):
         check_field(ax, EXACT, t, count, 0.2)
         assert ax.get_title("left") == f"σ = {VE20.noise(t):.3g}"
@@ -64,7 +65,7 @@ def test_score_1_fields_draws_density_score_and_walks_of_each_level(moves, last)
 
 @pytest.mark.parametrize("which, denoiser", [("true", EXACT), ("net", ZERO)])
 def test_score_panel_draws_the_chosen_score_and_all_of_them_on_the_line(which, denoiser):
-    left, right = plots_scores.score_panel(WORLD, VE20, 0.35, {"net": ZERO}, which, moves=4, step=0.1).axes
+    left, right = score_matching.score_panel(WORLD, VE20, 0.35, {"net": ZERO}, which, moves=4, step=0.1).axes
     check_field(left, denoiser, 0.35, 4, 0.1)
     assert left.get_title("left").startswith(f"{which} score")
     truth, learned = right.lines
@@ -81,7 +82,7 @@ def test_mass_level_is_that_of_a_normal_in_the_plane():
     one = GaussianMixture([1.0], [[0.0, 0.0]], [1.0])
     want = -math.log(2 * math.pi) + math.log(0.01)
     # of 4000 draws, standard error of log 0.01: √(0.99/(0.01 · 4000)) = 0.16
-    assert abs(plots_scores.mass_level(one) - want) < 4 * 0.16
+    assert abs(score_matching.mass_level(one) - want) < 4 * 0.16
 
 
 def test_score_2_score_5_error_maps_draws_the_error_times_sigma():
@@ -89,7 +90,7 @@ def test_score_2_score_5_error_maps_draws_the_error_times_sigma():
     off = Denoiser(lambda x, t: WORLD.diffuse(VE20, 0.5).score(x) + torch.tensor([0.3, 0.4]), VE20, "score")
     data = WORLD.sample(7, torch.Generator().manual_seed(0))
     panels = {"size": (None, 0.5, VE20), "error": (off, 0.5), "none": (EXACT, 0.5)}
-    fig = plots_scores.error_maps(WORLD, panels, data)
+    fig = score_matching.error_maps(WORLD, panels, data)
     size, error, none, left_over, bar = fig.axes
     maps = [torch.tensor(ax.images[0].get_array().tolist(), dtype=F64) for ax in (size, error, none)]
     sigma = VE20.noise(0.5)
@@ -105,7 +106,7 @@ def test_score_2_score_5_error_maps_draws_the_error_times_sigma():
 def test_m_10_projections_draws_predicted_lines_and_measured_dots():
     m = torch.tensor([1, 4])
     table = {"a": (m, torch.tensor([4.0, 2.0]), torch.tensor([4.1, 1.9]), torch.tensor([0.1, 0.1]))}
-    (ax,) = plots_scores.projections(table, 100).axes
+    (ax,) = score_matching.projections(table, 100).axes
     line, dots, limit = ax.lines[0], ax.lines[1], ax.lines[-1]
     assert line.get_ydata().tolist() == [4.0, 2.0] and dots.get_ydata().tolist() == pytest.approx([4.1, 1.9])
     assert limit.get_xdata() == [100, 100]
@@ -116,7 +117,7 @@ def test_m_10_projections_draws_predicted_lines_and_measured_dots():
 def test_walks_draws_walkers_noise_and_shares():
     path = torch.linspace(-1, 1, 8).repeat(3, 1)
     sigma = torch.tensor([3.0, 2.0, 1.0])
-    fig = plots_scores.walks({"a": path}, {"a": sigma}, lambda x: torch.exp(-x.abs()) / 2, 0.5)
+    fig = score_matching.walks({"a": path}, {"a": sigma}, lambda x: torch.exp(-x.abs()) / 2, 0.5)
     left, right = fig.axes
     assert len(left.lines) == 4 + 2
     torch.testing.assert_close(torch.tensor(left.lines[3].get_ydata()), path[:, 3])
@@ -149,21 +150,19 @@ def test_m_11_how_far_the_state_falls_behind_the_ladder(step, moves, ratio, gene
     times[-1] = 0.0
     x = 20 * torch.randn(n, 1, generator=generator, dtype=F64)
     x = sample(world, AnnealedLangevin(step, moves), x, [*times, 0.0], generator)
-    rho2 = plots_scores.lag(step, moves, ratio) ** 2
+    rho2 = samplers.lag(step, moves, ratio) ** 2
     found = x.square().mean().item() / schedule.sigma_min**2
     # what is left of the start is (a/r²)^119 < 1e-7; x is normal, so the standard error is ρ² √(2/n)
     assert abs(found - rho2) < 5 * rho2 * math.sqrt(2 / n)
 
 
 def test_m_11_a_ladder_that_is_too_steep_is_never_caught_up_with():
-    assert plots_scores.lag(0.1, 1, 0.876) == math.inf  # 0.9 > 0.876
-    assert math.isclose(
-        plots_scores.lag(1.0, 1, 0.5), math.sqrt(2)
-    )  # a = 0: one move forgets all, settles at 1/(1 − ½)
+    assert samplers.lag(0.1, 1, 0.876) == math.inf  # 0.9 > 0.876
+    assert math.isclose(samplers.lag(1.0, 1, 0.5), math.sqrt(2))  # a = 0: one move forgets all, settles at 1/(1 − ½)
 
 
 def test_spread_has_the_standard_error_of_a_normal(generator):
-    std, error = plots_scores.spread(3 * torch.randn(2, 40_000, generator=generator, dtype=F64))
+    std, error = metrics.spread(3 * torch.randn(2, 40_000, generator=generator, dtype=F64))
     must = 3 / math.sqrt(2 * 40_000)
     torch.testing.assert_close(error, torch.full((2,), must, dtype=F64), rtol=0.05, atol=0)  # m₄ is known to about 3 %
     assert (abs(std - 3) < 5 * must).all()

@@ -5,11 +5,12 @@ import math
 import pytest
 import torch
 
-from dlgm import losses, plots_targets
+from dlgm import losses, vlb
 from dlgm import parameterization as P
 from dlgm.denoiser import Denoiser
 from dlgm.exercises import check, what_to_predict
 from dlgm.oracles import EmpiricalData, GaussianMixture
+from dlgm.plots import what_to_predict
 from dlgm.process import q_posterior, q_sample
 from dlgm.schedules import DiscreteSchedule, cosine_beta, linear_beta
 
@@ -28,7 +29,7 @@ def test_five_answers_draws_each_conversion_of_one_prediction():
     points = 2 * torch.rand(6, 1, 4, 4, generator=torch.Generator().manual_seed(1)) - 1
     eps = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(2))
     denoiser = EmpiricalData(points).denoiser(LINEAR)
-    fig = plots_targets.five_answers(denoiser, points[0], eps, [50, 900])
+    fig = what_to_predict.five_answers(denoiser, points[0], eps, [50, 900])
     drawn = [torch.tensor(ax.images[0].get_array().tolist()) for ax in fig.axes]
     for column, t in enumerate((50, 900)):
         x_t = q_sample(LINEAR, points[:1], t, eps[None])
@@ -41,11 +42,11 @@ def test_five_answers_draws_each_conversion_of_one_prediction():
             torch.testing.assert_close(drawn[2 * row + column], grey, rtol=0, atol=2e-5)  # float32, divided by ~0.01
 
 
-@pytest.mark.parametrize("variance", losses.VARIANCES)
+@pytest.mark.parametrize("variance", vlb.VARIANCES)
 def test_loss_1_2_3_and_par_5_each_term_is_a_weighted_square_plus_a_constant(variance):
     """LOSS-1, LOSS-3, PAR-5 for t ≥ 2; LOSS-2, E-45 for t = 1: the same form, with the constant ½ d log 2πσ_1²."""
     x0, eps = batch()
-    sigma2 = losses.reverse_variances(CHAIN, variance)
+    sigma2 = vlb.reverse_variances(CHAIN, variance)
     for t in range(1, 5):
         b, a, ab, before = CHAIN.beta[t], CHAIN.alpha[t], CHAIN.alpha_bar[t], CHAIN.alpha_bar[t - 1]
         lam = b**2 / (2 * sigma2[t] * a * (1 - ab))
@@ -54,7 +55,7 @@ def test_loss_1_2_3_and_par_5_each_term_is_a_weighted_square_plus_a_constant(var
         constant = 1.5 * (r - 1 - r.log()) if t > 1 else 1.5 * torch.log(2 * math.pi * sigma2[1])
         x_t = ab.sqrt() * x0 + (1 - ab).sqrt() * eps
         square = (eps - 0.3 * x_t - 0.1 * t).square().sum(1)
-        term = losses.vlb_term(SOME, x0, t, eps, variance, decoder="gaussian")
+        term = vlb.vlb_term(SOME, x0, t, eps, variance, decoder="gaussian")
         torch.testing.assert_close(term, lam * square + constant)
 
 
@@ -69,17 +70,17 @@ def test_loss_4_and_m_08_the_weight_of_x0_is_half_the_fall_of_the_snr():
 
 def test_bound_weights_draws_both_variances_of_every_schedule():
     schedules = {"linear": LINEAR, "cosine": cosine_beta(50)}
-    left, right = plots_targets.bound_weights(schedules).axes
+    left, right = what_to_predict.bound_weights(schedules).axes
     for ax, target in ((left, "eps"), (right, "x0")):
         lines = iter(ax.lines)
         for s in schedules.values():
-            for variance in losses.VARIANCES[::-1]:
+            for variance in vlb.VARIANCES[::-1]:
                 want = losses.vlb_weight(s, torch.arange(1, s.T + 1), target, variance)
                 torch.testing.assert_close(torch.tensor(next(lines).get_ydata()), want)
 
 
 def test_bound_weights_marks_a_last_step_that_outweighs_the_one_before():
-    left, _ = plots_targets.bound_weights({"linear": LINEAR, "cosine": cosine_beta(1000)}).axes
+    left, _ = what_to_predict.bound_weights({"linear": LINEAR, "cosine": cosine_beta(1000)}).axes
     (dot,) = left.collections  # the linear schedule has none
     (text,) = left.texts
     # λ_T = β_T²/(2 β_T α_T (1−ᾱ_T)) with β_T = 0.999 and ᾱ_T ≈ 0
@@ -89,7 +90,7 @@ def test_bound_weights_marks_a_last_step_that_outweighs_the_one_before():
 
 def test_loss_7_the_unweighted_losses_are_one_error_in_other_units():
     """LOSS-7, LOSS-8, LOSS-9, M-01, E-74: drawn on ε, the ε loss is flat, the x_0 loss 1/SNR, the v loss 1/ᾱ."""
-    left, right = plots_targets.loss_weights(LINEAR, "beta").axes
+    left, right = what_to_predict.loss_weights(LINEAR, "beta").axes
     ab, b = LINEAR.alpha_bar[1:], LINEAR.beta[1:]
     lam = b / (2 * (1 - b) * (1 - ab))
     on_eps = {
@@ -110,7 +111,8 @@ def test_loss_7_the_unweighted_losses_are_one_error_in_other_units():
 def test_loss_6_every_law_of_t_has_weights_that_leave_the_average_alone():
     """LOSS-6: the weight is 1/(T p_t), so Σ_t p_t weight_t f(t) = (1/T) Σ_t f(t)."""
     p = 0.1 + torch.rand(1000, generator=torch.Generator().manual_seed(3), dtype=F64)
-    t, weight = losses.sample_t(LINEAR, 50_000, torch.Generator().manual_seed(4), p)
+    t = losses.sample_t(LINEAR, 50_000, torch.Generator().manual_seed(4), p)
+    weight = losses.time_weights(p, t)
     torch.testing.assert_close(weight.double(), 1 / (1000 * (p / p.sum())[t - 1]), rtol=1e-6, atol=0)  # float32
 
 
@@ -144,28 +146,28 @@ def test_alg_5_the_graph_computes_the_simple_loss_and_all_of_it_is_drawn():
         "loss": lambda eps, prediction: (eps - prediction).square().sum(1),
     }
     values = {"x0": x0, "eps": eps, "t": t, "theta": net}
-    for node, inputs in plots_targets.GRAPH.items():
+    for node, inputs in what_to_predict.GRAPH.items():
         if inputs:
             values[node] = operations[node](**{name: values[name] for name in inputs})
     denoiser = Denoiser(lambda x, t: net(x) * t[:, None], CHAIN)
     torch.testing.assert_close(values["loss"], losses.simple_loss(denoiser, x0, t, eps))
-    (ax,) = plots_targets.training_graph().axes
+    (ax,) = what_to_predict.training_graph().axes
     arrows = [text for text in ax.texts if getattr(text, "arrow_patch", None) is not None]
     boxes = [text for text in ax.texts if text.get_bbox_patch() is not None]
-    assert len(boxes) == len(plots_targets.GRAPH)
-    assert len(arrows) == sum(map(len, plots_targets.GRAPH.values())) + len(plots_targets.GRADIENT)
+    assert len(boxes) == len(what_to_predict.GRAPH)
+    assert len(arrows) == sum(map(len, what_to_predict.GRAPH.values())) + len(what_to_predict.GRADIENT)
 
 
 def test_alg_5_the_gradient_goes_back_along_edges_of_the_graph_from_the_loss_to_the_weights():
-    path = [plots_targets.GRADIENT[0][0], *(node for _, node in plots_targets.GRADIENT)]
+    path = [what_to_predict.GRADIENT[0][0], *(node for _, node in what_to_predict.GRADIENT)]
     assert path[0] == "loss" and path[-1] == "theta"
-    for node, source in plots_targets.GRADIENT:
-        assert source in plots_targets.GRAPH[node]
+    for node, source in what_to_predict.GRADIENT:
+        assert source in what_to_predict.GRAPH[node]
 
 
 def test_errors_by_level_draws_the_geometric_mean_over_seeds():
     e = torch.tensor([[1.0, 4.0, 9.0], [4.0, 4.0, 1.0]], dtype=F64)
-    fig = plots_targets.errors_by_level(torch.tensor([2.0, 0.0, -2.0]), {"raw": {"eps": e, "v": 2 * e}}, "error")
+    fig = what_to_predict.errors_by_level(torch.tensor([2.0, 0.0, -2.0]), {"raw": {"eps": e, "v": 2 * e}}, "error")
     lines = fig.axes[0].lines
     torch.testing.assert_close(torch.tensor(lines[0].get_ydata()), torch.tensor([2.0, 4.0, 3.0], dtype=F64))
     torch.testing.assert_close(torch.tensor(lines[1].get_ydata()), torch.tensor([4.0, 8.0, 6.0], dtype=F64))
@@ -182,7 +184,7 @@ def test_a_detached_prediction_is_said_to_be_one():
 
 def test_sample_rows_draws_every_picture_beside_its_label():
     rows = [torch.linspace(-1, 1, 3)[:, None, None, None].expand(3, 1, 2, 2) * k for k in (1.0, 0.5)]
-    axes = plots_targets.sample_rows(rows, ["data", "ε"]).axes
+    axes = what_to_predict.sample_rows(rows, ["data", "ε"]).axes
     assert [ax.get_ylabel() for ax in axes[::3]] == ["data", "ε"]
     assert [float(ax.images[0].get_array()[0, 0]) for ax in axes] == pytest.approx([0, 0.5, 1, 0.25, 0.5, 0.75])
 
@@ -190,7 +192,7 @@ def test_sample_rows_draws_every_picture_beside_its_label():
 @pytest.mark.parametrize("target", ["mean", "x0", "eps", "v"])
 def test_par_3_the_panel_puts_the_clean_points_where_the_error_leads(target):
     x0, eps = torch.tensor([1.0, 0.2]), torch.tensor([0.3, -0.8])
-    fig = plots_targets.error_panel(RING, CHAIN, x0, eps, 3, target, size=0.1)
+    fig = what_to_predict.error_panel(RING, CHAIN, x0, eps, 3, target, size=0.1)
     left, right = fig.axes
     seen, star = (torch.tensor(c.get_offsets().tolist(), dtype=F64) for c in left.collections[1:3])
     x_t = q_sample(CHAIN, x0[None].double(), 3, eps[None].double())
@@ -199,4 +201,4 @@ def test_par_3_the_panel_puts_the_clean_points_where_the_error_leads(target):
     torch.testing.assert_close((seen - star).norm(dim=1), torch.full((24,), distance, dtype=F64))
     moved = (P.mean_from_x0(CHAIN, x_t, star + 1.0, 2, 3) - P.mean_from_x0(CHAIN, x_t, star, 2, 3))[0, 0].item()
     drawn = {line.get_label(): line.get_ydata() for line in right.lines}
-    assert math.isclose(drawn[plots_targets.NAMES["mean"]][2], 1 / moved, rel_tol=1e-9)
+    assert math.isclose(drawn[what_to_predict.NAMES["mean"]][2], 1 / moved, rel_tol=1e-9)

@@ -1,1 +1,1 @@
-"""Floor 7: releases, checks and grades homework. It knows no exercise by name: ``dlgm.exercises`` is the bank."""
+"""Releases, checks and grades homework. It knows no exercise by name: ``dlgm.exercises`` is the bank."""

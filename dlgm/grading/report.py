@@ -4,9 +4,9 @@ import csv
 import html
 import io
 import json
-import os
 import re
-import tempfile
+
+from ..writing import atomically
 
 STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:48rem;margin:2rem auto;padding:0 1rem;color:#1b1b1b;background:#fff}
@@ -33,10 +33,7 @@ body{background:#161616;color:#e6e6e6}section{background:#222}.no{color:#ff9d5c}
 
 def write(path, text):
     """Write a file in one step: whoever reads it sees the old one or the new one, never half of it."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
-    with os.fdopen(handle, "w", encoding="utf-8", errors="replace", newline="") as file:
-        file.write(text)
-    os.replace(temporary, path)
+    atomically(path, lambda part: part.write_text(text, encoding="utf-8", errors="replace", newline=""))
 
 
 def saved(path):

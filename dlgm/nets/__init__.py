@@ -1,4 +1,4 @@
-"""Floor 1': networks. They know tensors only: no schedule, no likelihood."""
+"""Networks. They know tensors only: no schedule, no likelihood."""
 
 import torch
 from torch import nn

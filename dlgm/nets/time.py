@@ -5,6 +5,8 @@ import math
 import torch
 from torch import nn
 
+from ..tensors import known
+
 
 def sinusoidal(t, dim, max_period=10_000.0):
     """[sin(ω_i t), cos(ω_i t)], ω_i = max_period^(−i/(dim/2)), i = 0..dim/2 − 1: (B,) -> (B, dim).
@@ -77,8 +79,7 @@ class TimeEmbedding(nn.Module):
 
     def __init__(self, width, features="sinusoidal", time_scale=1.0, classes=0):
         super().__init__()
-        if features not in TIME_FEATURES:
-            raise ValueError(f"unknown time features {features!r}; known: {', '.join(TIME_FEATURES)}")
+        known("time features", features, TIME_FEATURES)
         self.features, self.time_scale, self.classes = TIME_FEATURES[features](64), time_scale, classes
         self.layers = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.label = nn.Embedding(classes + 1, 64) if classes else None

@@ -1,4 +1,4 @@
-"""A U-Net that reads (x_t, t) and answers an image of x_t's size. Floor 1': it knows tensors only, no schedule.
+"""A U-Net that reads (x_t, t) and answers an image of x_t's size. It knows tensors only, no schedule.
 
     x ── stem ──► blocks ──────────────── skip ───────────────► blocks ──► head ──► out        full size
                     └─ down ─► blocks ─── skip ──► blocks ─ up ─┘                              half size
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..tensors import known
 from .time import TimeEmbedding
 
 
@@ -33,8 +34,7 @@ class Modulated(nn.Module):
 
     def __init__(self, channels, width, conditioning):
         super().__init__()
-        if conditioning not in ("adagn", "add"):
-            raise ValueError(f"unknown conditioning {conditioning!r}; known: adagn, add")
+        known("conditioning", conditioning, ("adagn", "add"))
         self.conditioning, self.norm = conditioning, group_norm(channels)
         self.project = zeroed(nn.Linear(width, channels * (1 + (conditioning == "adagn"))))
 

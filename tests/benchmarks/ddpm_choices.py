@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from dlgm import data, elbo, losses, metrics, nets, training
+from dlgm import data, losses, metrics, nets, training
 from dlgm.denoiser import Clipped, Denoiser
 from dlgm.samplers import DDIM, DDPM, sample
 from dlgm.schedules import cosine_beta, linear_beta, time_grid
@@ -104,7 +104,7 @@ def held_out(model, x, seed=7):
     eps = torch.randn(x.shape, generator=generator)
     parts = zip(x.split(250), t.split(250), eps.split(250), strict=True)
     loss = torch.cat([losses.simple_loss(model, *part) for part in parts])
-    return elbo.estimate(loss / x[0].numel(), 0)
+    return metrics.estimate(loss / x[0].numel(), 0)
 
 
 def train_variant(name, seed):
@@ -115,7 +115,7 @@ def train_variant(name, seed):
     ema = training.EMA(model, 0.99)
 
     def loss(model, x0, generator, step):
-        t, _ = losses.sample_t(model.schedule, len(x0), generator)
+        t = losses.sample_t(model.schedule, len(x0), generator)
         eps = torch.randn(x0.shape, generator=generator)
         return losses.simple_loss(model, x0, t, eps).mean() / x0[0].numel()
 

@@ -18,7 +18,7 @@ from dlgm import data, metrics, nets, training
 from dlgm.denoiser import Clipped, Denoiser
 from dlgm.samplers import DDIM, DDPM, sample
 from dlgm.schedules import cosine_beta, linear_beta, time_grid
-from dlgm.train import image_loss
+from dlgm.training import image_loss
 
 SAMPLERS = {"ddim": DDIM(), "ddpm": DDPM("beta")}
 

@@ -47,7 +47,7 @@ class Contestant:
     def step(self, x0):
         """One training step on a batch."""
         x0 = x0.to(memory_format=self.format)
-        t, _ = sample_t(self.model.schedule, len(x0))
+        t = sample_t(self.model.schedule, len(x0))
         with mixed_precision(self.device, self.precision):
             loss = prediction_loss(self.model, x0, t, torch.randn_like(x0)).mean() / x0[0].numel()
         self.optimiser.zero_grad(set_to_none=True)

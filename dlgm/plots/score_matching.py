@@ -1,4 +1,4 @@
-"""Floor 1': the figures of lesson 12, on scores: fields, error maps, and Langevin walks.
+"""The figures of lesson 12, on scores: fields, error maps, and Langevin walks.
 
 Scores are drawn as σ s(x), σ the noise level: the size of −ε̂, which is of order one at every level (PAR-4).
 A ``denoiser`` is asked for its score as denoiser(x, t).score; an exact one comes from ``GaussianMixture.denoiser``.
@@ -9,8 +9,8 @@ import math
 import torch
 from matplotlib.colors import LogNorm
 
-from .plots import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure
-from .samplers import AnnealedLangevin, sample_path
+from ..samplers import AnnealedLangevin, sample_path
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
 
 WINDOW = (7.0, 4.0)  # half the width and half the height of the part of the plane that is drawn
 
@@ -53,12 +53,6 @@ def _arrows(ax, denoiser, t, window):
     s = s / (1 + s.norm(dim=-1, keepdim=True))
     scale = 1.3 * WINDOW[0] / window[0]
     ax.quiver(*x.unbind(-1), *s.unbind(-1), color=GREY, angles="xy", scale_units="xy", scale=scale, width=0.0042)
-
-
-def spread(draws):
-    """The standard deviation of draws along the last axis, and its standard error √(m₄ − s⁴)/(2 s √n): (..., n)."""
-    std, fourth = draws.std(-1), (draws - draws.mean(-1, keepdim=True)).pow(4).mean(-1)
-    return std, (fourth - std**4).clamp(min=0).sqrt() / (2 * std * draws.shape[-1] ** 0.5)
 
 
 def lag(step, moves, ratio):
@@ -106,6 +100,7 @@ def _window(ax, title, window=WINDOW):
     ax.set(xlim=(-w, w), ylim=(-h, h), title=title, xlabel="first coordinate", aspect="equal")
 
 
+@styled
 def fields(mixture, schedule, times, moves=30, step=0.3):
     """The exact score field of a mixture in the plane at several noise levels, with Langevin walks.
 
@@ -123,6 +118,7 @@ def fields(mixture, schedule, times, moves=30, step=0.3):
     return fig
 
 
+@styled
 def projections(table, dims):
     """The spread of sliced losses against the number of projections: predicted lines, measured dots.
 
@@ -154,6 +150,7 @@ def projections(table, dims):
     return fig
 
 
+@styled
 def error_maps(mixture, panels, points=None):
     """How far a score is from the exact one, σ ‖s − ∇log q_t‖, over the plane, for several networks or levels.
 
@@ -204,6 +201,7 @@ def error_maps(mixture, panels, points=None):
     return fig
 
 
+@styled
 def walks(paths, sigmas, density, true_share):
     """The first coordinate of walkers over the moves, and where all of them ended against the exact density.
 
@@ -240,6 +238,7 @@ def walks(paths, sigmas, density, true_share):
     return fig
 
 
+@styled
 def score_panel(mixture, schedule, t, nets, which="true", moves=30, step=0.3):
     """The score field of a noise level, true or learned, with Langevin walks; what the controls of lesson 12 show.
 

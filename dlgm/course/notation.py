@@ -14,6 +14,8 @@ is printed. Source: the ledger's table "Notation across the seeds"; errata E-01.
 import re
 from typing import NamedTuple
 
+from ..tensors import known
+
 DECKS = {
     "course": "this course",
     "000": "cs231n (Gao 2023)",
@@ -301,11 +303,6 @@ _NOTES = {  # (formula, deck) -> what the deck has instead
 }
 
 
-def _known(kind, name, names):
-    if name not in names:
-        raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(map(repr, names))}")
-
-
 def translate(symbol, deck):
     """The LaTeX of a quantity in a deck, without dollar signs; None where the deck has no symbol for it.
 
@@ -315,8 +312,8 @@ def translate(symbol, deck):
     Raises:
         ValueError: unknown symbol or deck.
     """
-    _known("symbol", symbol, SYMBOLS)
-    _known("deck", deck, DECKS)
+    known("symbol", symbol, SYMBOLS)
+    known("deck", deck, DECKS)
     return SYMBOLS[symbol][deck]
 
 
@@ -327,8 +324,8 @@ def _needed(name):
 
 def _lacking(name, deck):
     """The names of the quantities of a formula for which the deck has no symbol."""
-    _known("formula", name, FORMULAS)
-    _known("deck", deck, DECKS)
+    known("formula", name, FORMULAS)
+    known("deck", deck, DECKS)
     return [QUANTITIES[key] for key in _needed(name) if SYMBOLS[key][deck] is None]
 
 
@@ -408,9 +405,9 @@ def table(decks=None, quantities=None):
     decks = list(DECKS) if decks is None else list(decks)
     quantities = list(QUANTITIES) if quantities is None else list(quantities)
     for deck in decks:
-        _known("deck", deck, DECKS)
+        known("deck", deck, DECKS)
     for quantity in quantities:
-        _known("quantity", quantity, QUANTITIES)
+        known("quantity", quantity, QUANTITIES)
     rows = [["quantity", *map(deck_name, decks)]]
     for key in quantities:
         rows.append([QUANTITIES[key], *(f"${SYMBOLS[key][d]}$" if SYMBOLS[key][d] else "–" for d in decks)])
@@ -435,7 +432,7 @@ def compare(name, decks=None):
 
 
 def _formula_title(name):
-    _known("formula", name, FORMULAS)
+    known("formula", name, FORMULAS)
     return f"{FORMULAS[name].title} ({FORMULAS[name].ledger})"
 
 
@@ -461,8 +458,8 @@ CONVERSIONS = {  # quantity -> deck -> (to the course, from the course); a deck 
 
 
 def _conversion(deck, quantity):
-    _known("deck", deck, DECKS)
-    _known("quantity", quantity, CONVERSIONS)
+    known("deck", deck, DECKS)
+    known("quantity", quantity, CONVERSIONS)
     if deck not in CONVERSIONS[quantity]:
         raise ValueError(f"deck {deck!r} has no {quantity}; decks that have it: {', '.join(CONVERSIONS[quantity])}")
     return CONVERSIONS[quantity][deck]

@@ -5,10 +5,11 @@ import math
 import torch
 from matplotlib.patches import Ellipse
 
-from .gaussian import Gaussian
-from .plots import BLUE, GREEN, GREY, ORANGE, SKY, figure
+from ..gaussian import Gaussian
+from . import BLUE, GREEN, GREY, ORANGE, SKY, figure, styled
 
 
+@styled
 def bound_panel(model, x, mean, std):
     """q over the true posterior, and log p(x) as ELBO plus gap: what the sliders of lesson 02 move.
 
@@ -41,6 +42,7 @@ def bound_panel(model, x, mean, std):
     return fig
 
 
+@styled
 def weight_histogram(log_w, log_p, low=-15.0):
     """The log weights of two laws q, a dict name -> (n,); their means, the ELBOs, against log p(x).
 
@@ -58,6 +60,7 @@ def weight_histogram(log_w, log_p, low=-15.0):
     return fig
 
 
+@styled
 def correlated_posterior(correlations, gaps, shown):
     """What independent coordinates cost: the gap against correlation, and both laws at one correlation.
 
@@ -81,6 +84,7 @@ def correlated_posterior(correlations, gaps, shown):
     return fig
 
 
+@styled
 def bounds_against_draws(K, curves, log_p):
     """Importance-weighted bounds against the number of draws K, with error bars of two standard errors.
 

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from .gaussian import Gaussian, discretized_log_prob
-from .plots import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure
+from ..gaussian import Gaussian, discretized_log_prob
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
 
 LOG2 = math.log(2)
 BLACK = "#222222"
@@ -19,6 +19,7 @@ def _bits(vlb):
     return [(p.mean() / (vlb.dims * LOG2)).item() for p in parts]
 
 
+@styled
 def bits_by_length(bounds, entropy):
     """Where the bits go: one stacked bar for each number of steps.
 
@@ -43,6 +44,7 @@ def bits_by_length(bounds, entropy):
     return fig
 
 
+@styled
 def terms_panel(law, schedule, variance):
     """The bound of one pixel term by term: what the slider of lesson 07 moves.
 
@@ -79,6 +81,7 @@ def terms_panel(law, schedule, variance):
     return fig
 
 
+@styled
 def decoder_panel(mean, std, floor):
     """The discretised decoder: a density cut into bins at the dark end, and the penalty for a far-off mean.
 
@@ -117,6 +120,7 @@ def decoder_panel(mean, std, floor):
     return fig
 
 
+@styled
 def excess_by_length(lengths, excess):
     """Bound minus entropy against the number of steps, both axes logarithmic; excess: dict name -> list, bits."""
     fig, ax = figure(6.6, 3.2)
@@ -129,6 +133,7 @@ def excess_by_length(lengths, excess):
     return fig
 
 
+@styled
 def estimates_on_exact(estimates, exact, entropy):
     """Sampled bounds with error bars (2 standard errors) on exact ones.
 
@@ -167,6 +172,7 @@ def estimates_on_exact(estimates, exact, entropy):
     return fig
 
 
+@styled
 def terms_by_step(bounds):
     """The cost of the steps of several models in bits per dimension, running total from t = T down to t = 1.
 

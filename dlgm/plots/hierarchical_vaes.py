@@ -1,13 +1,13 @@
-"""Floor 1': the figures of lesson 04, in the house style of ``plots``."""
+"""The figures of lesson 04."""
 
 import torch
 
-from .gaussian import Gaussian
-from .hvae import diffusion
-from .plots import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure
-from .schedules import cosine_beta
+from ..hvae import step_gaps
+from ..schedules import cosine_beta
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
 
 
+@styled
 def planes(panels, limits):
     """Clouds of points in the plane, side by side.
 
@@ -31,6 +31,7 @@ def planes(panels, limits):
     return fig
 
 
+@styled
 def bounds_by_recipe(bounds, exact):
     """Bounds of several recipes and seeds as points with error bars (2 standard errors).
 
@@ -54,6 +55,7 @@ def bounds_by_recipe(bounds, exact):
     return fig
 
 
+@styled
 def bound_curve(scale, estimates, exact, log_p):
     """ELBO against the factor by which the top kernel's variance is wrong: estimates on the closed form.
 
@@ -74,6 +76,7 @@ def bound_curve(scale, estimates, exact, log_p):
     return fig
 
 
+@styled
 def gap_against_length(lengths, gaps):
     """log p(x) − ELBO against the number of levels; gaps: dict name -> list of Estimates, one for each length."""
     fig, ax = figure(6.6, 3.2)
@@ -88,43 +91,7 @@ def gap_against_length(lengths, gaps):
     return fig
 
 
-def step_gaps(world, schedule, variance, n=250, seed=0):
-    """What each level of a diffusion hierarchy loses, E KL(q(x_{t−1} | x_t) ‖ p(x_{t−1} | x_t)), and the bound's terms.
-
-    The true reverse kernel is known for a mixture: q(x_{t−1} | x_t) = q(x_t | x_{t−1}) q(x_{t−1}) / q(x_t), each
-    factor in closed form. With the KL at the top, KL(q(x_T) ‖ N(0, I)), the losses sum to log p(x) − ELBO on average.
-
-    Args:
-        world: a GaussianMixture; schedule: DiscreteSchedule; variance: see ``hvae.diffusion``.
-    Returns:
-        The terms (n, T + 1): reconstruction first, then the levels; and the losses (n, T + 1): steps 1 to T, then
-        the top, each with a control variate. One path for each of n draws of the data; nats.
-    Source: ledger HVAE-2, VDM-1, VDM-2.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    x = world.sample(n, generator).double()
-    model = diffusion(world.denoiser(schedule), world.shape, variance)
-    path = [x, *model.q(x).sample(generator)]
-    up = [q(below).log_prob(above) for q, below, above in zip(model.infer, path, path[1:], strict=False)]
-    down = [p(above).log_prob(below) for p, below, above in zip(model.generate, path, path[1:], strict=False)]
-    down.append(Gaussian(torch.zeros_like(x), 1.0).log_prob(path[-1]))
-    marginal = [world.diffuse(schedule, t).log_prob(level) for t, level in enumerate(path)]
-    terms = [down[0], *(p - q for p, q in zip(down[1:], up, strict=True))]
-    losses = [u + a - b - p for u, a, b, p in zip(up, marginal, marginal[1:], down, strict=False)]
-    return torch.stack(terms, 1), _quieter(torch.stack([*losses, marginal[-1] - down[-1]], 1))
-
-
-def _quieter(f):
-    """f − c (e^{−f} − 1) for each column, f = log q/p drawn from q: the same mean, since E_q[p/q] = 1, less noise.
-
-    c is the regression coefficient of f on e^{−f}, estimated from the column itself.
-    """
-    ratio = (-f).exp()
-    centred = ratio - ratio.mean(0)
-    c = (centred * f).sum(0) / centred.square().sum(0).clamp(min=1e-300)
-    return f - c * (ratio - 1)
-
-
+@styled
 def chain_panel(world, T, variance):
     """A diffusion model as a hierarchy of T levels: the terms of its ELBO, and where the bound is loose.
 

@@ -1,4 +1,4 @@
-"""Floor 5: two worlds in which every average of the variational bound is exact.
+"""Two worlds in which every average of the variational bound is exact.
 
 A *linear chain*: the reverse mean is a_t x_t + b_t, so log-ratios are quadratic in the noise and a few Gauss–Hermite
 nodes give their averages to rounding. *One pixel*: x_0 is one of 256 grey levels with known probabilities, so the exact
@@ -11,11 +11,11 @@ import math
 import numpy as np
 import torch
 
-from .denoiser import Denoiser, Prediction
-from .gaussian import Gaussian, MultivariateGaussian, discretized_log_prob
-from .losses import VLB, reverse_step, reverse_variances, vlb_term, vlb_terms
-from .process import posterior_coefficients, q_transition
-from .schedules import DiscreteSchedule
+from ..denoiser import Denoiser, Prediction
+from ..gaussian import Gaussian, MultivariateGaussian, discretized_log_prob
+from ..process import posterior_coefficients, q_transition
+from ..schedules import DiscreteSchedule
+from ..vlb import VLB, reverse_step, reverse_variances, vlb_term, vlb_terms
 
 T4 = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])
 

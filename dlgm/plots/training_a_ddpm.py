@@ -1,4 +1,4 @@
-"""Floor 1': the figures of lesson 09, on a network that denoises, its training, and what it draws."""
+"""The figures of lesson 09, on a network that denoises, its training, and what it draws."""
 
 import itertools
 import math
@@ -7,19 +7,17 @@ from dataclasses import dataclass
 import torch
 from matplotlib import colormaps
 from matplotlib.patches import FancyArrowPatch, Rectangle
-from torch.utils.flop_counter import FlopCounterMode
 
-from .denoiser import Prediction
-from .elbo import estimate
-from .losses import simple_loss
-from .plots import BLUE, COLOURS, GREEN, GREY, ORANGE, draw_image, figure, tile
-from .process import posterior_coefficients, q_sample
-from .samplers import sample_path
-from .tensors import randn_like
+from ..denoiser import Prediction
+from ..process import posterior_coefficients, q_sample
+from ..samplers import sample_path
+from ..tensors import randn_like
+from . import BLUE, COLOURS, GREEN, GREY, ORANGE, draw_image, figure, styled, tile
 
 GREY_LEVELS = 127.5  # of 255, in one unit of x
 
 
+@styled
 def sheets(images, columns, across=4):
     """Several sets of images, each as a sheet of its own: a dict title -> (N, C, H, W) in [-1, 1].
 
@@ -38,51 +36,7 @@ def sheets(images, columns, across=4):
     return fig
 
 
-def layer_table(net, images):
-    """What each part of a U-Net gives out and costs, one forward pass with hooks and a counter of operations.
-
-    Args:
-        net: a ``nets.UNet``.
-        images: (1, C, H, W), of the size to be looked at.
-    Returns:
-        A list of dicts with part, level (0 is full size), out (C, H, W), parameters, and macs, the multiply-adds of
-        convolutions and linear layers (the products inside attention are not counted).
-    Source: ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7.
-    """
-    last = net.sizes - 1
-    parts = [("stem", 0, ["stem"])]
-    for i in range(net.sizes):
-        parts += [(f"shrink {i}", i, [f"shrink.{i - 1}"])] if i else []
-        parts += [(f"down {i}", i, [f"down.{i}.{k}" for k in range(len(net.down[i]))])]
-    parts += [("middle", last, ["middle"])]
-    for i in reversed(range(net.sizes)):
-        parts += [(f"up {i}", i, [f"up.{i}.{k}" for k in range(len(net.up[i]))])]
-        parts += [(f"grow {i}", i - 1, [f"grow.{i - 1}"])] if i else []
-    parts += [("head", 0, ["head"])]
-    seen = {}
-
-    def record(name):
-        return lambda module, args, out: seen.update({name: tuple(out.shape[1:])})
-
-    hooks = [net.get_submodule(n).register_forward_hook(record(n)) for _, _, names in parts for n in names]
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        net(images, torch.ones(1))
-    for hook in hooks:
-        hook.remove()
-    counts = {name.removeprefix("UNet."): sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
-    return [
-        {
-            "part": part,
-            "level": level,
-            "out": seen[names[-1]],
-            "parameters": sum(p.numel() for n in names for p in net.get_submodule(n).parameters()),
-            "macs": sum(counts.get(n, 0) for n in names),
-        }
-        for part, level, names in parts
-    ]
-
-
+@styled
 def unet_map(table):
     """The parts of ``layer_table`` on a U: the way down left, the way up right, skips across; darker costs more.
 
@@ -125,6 +79,7 @@ def unet_map(table):
     return fig
 
 
+@styled
 def time_similarity(features, times, cut):
     """How alike the features of two times are: cosines of the angle between rows, for each kind of features.
 
@@ -154,6 +109,7 @@ def time_similarity(features, times, cut):
     return fig
 
 
+@styled
 def training_report(loss, by_time, floor=None, window=20):
     """A training run: the loss step by step, and at its end for each t.
 
@@ -182,19 +138,6 @@ def training_report(loss, by_time, floor=None, window=20):
     right.set(xlabel="time $t$", ylabel="mean squared error of ε", yscale="log", title="held-out digits, by $t$")
     right.legend()
     return fig
-
-
-@torch.no_grad()
-def loss_by_time(denoiser, x0, times, seed=1):
-    """The mean squared error of ε̂ at each of some times, over x0 (N, ...): (times, mean, standard error), each (len,).
-
-    One seed gives the same noise to every network.
-    Source: ledger LOSS-5.
-    """
-    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
-    loss = torch.stack([simple_loss(denoiser, x0, t, eps) for t in times]) / x0[0].numel()
-    found = estimate(loss, 1)
-    return torch.tensor(times), found.value, found.error
 
 
 @torch.no_grad()
@@ -264,6 +207,7 @@ def path_answers(denoiser, sampler, x_T, times, generator=None, every=1):
     return Answers([int(s.t) for s in kept], *stack, states[-1].x[0])
 
 
+@styled
 def one_step_panel(answers, name, t):
     """x_t, ε̂ (a third of it) and x̂_0 at one time, and the error of x̂_0 over all times: the slider of lesson 09.
 

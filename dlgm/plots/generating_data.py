@@ -1,13 +1,13 @@
-"""Floor 1': the figures of lesson 01, in the house style of ``plots``."""
+"""The figures of lesson 01."""
 
 import math
 
 import torch
 from matplotlib.colors import LinearSegmentedColormap
 
-from .elbo import effective_sample_size
-from .landscape import evidence_integral, prior_log_weights, prior_weight_ratio
-from .plots import BLUE, COLOURS, GREEN, GREY, ORANGE, SKY, figure
+from ..elbo import effective_sample_size
+from ..landscape import evidence_integral, prior_log_weights, prior_weight_ratio
+from . import BLUE, COLOURS, GREEN, GREY, ORANGE, SKY, figure, styled
 
 
 def _image(ax, values, extent, **options):
@@ -17,6 +17,7 @@ def _image(ax, values, extent, **options):
     return ax.imshow(values.reshape(n, n).numpy(), extent=(-extent, extent, -extent, extent), **options)
 
 
+@styled
 def two_questions(log_p_y, log_p_x, extent, draws, labels, probes, names):
     """The same world twice: what a classifier knows of it, and what a density knows.
 
@@ -42,6 +43,7 @@ def two_questions(log_p_y, log_p_x, extent, draws, labels, probes, names):
     return fig
 
 
+@styled
 def samples_of_families(truth, samples, extent=2.6, shown=1500):
     """The true density and samples of each family; samples: dict name -> (N, 2), seven of them."""
     fig, axes = figure(8.4, 5.0, 2, 4, sharex=True, sharey=True)
@@ -61,6 +63,7 @@ def samples_of_families(truth, samples, extent=2.6, shown=1500):
     return fig
 
 
+@styled
 def densities_of_families(log_p, extent):
     """log₁₀ densities on a grid of [-extent, extent]²; log_p: dict name -> (n²,)."""
     fig, ((*axes,),) = figure(8.4, 2.5, 1, len(log_p), sharey=True, squeeze=False)
@@ -72,6 +75,7 @@ def densities_of_families(log_p, extent):
     return fig
 
 
+@styled
 def sampling_the_prior(dims, sizes, errors, counts, noise_var, x=1.0):
     """Why draws from the prior fail: effective sample size and error of the estimate of log p(x), by dimension.
 
@@ -100,6 +104,7 @@ def sampling_the_prior(dims, sizes, errors, counts, noise_var, x=1.0):
     return fig
 
 
+@styled
 def prior_sampling_panel(dimension, doublings, noise_var=0.25, x=1.0, repeats=200):
     """Estimating log p(x) with draws from the prior: what the sliders of lesson 01 show.
 
@@ -140,6 +145,7 @@ def prior_sampling_panel(dimension, doublings, noise_var=0.25, x=1.0, repeats=20
     return fig
 
 
+@styled
 def codes_and_prior(codes, labels, draws, to_code, to_draw):
     """Where an autoencoder's codes lie, and where N(0, I) does.
 

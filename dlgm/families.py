@@ -1,14 +1,11 @@
-"""Floor 5: the families of generative models as small toys, and what it takes to compare them.
+"""The families of generative models as six small toys, and what it takes to compare them.
 
 Each toy is a Module with ``loss(x, generator)`` to minimise, ``sample(n, generator)``, and ``latent``, the number of
 random numbers in its latent variable. Those with an exact density have ``log_prob``, those with a lower bound on it
 ``bound``, and the energy-based one ``log_unnormalised``. ``report`` measures a trained toy against a known truth.
 
-The last part belongs to latent variables: two routes to the evidence p(x), and the autoencoder, which has a code but no
-law for it.
-
 Source: van den Oord et al. 2016; Germain et al. 2015; Dinh et al. 2017; Goodfellow et al. 2014; LeCun et al. 2006;
-ledger GEN-1 to GEN-6, LVM-1, LVM-2, AE-1, AE-2, M-36.
+ledger GEN-1 to GEN-6, M-36.
 """
 
 import math
@@ -19,102 +16,17 @@ from torch import nn
 
 from . import vae
 from .denoiser import Denoiser
-from .elbo import estimate, log_mean_exp
-from .gaussian import Gaussian
-from .losses import vlb_terms
+from .gaussian import LOG_2PI, Gaussian
+from .metrics import energy_distance, estimate, grid, modes
 from .nets import mlp
-from .oracles import GaussianMixture
+from .nets.inspect import count_passes
 from .process import q_sample
 from .samplers import DDPM, langevin, sample
 from .schedules import DiscreteSchedule, time_grid
 from .tensors import randn_like, same_shape
-
-LOG_2PI = math.log(2 * math.pi)
-
-
-# ---- a world, and Bayes' rule ---------------------------------------------------------------------------------------
-def ring(modes=8, radius=1.5, std=0.2):
-    """Gaussians on a circle, every second one twice as heavy as its neighbours: a known density with separate modes.
-
-    Returns:
-        GaussianMixture in two dimensions.
-    Source: ledger GEN-2.
-    """
-    angle = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)
-    means = radius * torch.stack([angle.cos(), angle.sin()], 1)
-    return GaussianMixture(1.0 + torch.arange(modes) % 2, means, torch.full((modes,), std**2))
+from .vlb import vlb_terms
 
 
-def bayes(log_likelihood, prior):
-    """log p(y | x) = log p(x | y) + log p(y) − log Σ_y p(x | y) p(y), in nats.
-
-    Args:
-        log_likelihood: (B, K), log p(x | y) of each of K labels.
-        prior: (K,), p(y).
-    Returns:
-        (B, K); the exponentials of a row sum to 1.
-    Raises:
-        ValueError: the shapes do not fit.
-    Source: ledger GEN-1.
-    """
-    if log_likelihood.ndim != 2 or prior.shape != log_likelihood.shape[1:]:
-        got = f"{tuple(log_likelihood.shape)} and {tuple(prior.shape)}"
-        raise ValueError(f"expected log_likelihood (B, K) and prior (K,), got {got}")
-    return (log_likelihood + prior.log()).log_softmax(1)
-
-
-class ClassDensities:
-    """p(x | y) for each label: a mixture of Gaussians, p(x | y) = Σ_z p(z | y) N(x; μ_yz, C), with style z.
-
-    The μ_yz are k-means centres of the class; one covariance C is shared by all: that of the data around their
-    centres, plus a ridge.
-
-    Args:
-        x: (N, ...). y: (N,), labels 0..K − 1, each occurring at least ``styles`` times.
-        styles: components of each class.
-        ridge: variance that is added to every coordinate.
-    Source: ledger GEN-1.
-    """
-
-    def __init__(self, x, y, styles=3, ridge=0.02, generator=None):
-        flat, labels = x.flatten(1).double(), range(int(y.max()) + 1)
-        self.shape, self.prior = x.shape[1:], torch.bincount(y).double() / len(y)
-        found = [_k_means(flat[y == k], styles, generator) for k in labels]
-        offset = torch.cat(
-            [flat[y == k] - centres[nearest] for k, (centres, nearest) in zip(labels, found, strict=True)]
-        )
-        cov = offset.T @ offset / len(flat) + ridge * torch.eye(flat.shape[1], dtype=torch.float64)
-        self.mixtures = [
-            GaussianMixture(torch.bincount(nearest, minlength=styles).clamp(min=1), centres, cov.expand(styles, -1, -1))
-            for centres, nearest in found
-        ]
-
-    def log_prob(self, x):
-        """log p(x | y) of every label, in nats: (B, ...) -> (B, K)."""
-        return torch.stack([mixture.log_prob(x.flatten(1)) for mixture in self.mixtures], 1)
-
-    def posterior(self, x):
-        """log p(y | x) by Bayes' rule: (B, ...) -> (B, K)."""
-        return bayes(self.log_prob(x).double(), self.prior)
-
-    def sample(self, n, y, generator=None, style=None):
-        """n draws from p(x | y), or from p(x | y, z) where a style z is given: (n, ...)."""
-        mixture = self.mixtures[y]
-        if style is not None:
-            mixture = GaussianMixture([1.0], mixture.means[style : style + 1], mixture.covs[style : style + 1])
-        return mixture.sample(n, generator).reshape(n, *self.shape)
-
-
-def _k_means(x, k, generator, steps=20):
-    """Centres (k, D) and the index of the nearest one for each row of x; k different rows are the start."""
-    centres = x[torch.randperm(len(x), generator=generator)[:k]]
-    for _ in range(steps):
-        nearest = torch.cdist(x, centres).argmin(1)
-        centres = torch.stack([x[nearest == j].mean(0) if (nearest == j).any() else centres[j] for j in range(k)])
-    return centres, torch.cdist(x, centres).argmin(1)
-
-
-# ---- exact densities ------------------------------------------------------------------------------------------------
 class Density(nn.Module):
     """A toy that knows its own density: what maximum likelihood needs is ``log_prob``."""
 
@@ -123,7 +35,6 @@ class Density(nn.Module):
         return -self.log_prob(x).mean()
 
 
-# ---- autoregressive -------------------------------------------------------------------------------------------------
 class MaskedLinear(nn.Linear):
     """A linear layer whose weights are multiplied by a fixed mask (out, in) of zeros and ones."""
 
@@ -223,7 +134,6 @@ class MixtureAR(Density):
         return x
 
 
-# ---- normalising flow -----------------------------------------------------------------------------------------------
 class Coupling(nn.Module):
     """z_a = x_a, z_b = (x_b − t(x_a)) exp(−s(x_a)): invertible whatever s and t are, log|det ∂z/∂x| = −Σ s.
 
@@ -293,7 +203,6 @@ class RealNVP(Density):
         return self.inverse(randn_like(next(self.parameters()).new_zeros(n, self.latent), generator))
 
 
-# ---- generative adversarial network ---------------------------------------------------------------------------------
 def gan_losses(d_real, d_fake):
     """The two losses of a GAN from the discriminator's logits.
 
@@ -352,25 +261,6 @@ class GAN(nn.Module):
         return self.generator(randn_like(next(self.parameters()).new_zeros(n, self.latent), generator))
 
 
-# ---- energy-based model ---------------------------------------------------------------------------------------------
-@dataclass(frozen=True, eq=False)
-class Grid:
-    """Evenly spaced points of a square [-extent, extent]², (n², 2), and the area of one cell."""
-
-    points: torch.Tensor
-    cell: float
-
-    def log_integral(self, log_f):
-        """log ∫ f by quadrature: the log of the sum of f over the points times the area of a cell; (n²,) -> ()."""
-        return log_f.logsumexp(0) + math.log(self.cell)
-
-
-def grid(extent=3.2, n=129, dtype=torch.float32):
-    """The Grid of n × n points on [-extent, extent]²; the first coordinate runs fastest."""
-    axis = torch.linspace(-extent, extent, n, dtype=dtype)
-    return Grid(torch.cartesian_prod(axis, axis).flip(1), (2 * extent / (n - 1)) ** 2)
-
-
 class EBM(nn.Module):
     """p(x) = exp(−E(x)) / Z with any network as the energy E, and Z = ∫ exp(−E(x)) dx unknown.
 
@@ -423,7 +313,6 @@ class PlaneEnergy(nn.Module):
         return self.net(x)[:, 0] + x.square().sum(1) / 8
 
 
-# ---- two previews: the VAE of lesson 03, the diffusion model of lessons 05 to 11 ------------------------------------
 class PlaneVAE(nn.Module):
     """The VAE of lesson 03 for points of the plane, with a Gaussian likelihood of learned variance.
 
@@ -494,7 +383,7 @@ class Diffusion(nn.Module):
         return sample(self.denoiser, DDPM("beta"), x_T, time_grid(self.schedule, self.schedule.T), generator)
 
 
-def families(quadrature=None):
+def toys(quadrature=None):
     """The six toys for data in the plane, untrained: a dict name -> Module. quadrature: the Grid of the energy's Z.
 
     Source: ledger GEN-2, M-36.
@@ -522,60 +411,6 @@ RECIPES = {  # steps of 256 points, learning rate, and Adam's first decay rate: 
 def batch_loss(model, batch, generator, step):
     """A toy's own loss in the form that ``training.fit`` calls."""
     return model.loss(batch, generator)
-
-
-# ---- measuring ------------------------------------------------------------------------------------------------------
-def count_passes(model, call):
-    """How often the busiest linear layer of ``model`` runs during call(): the network passes that follow each other."""
-    counts = {}
-
-    def count(layer, *_):
-        counts[layer] = counts.get(layer, 0) + 1
-
-    hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Linear)]
-    try:
-        call()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return max(counts.values(), default=0)
-
-
-def energy_distance(x, y, blocks=20):
-    """2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, zero if and only if the two laws agree; an Estimate.
-
-    Samples are cut into blocks; in each, the averages run over different pairs only, so that it is unbiased and may
-    come out below 0. The standard error is that of the mean of the blocks.
-
-    Args:
-        x, y: (N, D) each.
-    Raises:
-        ValueError: the shapes differ, or N is less than twice the number of blocks.
-    Source: Székely & Rizzo 2013, equation 2.1; ledger GEN-1.
-    """
-    same_shape(x=x, y=y)
-    size = len(x) // blocks
-    if size < 2:
-        raise ValueError(f"{len(x)} points cannot be cut into {blocks} blocks of at least two")
-    x, y = (v[: size * blocks].reshape(blocks, size, -1).double() for v in (x, y))
-    across = torch.cdist(x, y).mean((1, 2))
-    within = [torch.cdist(v, v).sum((1, 2)) / (size * (size - 1)) for v in (x, y)]
-    return estimate(2 * across - within[0] - within[1])
-
-
-def modes(x, mixture, reach=4.0):
-    """How samples spread over the components of a mixture whose components have one variance in all directions.
-
-    Args:
-        x: (N, D). reach: a sample belongs to its nearest mean if that is at most so many standard deviations away.
-    Returns:
-        (share of all samples at each mean (K,), share of samples at no mean).
-    Source: ledger GEN-2.
-    """
-    distance, nearest = torch.cdist(x.double(), mixture.means).min(1)
-    std = mixture.covs[:, 0, 0].sqrt()
-    near = distance <= reach * std[nearest]
-    return torch.bincount(nearest[near], minlength=len(std)) / len(x), 1 - near.double().mean().item()
 
 
 @dataclass(frozen=True, eq=False)
@@ -655,121 +490,3 @@ def table(rows):
             f"{distance:>12s}{r.found:>6d}{r.stray:>7.1%}{r.seconds / total:>6.0%}"
         )
     return "\n".join(lines)
-
-
-# ---- latent variables: the evidence ---------------------------------------------------------------------------------
-def evidence_integral(log_likelihood, dim=-1):
-    """log p(x) ≈ log (1/N) Σ_n p(x | z_n) with z_n ~ p(z), by log-sum-exp, in nats; biased low for finite N.
-
-    Args:
-        log_likelihood: log p(x | z_n), (..., N) along ``dim``.
-    Source: ledger LVM-1, LVM-2.
-    """
-    return log_mean_exp(log_likelihood, dim)
-
-
-def evidence_ratio(model, x, z):
-    """log p(x) = log p(x, z) − log p(z | x), the same for every z, in nats: (B,).
-
-    Args:
-        model: has ``log_joint(x, z)`` and ``posterior(x)``, such as ``oracles.LinearGaussian``.
-    Source: ledger LVM-2.
-    """
-    return model.log_joint(x, z) - model.posterior(x).log_prob(z)
-
-
-def prior_weight_ratio(x, noise_var):
-    """E[w]² / E[w²] of w = Π_i N(x_i; z_i, s²) for z ~ N(0, I): the share of N prior draws that counts, for large N.
-
-    Coordinate by coordinate E[w] = N(x; 0, 1 + s²) and E[w²] = N(x; 0, 1 + s²/2) / (2s√π), so it falls
-    exponentially with the dimension.
-
-    Args:
-        x: (B, d). noise_var: s².
-    Returns:
-        (B,), between 0 and 1.
-    Source: ledger LVM-1.
-    """
-    first = Gaussian(torch.zeros_like(x), 1 + noise_var).log_prob(x)
-    second = Gaussian(torch.zeros_like(x), 1 + noise_var / 2).log_prob(x)
-    return (2 * first - second + 0.5 * x[0].numel() * math.log(4 * math.pi * noise_var)).exp()
-
-
-def prior_log_weights(x, noise_var, n, repeats=1, generator=None):
-    """log p(x | z_n) for z_n ~ N(0, I) and x | z ~ N(z, s² I), for one x (d,): (repeats, n), float64."""
-    z = torch.randn(repeats, n, len(x), generator=generator, dtype=torch.float64)
-    return -0.5 * ((x - z).square().sum(-1) / noise_var + len(x) * (LOG_2PI + math.log(noise_var)))
-
-
-# ---- autoencoder ----------------------------------------------------------------------------------------------------
-def reconstruction_error(x, x_hat):
-    """J = (1/N) Σ_i (1/P) ‖x_i − x̂_i‖², P the number of entries of one example: (N, ...) twice -> ().
-
-    With x | z ~ N(x̂, s² I) it is the negative log-likelihood in disguise:
-    −mean log p = P J / (2 s²) + (P/2) log(2π s²).
-
-    Source: Hinton & Salakhutdinov 2006; ledger AE-1.
-    """
-    same_shape(x=x, x_hat=x_hat)
-    return (x - x_hat).square().flatten(1).mean(1).mean()
-
-
-class Autoencoder(nn.Module):
-    """x̂ = f_G(f_E(x)): an encoder to few numbers and a decoder back, trained on ``reconstruction_error``.
-
-    A code is a point, and nothing is said about the law of the codes: there is no p(z) to sample from.
-
-    Args:
-        shape: of one example. latent: numbers of the code. hidden: widths; none makes both maps linear.
-    Source: Hinton & Salakhutdinov 2006; ledger AE-1, AE-2.
-    """
-
-    def __init__(self, shape, latent, hidden=(256, 64)):
-        super().__init__()
-        P = math.prod(shape)
-        self.encoder = nn.Sequential(nn.Flatten(), mlp(P, *hidden, latent))
-        self.decoder = nn.Sequential(mlp(latent, *hidden[::-1], P), nn.Unflatten(1, shape))
-
-    def forward(self, x):
-        """x̂, of x's shape."""
-        return self.decoder(self.encoder(x))
-
-    def loss(self, x, generator=None):
-        """The reconstruction error of a batch."""
-        return reconstruction_error(x, self(x))
-
-
-def outside_share(z, codes, quantile=0.99):
-    """The share of points z that lie outside the cloud of codes, as an Estimate.
-
-    Outside means: farther from the nearest code than 99 % of the codes are from *their* nearest other code.
-
-    Args:
-        z: (M, d). codes: (N, d).
-    Source: ledger AE-2.
-    """
-    between = torch.cdist(codes.double(), codes.double()).fill_diagonal_(math.inf)
-    limit = between.min(1).values.quantile(quantile)
-    return estimate((torch.cdist(z.double(), codes.double()).min(1).values > limit).double())
-
-
-def principal_angles(A, B):
-    """The angles, in radians and falling, between the column spaces of A (D, a) and B (D, b): (min(a, b),).
-
-    They come from the sines, the singular values of (I − Q_A Q_Aᵀ) Q_B, which are exact for small angles.
-
-    Source: Björck & Golub 1973; ledger AE-2.
-    """
-    if A.shape[1] < B.shape[1]:
-        A, B = B, A
-    Q, R = (torch.linalg.qr(v.double()).Q for v in (A, B))
-    return torch.linalg.svdvals(R - Q @ (Q.T @ R)).clamp(max=1.0).asin()
-
-
-def principal_subspace(x, k):
-    """The k leading eigenvectors of the covariance of x (N, ...): (D, k), float64.
-
-    Source: ledger AE-2.
-    """
-    x = x.flatten(1).double()
-    return torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:k].T

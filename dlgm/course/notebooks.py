@@ -1,14 +1,13 @@
 """Run notebooks, bring them into the form in which they are committed, and say what is wrong with them.
 
-    python -m dlgm.notebooks notebooks/05_the_diffusion_kernel.ipynb     run, normalise, write back
-    python -m dlgm.notebooks --check notebooks/*.ipynb                   only say what is not fit to ship
+    python -m dlgm.course.notebooks notebooks/05_the_diffusion_kernel.ipynb     run, normalise, write back
+    python -m dlgm.course.notebooks --check notebooks/*.ipynb                   only say what is not fit to ship
 
 This is the only way a committed notebook gets its outputs. A notebook that fails is left as it was.
 """
 
 import argparse
 import json
-import os
 import re
 import sys
 import time
@@ -105,7 +104,7 @@ def main(argv=None):
     import nbformat
     from nbclient.exceptions import CellExecutionError
 
-    parser = argparse.ArgumentParser(prog="python -m dlgm.notebooks", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m dlgm.course.notebooks", description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--check", action="store_true", help="do not run, only check")
     args, bad = parser.parse_args(argv), 0
@@ -123,9 +122,8 @@ def main(argv=None):
                 print(f"{path}: a cell failed, the file is left as it was", *plain[:12], "...", plain[-1], sep="\n")
                 bad += 1
                 continue
-            draft = path.with_suffix(".ipynb.part")
-            draft.write_text(nbformat.writes(nb) + "\n", encoding="utf-8")
-            os.replace(draft, path)
+            text = nbformat.writes(nb) + "\n"
+            atomically(path, lambda part, text=text: part.write_text(text, encoding="utf-8"))
         seconds = "" if args.check else f", {time.perf_counter() - start:.0f} s"
         nb, wrong = json.loads(path.read_text(encoding="utf-8")), faults(path)
         print(f"{path}: {len(nb['cells'])} cells, {words(nb)} words, {path.stat().st_size // 1000} kB{seconds}")

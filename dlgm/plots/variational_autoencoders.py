@@ -1,11 +1,11 @@
-"""Floor 1': the figures of lesson 03, in the house style of ``plots``."""
+"""The figures of lesson 03."""
 
 import math
 
 import torch
 from matplotlib.colors import ListedColormap
 
-from .plots import BLUE, COLOURS, GREEN, ORANGE, PINK, SKY, draw_image, figure
+from . import BLUE, COLOURS, GREEN, ORANGE, PINK, SKY, draw_image, figure, styled
 
 DIGIT_COLOURS = ListedColormap([*COLOURS[:6], "#8c564b", "#9edae5", "#bcbd22", "#7f3fbf"])  # ten classes
 
@@ -22,6 +22,7 @@ def ellipse(mean, cov, share=0.95, points=181):
     return mean + circle @ torch.linalg.cholesky(cov).mT
 
 
+@styled
 def linear_training(x, models, steps, elbo, evidence, best):
     """A linear VAE on its way to the maximum-likelihood model, in two dimensions.
 
@@ -47,6 +48,7 @@ def linear_training(x, models, steps, elbo, evidence, best):
     return fig
 
 
+@styled
 def gradient_variance(dims, variances):
     """Variance of one-draw gradient estimators against the dimension; variances: dict name -> list, as dims."""
     fig, ax = figure(6.4, 3.2)
@@ -59,6 +61,7 @@ def gradient_variance(dims, variances):
     return fig
 
 
+@styled
 def training_curve(loss, evaluations, long_run=None):
     """−loss at each step and the held-out bound at some; a line for a longer run's bound."""
     fig, ax = figure(7.2, 3.0)
@@ -78,6 +81,7 @@ def _draw_codes(ax, codes, labels):
     ax.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9, handletextpad=0.1, borderpad=0)
 
 
+@styled
 def latent_plane(codes, labels, decoded, extent):
     """A two-dimensional latent space from both sides.
 
@@ -97,6 +101,7 @@ def latent_plane(codes, labels, decoded, extent):
     return fig
 
 
+@styled
 def plane_panel(model, codes, labels, z1, z2):
     """One point of the plane and the digit that is decoded from it: what the sliders of lesson 03 show.
 
@@ -118,6 +123,7 @@ def plane_panel(model, codes, labels, z1, z2):
     return fig
 
 
+@styled
 def information_curve(sizes, information):
     """Estimated I_q(x; z) against the number N of examples, with its cap log N; information: dict name -> list."""
     fig, ax = figure(6.4, 3.2)
@@ -131,6 +137,7 @@ def information_curve(sizes, information):
     return fig
 
 
+@styled
 def collapse(variances, learned, eigenvalues):
     """Squared column lengths of a trained linear decoder against its fixed variance; lines max(λ − σ², 0).
 
@@ -148,6 +155,7 @@ def collapse(variances, learned, eigenvalues):
     return fig
 
 
+@styled
 def coordinate_kl(kl):
     """KL of each latent coordinate, sorted, for several trainings; kl: dict name -> (d,)."""
     fig, ax = figure(7.2, 3.2)

@@ -1,4 +1,4 @@
-"""Floor 1': sliders over a pure function that returns a figure.
+"""Sliders over a pure function that returns a figure.
 
 One pattern serves the course. It draws with no shared state and behind one lock, since recent JupyterLab may call
 back on another thread than the cells run on; it lets errors through, so that a broken widget fails a test.

@@ -7,13 +7,14 @@ averages over squares of its pixels. The drawings are ToonHead by Johan Melin, C
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from .data import _device, _integers, _require_positive, _uniform, read_npz, with_article
+from ..tensors import known
+from .draws import device_of, integers, require_positive, uniform
+from .scenes import with_article
+from .stored import read_npz
 
 FULL_SIZE = 128  # pixels of the stored layers
 
@@ -82,7 +83,7 @@ COLOURS = {
         "navy": 0x23304F,
     },
 }
-ATTRIBUTES: dict[str, tuple[str, ...]] = {name: tuple(values) for name, values in (PARTS | COLOURS).items()}
+ATTRIBUTES = {name: tuple(values) for name, values in (PARTS | COLOURS).items()}
 
 # back to front: the part of faces.npz, the attribute that chooses its drawing (None: there is one), its colour
 LAYERS = (
@@ -113,21 +114,21 @@ class Faces:
         DataError: the file of the layers is missing, truncated or altered.
     """
 
-    def __init__(self, size: int = 64):
+    def __init__(self, size=64):
         _require_divisor(size, FULL_SIZE)
         self.size = size
         stored = read_npz("faces.npz")
         self._rows = {str(name): row for row, name in enumerate(stored["names"])}
         self._nothing = len(self._rows)  # an empty layer at the end
 
-        def shrink(name: str) -> Tensor:
+        def shrink(name):
             layers = torch.from_numpy(stored[name]).float().reshape(len(self._rows), FULL_SIZE, FULL_SIZE, -1) / 255
             small = avg_pool2d(layers.permute(0, 3, 1, 2), FULL_SIZE // size)
             return torch.cat([small, torch.zeros_like(small[:1])])
 
         self._base, self._tint, self._alpha = shrink("base"), shrink("tint"), shrink("alpha")
 
-    def draw_attributes(self, generator: torch.Generator | None = None) -> dict[str, str]:
+    def draw_attributes(self, generator=None):
         """Attributes of one random face.
 
         Rear hair is there with probability 0.5, a beard with 0.3. The eyebrows are those that go with the mouth
@@ -140,11 +141,11 @@ class Faces:
         """
         chosen = {name: _pick(values, generator) for name, values in ATTRIBUTES.items()}
         for name, probability in (("rear_hair", P_REAR_HAIR), ("beard", P_BEARD)):
-            there = _uniform((), generator).item() < probability
+            there = uniform((), generator).item() < probability
             chosen[name] = _pick(ATTRIBUTES[name][1:], generator) if there else "none"
         return chosen | {"eyebrows": EYEBROWS[chosen["mouth"]]}
 
-    def render(self, attributes: Mapping[str, str], size: int | None = None) -> Tensor:
+    def render(self, attributes, size=None):
         """The picture of one face.
 
         Args:
@@ -157,7 +158,7 @@ class Faces:
         """
         return self._render_all([attributes], size)[0]
 
-    def caption(self, attributes: Mapping[str, str], generator: torch.Generator | None = None) -> str:
+    def caption(self, attributes, generator=None):
         """What the picture shows, such as "a sad person with spiky red hair in a blue shirt on a mint background".
 
         Args:
@@ -180,9 +181,7 @@ class Faces:
         words += ["on " + with_article(f"{a['background_colour']} background")] if keep["background"] else []
         return " ".join(words)
 
-    def batch(
-        self, n: int, generator: torch.Generator | None = None, size: int | None = None
-    ) -> tuple[Tensor, list[str], list[dict[str, str]]]:
+    def batch(self, n, generator=None, size=None):
         """n random faces with captions from which facts are left out at random.
 
         Args:
@@ -194,13 +193,13 @@ class Faces:
         Raises:
             ValueError: n <= 0, or the size does not fit.
         """
-        _require_positive(n=n)
+        require_positive(n=n)
         generator = torch.default_generator if generator is None else generator
         attributes = [self.draw_attributes(generator) for _ in range(n)]
         captions = [self.caption(a, generator) for a in attributes]
-        return self._render_all(attributes, size).to(_device(generator)), captions, attributes
+        return self._render_all(attributes, size).to(device_of(generator)), captions, attributes
 
-    def clip(self, generator: torch.Generator | None = None, frames: int = 16, size: int = 32) -> tuple[Tensor, str]:
+    def clip(self, generator=None, frames=16, size=32):
         """A face that sways sideways, blinks once and changes its expression once; nothing else moves.
 
         The sway is a sine of one period a clip with an amplitude of 1/16 of the picture; the blink takes two frames;
@@ -222,9 +221,9 @@ class Faces:
         face = self.draw_attributes(generator) | {"eyes": "wide"}
         before = face["mouth"]
         after = _pick([m for m in ATTRIBUTES["mouth"] if m != before], generator)
-        turn = frames // 4 + _integers(frames // 2, (), generator).item()
-        blink = 1 + _integers(frames - 4, (), generator).item()
-        phase = 2 * math.pi * _uniform((), generator).item()
+        turn = frames // 4 + integers(frames // 2, (), generator).item()
+        blink = 1 + integers(frames - 4, (), generator).item()
+        phase = 2 * math.pi * uniform((), generator).item()
         mouths = [before if f < turn else after for f in range(frames)]
         eyes = ["lowered" if blink <= f < blink + 2 else "wide" for f in range(frames)]
         changes = [{"mouth": m, "eyebrows": EYEBROWS[m], "eyes": e} for m, e in zip(mouths, eyes, strict=True)]
@@ -232,9 +231,9 @@ class Faces:
         sway = [round(self.size / 16 * math.sin(2 * math.pi * f / frames + phase)) for f in range(frames)]
         moved = torch.stack([_shift(picture, by) for picture, by in zip(pictures, sway, strict=True)])
         clip = avg_pool2d(moved, self.size // size)
-        return clip.to(_device(generator)), f"{with_article(before)} person who turns {after}"
+        return clip.to(device_of(generator)), f"{with_article(before)} person who turns {after}"
 
-    def _render_all(self, attributes: list[Mapping[str, str]], size: int | None) -> Tensor:
+    def _render_all(self, attributes, size):
         """(n, 3, size, size) in [-1, 1]."""
         size = self.size if size is None else size
         _require_divisor(size, self.size)
@@ -243,7 +242,7 @@ class Faces:
         chunks = [self._compose(attributes[i : i + CHUNK]) for i in range(0, len(attributes), CHUNK)]
         return torch.cat([2 * avg_pool2d(c, self.size // size) - 1 for c in chunks])
 
-    def _compose(self, attributes: list[Mapping[str, str]]) -> Tensor:
+    def _compose(self, attributes):
         """(n, 3, self.size, self.size) in [0, 1]: the layers laid over the background."""
         image = _rgb("background_colour", attributes).repeat(1, 1, self.size, self.size)
         for part, choice, colour in LAYERS:
@@ -251,48 +250,48 @@ class Faces:
             image = (1 - self._alpha[rows]) * image + self._base[rows] + self._tint[rows] * _rgb(colour, attributes)
         return image.clamp(0, 1)
 
-    def _row(self, part: str, value: str | None, choice: str | None) -> int:
+    def _row(self, part, value, choice):
         drawing = part if choice is None else PARTS[choice][value]
         return self._rows[f"{part}/{drawing}"] if drawing else self._nothing
 
 
-def _rgb(name: str, attributes: list[Mapping[str, str]]) -> Tensor:
+def _rgb(name, attributes):
     """(n, 3, 1, 1) in [0, 1]: the colour that each face has for one of the colour attributes."""
     codes = torch.tensor([COLOURS[name][a[name]] for a in attributes])
     return torch.stack([codes >> 16, codes >> 8 & 255, codes & 255], 1)[..., None, None] / 255
 
 
-def _shift(picture: Tensor, pixels: int) -> Tensor:
+def _shift(picture, pixels):
     """The picture moved right by so many pixels; the column at the border is repeated."""
     width = picture.shape[-1]
     return picture[..., (torch.arange(width) - pixels).clamp(0, width - 1)]
 
 
-def _draw_kept(generator: torch.Generator | None) -> dict[str, bool]:
+def _draw_kept(generator):
     """Which facts a caption mentions."""
     keep = {"mouth": 0.9, "hair": 0.9, "beard": 0.9, "clothes": 0.7, "background": 0.7}
     if generator is None:
         return dict.fromkeys(keep, True)
-    draws = _uniform((len(keep),), generator).tolist()
+    draws = uniform((len(keep),), generator).tolist()
     return {fact: draw < p for (fact, p), draw in zip(keep.items(), draws, strict=True)}
 
 
-def _pick(values, generator: torch.Generator | None) -> str:
-    return values[_integers(len(values), (), generator).item()]
+def _pick(values, generator):
+    return values[integers(len(values), (), generator).item()]
 
 
-def _require_attributes(attributes: Mapping[str, str]) -> None:
+def _require_attributes(attributes):
     """Raises ValueError unless every attribute is there with a known value, and nothing else."""
     for name, value in attributes.items():
-        if name not in ATTRIBUTES:
-            raise ValueError(f"unknown attribute {name!r}; known: {', '.join(ATTRIBUTES)}")
-        if value not in ATTRIBUTES[name]:
-            raise ValueError(f"unknown {name} {value!r}; known: {', '.join(ATTRIBUTES[name])}")
+        known("attribute", name, ATTRIBUTES)
+        known(name, value, ATTRIBUTES[name])
     if missing := [name for name in ATTRIBUTES if name not in attributes]:
         raise ValueError(f"attributes lack {', '.join(missing)}; a face needs {', '.join(ATTRIBUTES)}")
 
 
-def _require_divisor(size: int, whole: int) -> None:
+def _require_divisor(size, whole):
     if size <= 0 or whole % size:
-        known = [d for d in range(1, whole + 1) if whole % d == 0]
-        raise ValueError(f"size {size} does not divide {whole}; known: {', '.join(map(str, known))}")
+        raise ValueError(
+            f"size {size} does not divide {whole}; known: "
+            f"{', '.join(str(d) for d in range(1, whole + 1) if whole % d == 0)}"
+        )

@@ -1,13 +1,13 @@
-"""Floor 1': the figures of lesson 06, in the house style of ``plots``."""
+"""The figures of lesson 06."""
 
 import math
 
 import torch
 
-from .gaussian import Gaussian, product
-from .plots import BLUE, GREEN, GREY, ORANGE, SKY, figure
-from .process import posterior_coefficients, q_marginal
-from .schedules import DiscreteSchedule
+from ..gaussian import Gaussian, product
+from ..process import posterior_coefficients, q_marginal
+from ..schedules import DiscreteSchedule
+from . import BLUE, GREEN, GREY, ORANGE, SKY, figure, styled
 
 LIGHT = "#d9d9d9"
 
@@ -17,6 +17,7 @@ def _density(mean, var, x):
     return Gaussian(torch.full_like(x, mean), var).log_prob(x).exp()
 
 
+@styled
 def reverse_steps(mixture, noise, betas, x_t):
     """The exact q(x_{t−1} | x_t) of a mixture for steps of several sizes, against the Gaussian of equal moments.
 
@@ -44,6 +45,7 @@ def reverse_steps(mixture, noise, betas, x_t):
     return fig
 
 
+@styled
 def gaussianity(betas, measured, predicted):
     """Total variation of the reverse step from a Gaussian against β, on logarithmic axes, with the small-β law.
 
@@ -90,6 +92,7 @@ def _bells(ax, schedule, x0, x_t, t, head=1.45):
     ax.set(xlabel="$x_{t-1}$", ylabel="density", xlim=(-4, 4), ylim=(0, head * top))
 
 
+@styled
 def posterior_bells(schedule, x0, x_t, times):
     """The left panel of ``posterior_panel`` for several t, side by side.
 
@@ -106,6 +109,7 @@ def posterior_bells(schedule, x0, x_t, times):
     return fig
 
 
+@styled
 def posterior_panel(schedule, x0, x_t, t):
     """Prior, likelihood and posterior of x_{t−1} as three Gaussians, and the coefficients over all t.
 
@@ -136,6 +140,7 @@ def posterior_panel(schedule, x0, x_t, t):
     return fig
 
 
+@styled
 def mean_of_posteriors(posteriors, reverse, best, means, kls):
     """Many posteriors average to the exact reverse step; the averaged KL against the mean of one Gaussian model.
 
@@ -165,6 +170,7 @@ def mean_of_posteriors(posteriors, reverse, best, means, kls):
     return fig
 
 
+@styled
 def reverse_variances(schedule, times, variances, exact):
     """Exact reverse variance over β_t, for Gaussian data of many variances; β̃_t/β_t is the limit on the left.
 

@@ -1,119 +1,12 @@
-"""Floor 1': the house style of the figures, and the figures that lessons share.
-
-Figures are built with matplotlib's object-oriented interface, never with pyplot: they can be made on any thread, and
-none is shown twice or in another cell. They stand on a white ground of their own, readable in a light and a dark
-JupyterLab. Colours are told apart by colour-blind readers (Okabe & Ito).
-"""
-
-import io
+"""The figures of lesson 05, on noise, schedules and what is lost first."""
 
 import torch
-from cycler import cycler
-from IPython.display import Image as IPythonImage
-from IPython.display import display
-from matplotlib import rcParams
-from matplotlib.figure import Figure
-from PIL import Image
 
-from .oracles import EmpiricalData
-from .process import q_sample, spectral_snr
-from .samplers import DDIM, sample_path
-from .schedules import time_grid
-from .tensors import randn_like
-
-BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY = (
-    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5f5f5f",
-)  # fmt: skip
-COLOURS = (BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY)
-DPI = 120
-STYLE = {
-    "figure.facecolor": "white", "axes.facecolor": "white", "savefig.facecolor": "white", "font.size": 10.5,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10.5, "axes.titlelocation": "left",
-    "axes.edgecolor": GREY, "axes.labelcolor": "#222222", "xtick.color": GREY, "ytick.color": GREY,
-    "lines.linewidth": 2, "legend.frameon": False, "legend.fontsize": 9.5, "image.cmap": "gray",
-    "axes.prop_cycle": cycler(color=COLOURS),
-}  # fmt: skip
+from ..process import q_sample, spectral_snr
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, draw_image, figure, image_rows, styled
 
 
-rcParams.update(STYLE)
-
-
-def figure(width, height, rows=1, columns=1, **options):
-    """A Figure of width x height inches in the house style, with its axes: one Axes, or an array of them."""
-    fig = Figure(figsize=(width, height), layout="constrained")
-    return fig, fig.subplots(rows, columns, **options)
-
-
-def to_png(fig, colours=256):
-    """The figure as the bytes of a PNG, the same bytes for the same figure.
-
-    With a palette of so many colours the file is two to four times smaller; None leaves it out, which is quicker.
-    """
-    out = io.BytesIO()
-    fig.savefig(out, format="png", dpi=DPI, metadata={"Software": None})
-    if colours is None:
-        return out.getvalue()
-    picture, small = Image.open(out).convert("RGB"), io.BytesIO()
-    picture.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-    return small.getvalue()
-
-
-def show(fig, alt):
-    """Show a figure in a notebook, sharp on dense screens and with a text for readers who do not see it.
-
-    Raises:
-        ValueError: alt is empty.
-    """
-    if not alt.strip():
-        raise ValueError("a figure needs a text that says what it shows")
-    display(IPythonImage(to_png(fig), width=round(96 * fig.get_figwidth()), alt=alt))
-
-
-def to_gray(x):
-    """(C, H, W) in [-1, 1] -> an array for imshow, values clipped to [0, 1]; one channel or three."""
-    x = ((x.detach().cpu().float() + 1) / 2).clamp(0, 1)
-    return x[0].numpy() if len(x) == 1 else x.permute(1, 2, 0).numpy()
-
-
-def draw_image(ax, x, title=""):
-    """An image (C, H, W) in [-1, 1] without axes."""
-    ax.imshow(to_gray(x), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    ax.set_title(title, loc="center")
-    ax.set_axis_off()
-
-
-def image_rows(rows, titles, labels=()):
-    """Rows of images: each row (N, C, H, W) in [-1, 1]; N titles over the first row, a label beside each row."""
-    fig, axes = figure(8, 8 / len(titles) * len(rows) + 0.3, len(rows), len(titles), squeeze=False)
-    for i, row in enumerate(rows):
-        for j, x in enumerate(row):
-            draw_image(axes[i, j], x, titles[j] if i == 0 else "")
-        if labels:
-            axes[i, 0].set_axis_on()
-            axes[i, 0].set(xticks=[], yticks=[])
-            axes[i, 0].spines[:].set_visible(False)
-            axes[i, 0].set_ylabel(labels[i])
-    return fig
-
-
-def tile(images, columns, gap=1):
-    """Images (N, C, H, W) as one, (C, rows (H + gap) − gap, columns (W + gap) − gap), white between them."""
-    N, C, H, W = images.shape
-    rows = -(-N // columns)
-    out = images.new_ones(C, rows * (H + gap) - gap, columns * (W + gap) - gap)
-    for i, image in enumerate(images):
-        top, left = i // columns * (H + gap), i % columns * (W + gap)
-        out[:, top : top + H, left : left + W] = image
-    return out
-
-
-def save_image(x, path, scale=1):
-    """Write an image (C, H, W) in [-1, 1] as a PNG, each pixel scale × scale dots, over an existing file too."""
-    gray = (to_gray(x) * 255).round().astype("uint8")
-    image = Image.fromarray(gray)
-    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
-
-
+@styled
 def marginal_heatmap(mixture, schedule, paths):
     """The density of x_t for every t of a one-dimensional mixture, exact, with sample paths (T + 1, N) over it."""
     x = torch.linspace(-3, 3, 301, dtype=torch.float64)
@@ -138,6 +31,7 @@ def marginal_heatmap(mixture, schedule, paths):
     return fig
 
 
+@styled
 def schedule_curves(schedules):
     """ᾱ, β and log-SNR of several discrete schedules, a dict name -> schedule, against t/T."""
     fig, axes = figure(8.4, 3.0, 1, 3)
@@ -152,6 +46,7 @@ def schedule_curves(schedules):
     return fig
 
 
+@styled
 def histogram_against_density(samples, density, titles, xlabel="$x_t$"):
     """Histograms of samples, a list of (n,), against exact densities on [-3.5, 3.5]; density: functions of x."""
     fig, ((*axes,),) = figure(8.4, 2.6, 1, len(samples), sharey=True, squeeze=False)
@@ -165,6 +60,7 @@ def histogram_against_density(samples, density, titles, xlabel="$x_t$"):
     return fig
 
 
+@styled
 def spectra(power, schedules, times):
     """What is lost first: power spectra against the noise floor, and the step at which each frequency drowns.
 
@@ -202,6 +98,7 @@ def spectra(power, schedules, times):
     return fig
 
 
+@styled
 def kernel_panel(schedule, image, mixture, t, eps):
     """A digit, a mixture and the schedule at one time: what the slider of lesson 05 shows.
 
@@ -233,6 +130,7 @@ def kernel_panel(schedule, image, mixture, t, eps):
     return fig
 
 
+@styled
 def there_and_back(points, schedule, generator):
     """The picture of the course: a digit dissolves, and noise becomes a digit through the exact denoiser.
 

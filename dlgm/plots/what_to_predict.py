@@ -1,14 +1,14 @@
-"""Floor 1': the figures of lesson 08, on what a network predicts and how a loss weighs the times."""
+"""The figures of lesson 08, on what a network predicts and how a loss weighs the times."""
 
 import math
 
 import torch
 
-from . import losses
-from .denoiser import Prediction
-from .parameterization import mean_from_x0
-from .plots import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, SKY, figure, image_rows
-from .process import q_sample
+from .. import losses
+from ..denoiser import Prediction
+from ..parameterization import mean_from_x0
+from ..process import q_sample
+from . import BLUE, COLOURS, GREEN, GREY, ORANGE, PINK, SKY, figure, image_rows, styled
 
 NAMES = {"mean": r"mean $\tilde\mu_t$", "x0": "$x_0$", "eps": "ε", "v": "v", "score": "score"}
 COLOUR = {"mean": PINK, "x0": ORANGE, "eps": BLUE, "v": GREEN, "score": SKY}
@@ -37,6 +37,7 @@ _PLACES = {
 }
 
 
+@styled
 def five_answers(denoiser, x0, eps, times):
     """What a denoiser says about x_t, in pictures: a row for x_t and one for each of x̂_0, ε̂, v̂ and the mean.
 
@@ -59,6 +60,7 @@ def five_answers(denoiser, x0, eps, times):
     return image_rows(list(rows.values()), [f"t = {t}" for t in times], labels=list(rows))
 
 
+@styled
 def bound_weights(schedules):
     """The weight of the bound on ‖ε error‖² and on ‖x_0 error‖², for both variances.
 
@@ -103,6 +105,7 @@ def _in_unit(schedule, unit, variance):
     return {name: w / w.mean() for name, w in curves.items()}
 
 
+@styled
 def loss_weights(schedule, variance="beta"):
     """How the unweighted losses and the bound spread their weight over the times, against the log-SNR.
 
@@ -142,6 +145,7 @@ def _arrow(ax, boxes, source, node, bend=0.0, **options):
     ax.annotate("", _PLACES[node][:2], _PLACES[source][:2], arrowprops=style, zorder=4)  # over the boxes, drawn first
 
 
+@styled
 def training_graph():
     """One step of training as a graph: what is drawn, what is computed, and where the gradient goes.
 
@@ -165,6 +169,7 @@ def training_graph():
     return fig
 
 
+@styled
 def errors_by_level(logsnr, errors, ylabel):
     """Errors of several networks over the noise level, one panel for each way of training.
 
@@ -187,6 +192,7 @@ def errors_by_level(logsnr, errors, ylabel):
     return fig
 
 
+@styled
 def sample_rows(rows, labels):
     """Rows of images as ``image_rows`` draws them, without titles and with more room between the rows."""
     fig = image_rows(rows, [""] * len(rows[0]), labels=labels)
@@ -195,6 +201,7 @@ def sample_rows(rows, labels):
     return fig
 
 
+@styled
 def error_panel(mixture, schedule, x0, eps, t, target, size=0.1):
     """An error of one size in each head, and where it puts x̂_0: what the slider of lesson 08 shows.
 

@@ -1,0 +1,31 @@
+"""Data: the sets that ship with the course, and those that are drawn anew each time.
+
+stored      MNIST, Fashion-MNIST, digits of 8 x 8 pixels, photographs, checkpoints; pictures in a folder of yours
+toys        points in the plane
+scenes      captioned and moving digits
+faces       captioned cartoon faces and their clips
+
+Drawn sets take all their randomness from generator= and live on its device, the CPU if it is None. The same seed gives
+the same data.
+"""
+
+from .scenes import COLOURS, RELATIONS, captioned_digits, moving_digits
+from .stored import (
+    SETS,
+    DataError,
+    checkpoint,
+    data_folder,
+    from_uint8,
+    images,
+    label_names,
+    load,
+    photos,
+    read_npz,
+    to_uint8,
+)  # fmt: skip
+from .toys import TOYS, toy
+
+__all__ = [
+    "COLOURS", "RELATIONS", "SETS", "TOYS", "DataError", "captioned_digits", "checkpoint", "data_folder", "from_uint8",
+    "images", "label_names", "load", "moving_digits", "photos", "read_npz", "to_uint8", "toy",
+]  # fmt: skip

@@ -1,0 +1,16 @@
+"""Worlds whose every answer is known exactly.
+
+mixtures    Gaussian mixtures and finite data sets at every noise level; classes with Bayes' rule
+chains      a discrete Markov chain, summed
+latent      linear-Gaussian models with one or many latents; one nonlinear model by quadrature
+bounds      worlds in which every average of the variational bound is exact
+"""
+
+from .chains import DiscreteChain
+from .latent import LinearGaussian, LinearGaussianChain, NonlinearModel
+from .mixtures import ClassDensities, EmpiricalData, GaussianMixture, bayes, ring
+
+__all__ = [
+    "ClassDensities", "DiscreteChain", "EmpiricalData", "GaussianMixture", "LinearGaussian", "LinearGaussianChain",
+    "NonlinearModel", "bayes", "ring",
+]  # fmt: skip

@@ -1,0 +1,161 @@
+"""Weights with a card that says what they are, and the checkpoint of a run."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from .. import nets, schedules
+from ..denoiser import Denoiser
+from ..writing import atomically
+
+
+def write_checkpoint(path, model, optimiser, ema, settings, history):
+    """Write all that a run needs to go on: weights, optimiser, average, settings and history, dicts both."""
+    state = {
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "ema": None if ema is None else {"model": ema.model.state_dict(), "updates": ema.updates},
+        "settings": settings,
+        "history": history,
+        "denoiser": describe(model) if isinstance(model, Denoiser) else None,
+    }
+    atomically(path, lambda part: torch.save(state, part))
+
+
+def read_checkpoint(path, model, optimiser, ema, settings):
+    """Put the state of a run into model, optimiser and ema, in place, and return its history, a dict.
+
+    Raises:
+        ValueError: the file is no checkpoint or damaged, or it belongs to a run with other settings or another model.
+    """
+    try:  # on the host: Adam reads its step counter there, and the rest goes to where the parameters are
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        theirs, history = state["settings"], state["history"]
+    except Exception as error:
+        raise ValueError(f"{path.name} is not a checkpoint of this loop, or it is damaged: {error}") from error
+    different = [f"{k} {theirs.get(k)} there, {v} here" for k, v in settings.items() if theirs.get(k) != v]
+    if different:
+        raise ValueError(
+            f"{path.name} belongs to a run with other settings ({'; '.join(different)}); name another file"
+        )
+    try:
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        if ema is not None:
+            ema.model.load_state_dict(state["ema"]["model"])
+            ema.updates = state["ema"]["updates"]
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{path.name} belongs to another model or optimiser: {error}") from error
+    return history | {"evaluations": [tuple(e) for e in history["evaluations"]]}
+
+
+def save_weights(model, path, dtype=None, **card):
+    """Write a model's weights as safetensors, with a card: what was trained, how, on what, and how good it is.
+
+    Args:
+        path: a new file; an existing one is not overwritten.
+        dtype: torch.float16 halves the file; numbers of the card should then be those of the rounded weights.
+        card: strings or numbers, kept in the file as strings.
+    Raises:
+        ValueError: the file exists.
+    """
+    path = Path(path)
+    if path.exists():
+        raise ValueError(f"{path.name} exists already; remove it or choose another name")
+    weights = {k: v.detach().to("cpu", dtype if v.is_floating_point() else None) for k, v in model.state_dict().items()}
+    weights = {name: value.contiguous() for name, value in weights.items()}
+    card = {name: str(value) for name, value in card.items()}
+    atomically(path, lambda part: safetensors.torch.save_file(weights, part, metadata=card))
+
+
+def load_weights(model, path):
+    """Read weights that ``save_weights`` wrote into ``model``, and return the card, a dict of strings.
+
+    Raises:
+        ValueError: there is no such file, it is damaged, or it belongs to another architecture.
+    """
+    path = Path(path)
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            card = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+        model.load_state_dict(weights)
+    except (OSError, safetensors.SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path.name} does not hold weights of this model: {error}") from error
+    model.eval()
+    return card
+
+
+def describe(denoiser):
+    """All that is needed to build this denoiser again, but for the weights, as one JSON string; see ``build``.
+
+    Raises:
+        ValueError: its network is not one of ``dlgm.nets``, or its schedule not one of ``dlgm.schedules``.
+    """
+    net, schedule = denoiser.net, denoiser.schedule
+    if not hasattr(net, "settings") or getattr(nets, type(net).__name__, None) is not type(net):
+        raise ValueError(f"a {type(net).__name__} cannot be described by its settings, only networks of dlgm.nets can")
+    if getattr(schedules, type(schedule).__name__, None) is not type(schedule):
+        raise ValueError(f"a {type(schedule).__name__} cannot be described, only schedules of dlgm.schedules can")
+    discrete = isinstance(schedule, schedules.DiscreteSchedule)
+    return json.dumps(
+        {
+            "net": [type(net).__name__, net.settings],
+            "schedule": [
+                type(schedule).__name__, {"betas": schedule.beta[1:].tolist()} if discrete else asdict(schedule)
+            ],
+            "predicts": denoiser.predicts,
+        }
+    )  # fmt: skip
+
+
+def build(description):
+    """The Denoiser that ``describe`` described, with fresh weights."""
+    parts = json.loads(description)
+    (net, net_settings), (schedule, schedule_settings) = parts["net"], parts["schedule"]
+    schedule = getattr(schedules, schedule)(**schedule_settings)
+    return Denoiser(getattr(nets, net)(**net_settings), schedule, parts["predicts"])
+
+
+def save(denoiser, path, dtype=None, **card):
+    """``save_weights`` of a Denoiser with its network, schedule and target, so that ``load`` needs the path only."""
+    save_weights(denoiser, path, dtype, denoiser=describe(denoiser), **card)
+
+
+def load(path, device="cpu"):
+    """A Denoiser ready to use, in evaluation mode, and its card, from a file of ``save`` or a checkpoint of ``fit``.
+
+    A checkpoint gives the averaged weights where the run kept an EMA; its card says how many steps it had done.
+
+    Returns:
+        (Denoiser, dict of strings).
+    Raises:
+        ValueError: there is no such file, it is damaged, or holds no denoiser.
+    """
+    path = Path(path)
+    if path.suffix == ".safetensors":
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                card = file.metadata() or {}
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ValueError(f"{path.name} is missing or damaged: {error}") from error
+        if "denoiser" not in card:
+            raise ValueError(f"{path.name} holds weights without network and schedule; use load_weights")
+        denoiser = build(card.pop("denoiser"))
+        load_weights(denoiser, path)
+    else:
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            description, weights = state["denoiser"], (state["ema"] or state)["model"]
+            card = {"steps": str(len(state["history"]["loss"]))}
+        except Exception as error:
+            raise ValueError(f"{path.name} is no checkpoint of a training run, or it is damaged: {error}") from error
+        if description is None:
+            raise ValueError(f"{path.name} is a checkpoint of a model that is not a Denoiser")
+        denoiser = build(description)
+        denoiser.load_state_dict(weights)
+    return denoiser.to(device).eval(), card

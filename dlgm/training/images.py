@@ -1,0 +1,50 @@
+"""Training on pictures: the loss of the course, samples, and pictures from a set that ships or a folder of yours."""
+
+import torch
+
+from .. import data
+from ..denoiser import Clipped
+from ..losses import prediction_loss, sample_t
+from ..samplers import DDIM, sample
+from ..schedules import time_grid
+from ..tensors import randn_like, to_device
+
+
+def image_loss(model, batch, generator, step, label_dropout=0.1):
+    """The mean squared error of what the network predicts, per pixel, at one random t for each image.
+
+    Args:
+        batch: uint8 images (B, C, H, W), or a pair of them and labels (B,).
+        label_dropout: the share of examples whose label is hidden, so that the network also learns to do without.
+    Source: Ho et al. 2020, algorithm 1; ledger ALG-1.
+    """
+    v, *y = batch if isinstance(batch, tuple) else (batch,)
+    x0 = data.from_uint8(v)
+    t = sample_t(model.schedule, len(x0), generator)
+    eps, cond = randn_like(x0, generator), {}
+    if y:
+        hidden = torch.rand(len(x0), generator=generator, device=generator.device) < label_dropout
+        cond["y"] = torch.where(to_device(hidden, x0.device), model.null_label, y[0])
+    return prediction_loss(model, x0, t, eps, weight=1 / x0[0].numel(), **cond).mean()
+
+
+def draw(denoiser, n, size, steps=50, seed=0, device="cpu"):
+    """n images from noise, (n, C, size, size) in [-1, 1]; with labels, as evenly over the classes as n allows.
+
+    DDIM in ``steps`` steps, the predicted x_0 kept in [-1, 1]; one seed gives the same noise to every network.
+    """
+    generator, classes = torch.Generator().manual_seed(seed), denoiser.null_label
+    x_T = denoiser.schedule.start((n, denoiser.channels, size, size), generator).to(device)
+    cond = {"y": torch.arange(n, device=device) % classes} if classes else {}
+    times = time_grid(denoiser.schedule, min(steps, denoiser.schedule.T))
+    return sample(Clipped(denoiser), DDIM(), x_T, times, generator, **cond)
+
+
+def load_images(source, size, channels):
+    """(uint8 images, labels, class names) of a set that ships with the course, or of a folder."""
+    if source in data.SETS:
+        x, y = data.load(source)
+        if size not in (None, x.shape[-1]):
+            raise ValueError(f"{source} has {x.shape[-1]}×{x.shape[-1]} pixels; --size is for folders")
+        return data.to_uint8(x), y, data.label_names(source)
+    return data.images(source, size or 32, channels)
