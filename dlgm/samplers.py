@@ -4,6 +4,7 @@ A sampler walks down a grid of times t_N > ... > t_0; the grid is an explicit te
 grid. A sampler keeps no state: everything it uses comes in as an argument, randomness included.
 """
 
+import itertools
 import math
 from collections import deque
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from .denoiser import Prediction
-from .process import posterior_coefficients, tau
+from .process import posterior_coefficients, q_sample, tau
 from .tensors import known, randn_like
 
 
@@ -182,3 +183,91 @@ class AnnealedLangevin(Langevin):
     def size(self, schedule, t):
         """h_t = step_size · noise_t²."""
         return self.step_size * schedule.noise(t) ** 2
+
+
+def lag(step, moves, ratio):
+    """ρ, the noise in an annealed Langevin walk over σ once it has settled, for data that are one point.
+
+    A move multiplies the noise by 1 − step, a level multiplies σ by ``ratio``; with a = (1 − step)^(2 moves),
+
+        ρ² = (1 − a) / ((1 − step/2) (1 − a/ratio²)).
+
+    Returns:
+        A number, inf where a ≥ ratio²: the walk never catches up with the ladder.
+    Source: ledger M-11.
+    """
+    a = (1 - step) ** (2 * moves)
+    return math.inf if a >= ratio**2 else math.sqrt((1 - a) / (1 - step / 2) / (1 - a / ratio**2))
+
+
+# ---- walks that are looked at ---------------------------------------------------------------------------------------
+def states(denoiser, sampler, x_T, times, generator=None, **cond):
+    """Every x of ``sample_path`` in one tensor: (N + 1, B, ...)."""
+    return torch.stack([state.x for state in sample_path(denoiser, sampler, x_T, times, generator, **cond)])
+
+
+@torch.no_grad()
+def walk(denoiser, step, x_T, times, seed=0, clip=True, told=lambda t, s: t):
+    """A sampler made of any rule, right or wrong: x_s = step(x_t, mean, ε̂, std, z), from times[0] to times[-1].
+
+    Args:
+        step: gets mean and standard deviation of q(x_s | x_t, x̂_0), and z ~ N(0, I). mean + std · z is ALG-2.
+        times: N + 1 decreasing whole numbers. seed: of all z.
+        clip: whether x̂_0 is kept in [−1, 1].
+        told: the time that the network is told, a function of (t, s).
+    Source: ledger ALG-2.
+    """
+    x, generator = x_T, torch.Generator().manual_seed(seed)
+    for t, s in itertools.pairwise(times.tolist()):
+        p = Prediction(denoiser.schedule, x, t, v=denoiser(x, told(t, s)).v)
+        p = p.clip() if clip else p
+        c_0, c_t, variance = posterior_coefficients(denoiser.schedule, s, t)
+        x = step(x, c_0 * p.x0 + c_t * x, p.eps, math.sqrt(variance), randn_like(x, generator))
+    return x
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a denoiser said at several times, ready to be drawn.
+
+    Attributes:
+        times: (N,). x_t, eps, x0: (N, C, H, W).
+        error: (N,), the root mean squared error of x̂_0 in grey levels of 255, against ``truth`` (C, H, W).
+    """
+
+    times: list
+    x_t: torch.Tensor
+    eps: torch.Tensor
+    x0: torch.Tensor
+    truth: torch.Tensor
+
+    @property
+    def error(self):
+        return (self.x0 - self.truth).square().flatten(1).mean(1).sqrt() * 127.5
+
+
+@torch.no_grad()
+def one_step_answers(denoiser, image, eps, times):
+    """The answers about one image made noisy with one noise, x_t = signal x_0 + noise ε: Answers.
+
+    Args:
+        image, eps: (C, H, W).
+        times: whole numbers from 1.
+    """
+    t = torch.tensor(times)
+    x_t = q_sample(denoiser.schedule, image.expand(len(t), *image.shape), t, eps.expand(len(t), *eps.shape))
+    p = denoiser(x_t, t)
+    return Answers(list(times), x_t, p.eps, p.x0, image)
+
+
+def path_answers(denoiser, sampler, x_T, times, generator=None, every=1):
+    """The answers along a sampling path, every so many stops; the truth is where the path ends: Answers.
+
+    Args:
+        x_T: (C, H, W), the size of every state of the walk; each step asks the denoiser once.
+    Source: ledger NUM-5, NUM-6, TAKE-3.
+    """
+    states = list(sample_path(denoiser, sampler, x_T[None], times, generator))
+    kept = [state for state in states[:-1] if state.prediction is not None][::-1][::every]
+    stack = [torch.cat(v) for v in zip(*((s.x, s.prediction.eps, s.prediction.x0) for s in kept), strict=True)]
+    return Answers([int(s.t) for s in kept], *stack, states[-1].x[0])

@@ -53,3 +53,14 @@ def relative_error(got, exact):
 def lines(ax):
     """Label -> (x, y) of the lines drawn in a matplotlib Axes."""
     return {line.get_label(): (np.asarray(line.get_xdata()), np.asarray(line.get_ydata())) for line in ax.get_lines()}
+
+
+def seeded(make, gain=2.0):
+    """A float64 module with seeded weights, larger than PyTorch's by ``gain``, so that nothing is nearly linear."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        module = make().double()
+        with torch.no_grad():
+            for weight in module.parameters():
+                weight.mul_(gain)
+    return module

@@ -88,7 +88,9 @@ def test_builder_writes_repeatable_bytes_and_refuses_to_overwrite(build, tmp_pat
 
 
 def test_loading_needs_only_torch_and_numpy():
-    code = "import sys, dlgm.data, dlgm.faces; print({'matplotlib', 'sklearn', 'PIL', 'skimage'} & set(sys.modules))"
+    code = (
+        "import sys, dlgm.data, dlgm.data.faces; print({'matplotlib', 'sklearn', 'PIL', 'skimage'} & set(sys.modules))"
+    )
     result = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"
 
@@ -221,7 +223,7 @@ def test_altered_file(own_data, build):
 
 def test_a_file_is_hashed_once_per_process(own_data, monkeypatch):
     data.load("mnist")
-    monkeypatch.setattr(data.hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
+    monkeypatch.setattr(data.stored.hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
     data.load("mnist", "test")
 
 

@@ -190,7 +190,7 @@ def test_damaged_data_of_the_course(monkeypatch, tmp_path):
     manifest = (data.data_folder() / "MANIFEST.json").read_bytes()
     (tmp_path / "MANIFEST.json").write_bytes(manifest)
     (tmp_path / "mnist.npz").write_bytes(b"cut short")
-    monkeypatch.setattr(data, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(data.stored, "data_folder", lambda: tmp_path)
     row = problem_of("data")
     assert "mnist.npz is truncated: 9 of" in row.problem and row.command == "!git checkout -- :/data"
 

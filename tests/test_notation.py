@@ -369,14 +369,14 @@ def test_remarks_and_notes_belong_to_known_names():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: formula("kernle"), "unknown formula 'kernle'; known: .*'kernel'"),
-        (lambda: formula("kernel", "005"), "unknown deck '005'; known: 'course', '000'"),
+        (lambda: formula("kernle"), "unknown formula 'kernle'; known: .*kernel"),
+        (lambda: formula("kernel", "005"), "unknown deck '005'; known: course, 000"),
         (lambda: note("kernle"), "unknown formula"),
-        (lambda: notation.translate("abar", "001"), "unknown symbol 'abar'; known: .*'alpha_bar'"),
+        (lambda: notation.translate("abar", "001"), "unknown symbol 'abar'; known: .*alpha_bar"),
         (lambda: notation.translate("beta", "01"), "unknown deck '01'"),
         (lambda: notation.table(["01"]), "unknown deck '01'"),
         (lambda: compare("kernle"), "unknown formula"),
-        (lambda: to_course("001", "abar", 0.5), "unknown quantity 'abar'; known: 'alpha_bar'"),
+        (lambda: to_course("001", "abar", 0.5), "unknown quantity 'abar'; known: alpha_bar"),
         (lambda: from_course("003", "guidance", 1.0), "deck '003' has no guidance; decks that have it: course"),
     ],
 )
@@ -426,7 +426,7 @@ def test_guidance_weights_give_one_guided_prediction(w):
 
 
 def test_importing_needs_no_drawing_library():
-    code = "import sys, dlgm.notation; print([m for m in ('matplotlib', 'ipywidgets', 'IPython') if m in sys.modules])"
+    code = "import sys, dlgm.course.notation; print([m for m in ('matplotlib', 'ipywidgets', 'IPython') if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

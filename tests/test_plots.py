@@ -1,21 +1,22 @@
-"""Figures and widgets without a browser: what they draw, that they follow their controls, that errors come through."""
+"""The house style, pictures, and widgets without a browser."""
 
+import importlib
+import inspect
 import io
-import itertools
-import threading
-from pathlib import Path
+import pkgutil
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from conftest import lines
 from PIL import Image
 
-from dlgm import data, plots
-from dlgm.course import notation, widgets
+from dlgm import plots
+from dlgm.course import widgets
 from dlgm.oracles import GaussianMixture
 from dlgm.plots import the_diffusion_kernel
-from dlgm.process import q_sample
 from dlgm.schedules import cosine_beta, linear_beta
 
 MIXTURE = GaussianMixture([0.3, 0.7], [-1.2, 0.8], [0.03, 0.06])
@@ -30,50 +31,6 @@ def digit(generator):
 @pytest.fixture
 def eps(generator):
     return torch.randn(1, 6, 6, generator=generator)
-
-
-@pytest.mark.parametrize("t", [0, 1, 400, 1000])
-def test_kernel_panel_draws_the_exact_quantities(t, digit, eps):
-    schedule = BOTH["linear"]
-    image, density, curve = the_diffusion_kernel.kernel_panel(schedule, digit, MIXTURE, t, eps).axes
-    drawn = image.get_images()[0].get_array()
-    x_t = q_sample(schedule, digit[None], t, eps[None])[0, 0]
-    np.testing.assert_allclose(drawn, ((x_t + 1) / 2).clamp(0, 1), atol=1e-6)  # float32
-    x, y = lines(density)[f"$x_t$, t = {t}"]
-    np.testing.assert_allclose(y, MIXTURE.diffuse(schedule, t).log_prob(torch.tensor(x)).exp())
-    np.testing.assert_allclose(lines(curve)["ᾱ: signal²"][1], schedule.alpha_bar)
-    assert any(set(xs) == {t} for xs, _ in lines(curve).values())  # the mark stands at t
-
-
-def test_spectra_marks_the_step_where_each_frequency_drowns():
-    f, p = torch.tensor([1.0, 2.0, 4.0]).double(), torch.tensor([10.0, 1.0, 0.01]).double()
-    _, right = the_diffusion_kernel.spectra({"data": (f, p)}, BOTH, (100,)).axes
-    for name, schedule in BOTH.items():
-        expected = [
-            next(t for t in range(1, 1001) if schedule.alpha_bar[t] * power < 1 - schedule.alpha_bar[t]) for power in p
-        ]
-        assert lines(right)[f"data, {name}"][1].tolist() == expected
-
-
-def test_heatmap_holds_the_exact_density_and_the_paths():
-    schedule = linear_beta(100)
-    paths = torch.linspace(-1, 1, 101 * 2).reshape(101, 2)
-    ax = the_diffusion_kernel.marginal_heatmap(MIXTURE, schedule, paths).axes[0]
-    mesh = ax.collections[0].get_array().reshape(301, 101)
-    x = torch.linspace(-3, 3, 301, dtype=torch.float64)
-    np.testing.assert_allclose(mesh[:, 40], MIXTURE.diffuse(schedule, 40).log_prob(x).exp())
-    np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), paths[:, 1])
-
-
-def test_schedule_curves_and_histograms_show_what_they_are_given(generator):
-    axes = the_diffusion_kernel.schedule_curves(BOTH).axes
-    np.testing.assert_allclose(lines(axes[0])["cosine"][1], BOTH["cosine"].alpha_bar[1:])
-    np.testing.assert_allclose(lines(axes[1])["linear"][1], BOTH["linear"].beta[1:])
-    points = torch.tensor([0.05, 0.05, -1.05, 9.0])
-    ax = plots.histogram_against_density([points], [lambda x: 0 * x + 0.3], ["one"]).axes[0]
-    heights = {round(bar.get_x() + bar.get_width() / 2, 2): bar.get_height() for bar in ax.patches}
-    assert heights[0.05] == pytest.approx(2 * heights[-1.05]) and sum(heights.values()) * 0.1 == pytest.approx(1)
-    assert set(ax.get_lines()[0].get_ydata().tolist()) == {0.3}
 
 
 def test_image_rows_are_upright_and_clipped():
@@ -101,24 +58,6 @@ def test_show_needs_words(digit, eps):
         plots.show(plots.figure(1, 1)[0], " ")
 
 
-def explorer(digit, eps):
-    return widgets.kernel_explorer(BOTH, {"3": digit, "7": -digit}, MIXTURE, eps)
-
-
-def test_widget_follows_each_control_and_shows_the_pure_figure(digit, eps):
-    w = explorer(digit, eps)
-    seen = {w.image.value}
-    for name, value in (("t", 700), ("schedule", "cosine"), ("digit", "7")):
-        w.controls[name].value = value
-        seen.add(w.image.value)
-    assert len(seen) == 4
-    assert w.image.value == plots.to_png(
-        the_diffusion_kernel.kernel_panel(BOTH["cosine"], -digit, MIXTURE, 700, eps), colours=None
-    )
-    w.controls["t"].value = 5000  # a slider clamps
-    assert w.controls["t"].value == 1000
-
-
 def test_widget_lets_errors_through():
     def broken(t):
         if t > 1:
@@ -130,51 +69,21 @@ def test_widget_lets_errors_through():
         w.controls["t"].value = 2
 
 
-def test_callbacks_on_several_threads_do_not_mix(digit, eps):
-    """Recent JupyterLab may call back on other threads: each widget shows its own figure."""
-    first, second = explorer(digit, eps), explorer(-digit, eps)
-
-    def drag(w, last):
-        for t in (300, 600, last):
-            w.controls["t"].value = t
-
-    threads = [threading.Thread(target=drag, args=a) for a in ((first, 100), (second, 900))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for w, x, t in ((first, digit, 100), (second, -digit, 900)):
-        assert w.image.value == plots.to_png(
-            the_diffusion_kernel.kernel_panel(BOTH["linear"], x, MIXTURE, t, eps), colours=None
-        )
-
-
-def test_there_and_back_ends_on_a_data_point_and_is_the_picture_of_the_readme():
-    """The picture is made again from data and code; a few grey levels are left for another font or renderer."""
-    points, _ = data.load("mnist")
-    fig = the_diffusion_kernel.there_and_back(points, cosine_beta(), torch.Generator().manual_seed(1))
-    last = torch.as_tensor(fig.axes[9].get_images()[0].get_array())
-    assert ((points[:, 0] + 1) / 2 - last).abs().flatten(1).amax(1).min() < 1e-3  # DDIM's last step, in float32
-    stored = Image.open(Path(__file__).parent.parent / "notebooks" / "there_and_back.png").convert("RGB")
-    made = Image.open(io.BytesIO(plots.to_png(fig))).convert("RGB").resize(stored.size)
-    assert np.abs(np.asarray(made, float) - np.asarray(stored, float)).mean() < 3
-
-
-def test_notation_card_shows_both_notations_and_names_the_erratum():
-    card = widgets.notation_card("posterior_mean", "004")
-    assert notation.formula("posterior_mean") in card and notation.formula("posterior_mean", "004") in card
-    assert "POST-1" in card and "E-01" in card and "004 CMU" in card
-    missing = widgets.notation_card("log_snr", "003")
-    assert "does not appear" in missing and "003" not in missing
-
-
-def test_notation_explorer_follows_both_lists_for_every_pair():
-    w = widgets.notation_explorer()
-    (which, whose), card = w.children[0].children, w.children[1]
-    seen = set()
-    for name, deck in itertools.product(which.options, whose.options):
-        which.value, whose.value = name, deck
-        seen.add(card.value)
-    assert len(seen) > len(notation.FORMULAS) * 6  # some decks share a notation, few share all of it
-    which.value, whose.value = which.options[2], whose.options[3]
-    assert card.value == widgets.notation_card(list(notation.FORMULAS)[2], list(notation.DECKS)[4])
+def test_the_house_style_is_that_of_our_figures_alone():
+    """Importing and drawing change none of the user's settings, and each function that draws is in the style."""
+    code = (
+        "import matplotlib; before = dict(matplotlib.rcParams)\n"
+        "from dlgm import plots\nfrom dlgm.plots import the_elbo\n"
+        "plots.to_png(the_elbo.correlated_posterior([0.0], [0.0], 0.9))\n"
+        "assert dict(matplotlib.rcParams) == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    fig = the_diffusion_kernel.schedule_curves(BOTH)
+    assert fig.axes[0].get_lines()[0].get_linewidth() == plots.STYLE["lines.linewidth"]
+    assert not fig.axes[0].get_legend().get_frame_on() and fig.axes[0].get_title(loc="left")
+    for module in pkgutil.iter_modules(plots.__path__):
+        figures = importlib.import_module(f"dlgm.plots.{module.name}")
+        for name, function in inspect.getmembers(figures, inspect.isfunction):
+            if function.__module__ == figures.__name__ and not name.startswith("_"):
+                draws = re.search(r"\b(figure|image_rows)\(", inspect.getsource(inspect.unwrap(function)))
+                assert not draws or hasattr(function, "__wrapped__"), f"{module.name}.{name} lacks @styled"

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dlgm import data, train
+from dlgm import data, train, training
 from dlgm.denoiser import Denoiser
 from dlgm.losses import prediction_loss, sample_t
 from dlgm.nets import UNet
@@ -105,7 +105,7 @@ def test_with_labels(folder, tmp_path):
     assert train.main([str(folder), "--labels", "--steps", "2", "--out", str(tmp_path / "a"), *TINY]) == 0
     model, card = load(tmp_path / "a" / "model.safetensors")
     assert model.net.settings["classes"] == 2 and card["steps"] == "2"
-    x = train.draw(model, 3, 8, steps=3)
+    x = training.draw(model, 3, 8, steps=3)
     assert x.shape == (3, 3, 8, 8) and x.abs().max() <= 1
 
 
@@ -113,7 +113,7 @@ def test_the_loss_is_the_mean_squared_error_per_pixel_at_its_own_time_for_each_i
     schedule = cosine_beta(50)
     model = Denoiser(lambda x, t: 0.3 * x + t[:, None, None, None] / 50, schedule, "v")
     v = torch.randint(0, 256, (5, 1, 4, 4), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    got = train.image_loss(model, v, torch.Generator().manual_seed(2), 0)
+    got = training.image_loss(model, v, torch.Generator().manual_seed(2), 0)
     g = torch.Generator().manual_seed(2)
     t = sample_t(schedule, 5, g)
     eps = torch.randn(v.shape, generator=g)
@@ -134,19 +134,20 @@ def test_a_tenth_of_the_labels_is_hidden():
 
     model = Denoiser(Spy(1, (8,), heads=2, classes=3), cosine_beta(50), "v")
     v, y = torch.zeros(4000, 1, 2, 2, dtype=torch.uint8), torch.arange(4000) % 3
-    train.image_loss(model, (v, y), torch.Generator().manual_seed(0), 0)
+    training.image_loss(model, (v, y), torch.Generator().manual_seed(0), 0)
     hidden = seen[0] == 3
     assert (seen[0][~hidden] == y[~hidden]).all()
     assert abs(hidden.float().mean() - 0.1) < 5 * (0.09 / 4000) ** 0.5
 
 
 def test_images_of_a_folder(folder):
-    v, y, names = data.images(folder, 8)
+    v, y = data.images(folder, 8, raw=True)
+    names = data.label_names(folder)
     assert v.shape == (24, 3, 8, 8) and v.dtype == torch.uint8 and names == ("bright", "dark")
     assert y.tolist() == [0] * 12 + [1] * 12
     inside, corner = v[:12, 0, 3:5, 3:6].float().mean((1, 2)), v[:12, 0, 0, 0]
     assert (inside > corner + 60).all()  # the middle square of a bright picture holds its circle
-    grey, _, _ = data.images(folder, 8, channels=1)
+    grey, _ = data.images(folder, 8, channels=1, raw=True)
     assert grey.shape == (24, 1, 8, 8)
     x = data.from_uint8(v)
     assert torch.equal(data.to_uint8(x), v) and x.min() >= -1 and x.max() <= 1

@@ -12,6 +12,7 @@ import re
 import time
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 _WITHOUT = {  # distribution -> what does not work without it
     "torch": "no lesson runs",
@@ -259,7 +260,7 @@ def matrix_product(where, n=512):
 # ---- data ----------------------------------------------------------------
 def _data():
     try:
-        from . import data
+        from .. import data
 
         x, _ = data.load("mnist")
     except ImportError as error:
@@ -275,7 +276,7 @@ def _sentence(error):
     """The first line of an exception as a sentence, without ways back and without folders of this computer."""
     text = (str(error).strip() or type(error).__name__).split("\n")[0].split(" To get it back:")[0]
     chosen = os.environ.get("DLGM_DATA") or ""
-    ours = [chosen, os.path.normpath(chosen), os.path.dirname(os.path.dirname(os.path.abspath(__file__)))]
+    ours = [chosen, os.path.normpath(chosen), str(Path(__file__).resolve().parents[2])]
     for folder in sorted(filter(os.path.isabs, ours), key=len, reverse=True):
         text = text.replace(folder.rstrip(os.sep) + os.sep, "").replace(folder, "the folder")
     text = re.sub(r"""(['"])(?:[A-Za-z]:)?[/\\][^'"]*[/\\]([^'"/\\]+)\1""", r"\2", text)  # in quotes, with spaces

@@ -11,6 +11,7 @@ Where a deck prints a formula wrongly, ``formula`` gives the corrected one in th
 is printed. Source: the ledger's table "Notation across the seeds"; errata E-01..E-75.
 """
 
+import html
 import re
 from typing import NamedTuple
 
@@ -486,3 +487,33 @@ def to_course(deck, quantity, value):
 def from_course(deck, quantity, value):
     """The number of the letter that carries a quantity in a deck, from the course's; the inverse of ``to_course``."""
     return _conversion(deck, quantity)[1](value)
+
+
+# ---- in the notebook -----------------------------------------------------------------------------------------------
+def card(name, deck):
+    """A formula of ``FORMULAS`` in the course's symbols and in a deck's: HTML with LaTeX in dollar signs."""
+    rows = [("course", formula(name))]
+    if deck != "course" and appears(name, deck):
+        rows.append((deck, formula(name, deck)))
+    lines = [f"<p>{deck_name(d)}:</p><p>$\\displaystyle {latex}$</p>" for d, latex in rows]
+    return f"<b>{FORMULAS[name].ledger}</b>{''.join(lines)}<p>{html.escape(note(name, deck))}</p>"
+
+
+def explorer():
+    """Lesson 00's widget: choose a formula and a deck, and read it in both notations."""
+    import ipywidgets as w  # here, so that the notation can be asked for without a drawing library
+
+    from .widgets import choice
+
+    formulas = {f"{f.title} ({f.ledger})": name for name, f in FORMULAS.items()}
+    decks = {deck_name(deck): deck for deck in DECKS if deck != "course"}
+    which, whose = choice("formula", formulas, "420px"), choice("deck", decks, "280px")
+    shown = w.HTMLMath()
+
+    def update(_=None):
+        shown.value = card(formulas[which.value], decks[whose.value])
+
+    for control in (which, whose):
+        control.observe(update, "value")
+    update()
+    return w.VBox([w.HBox([which, whose], layout=w.Layout(flex_flow="row wrap")), shown])

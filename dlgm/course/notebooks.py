@@ -13,6 +13,8 @@ import sys
 import time
 from pathlib import Path
 
+from ..writing import atomically
+
 MAX_BYTES = 1_500_000
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 

@@ -9,23 +9,15 @@ Drawn sets take all their randomness from generator= and live on its device, the
 the same data.
 """
 
-from .scenes import COLOURS, RELATIONS, captioned_digits, moving_digits
+from .scenes import COLOURS, DIGIT_WORDS, RELATIONS, captioned_digits, moving_digits
 from .stored import (
-    SETS,
-    DataError,
-    checkpoint,
-    data_folder,
-    from_uint8,
-    images,
-    label_names,
-    load,
-    photos,
-    read_npz,
-    to_uint8,
+    CHECKPOINTS, IMAGE_SUFFIXES, SETS, SPLITS, DataError, checkpoint, data_folder, from_uint8, images, label_names,
+    load, photos, read_npz, to_uint8,
 )  # fmt: skip
 from .toys import TOYS, toy
 
 __all__ = [
-    "COLOURS", "RELATIONS", "SETS", "TOYS", "DataError", "captioned_digits", "checkpoint", "data_folder", "from_uint8",
-    "images", "label_names", "load", "moving_digits", "photos", "read_npz", "to_uint8", "toy",
+    "CHECKPOINTS", "COLOURS", "DIGIT_WORDS", "IMAGE_SUFFIXES", "RELATIONS", "SETS", "SPLITS", "TOYS", "DataError",
+    "captioned_digits", "checkpoint", "data_folder", "from_uint8", "images", "label_names", "load", "moving_digits",
+    "photos", "read_npz", "to_uint8", "toy",
 ]  # fmt: skip

@@ -29,7 +29,7 @@ class DataError(ValueError):
     """A data file is missing, truncated or altered; the message names it and says how to get it back."""
 
 
-def load(name, split="train", folder=None):
+def load(name, split="train", folder=None, raw=False):
     """Images and labels of a stored set, or of a full-size set in the IDX format that lies in a folder of yours.
 
     Shipped are 9,000 + 1,000 images of mnist, 20,000 + 10,000 of fashion, 1,500 + 297 of digits8 (training + test).
@@ -39,8 +39,9 @@ def load(name, split="train", folder=None):
         split: "train" or "test".
         folder: where train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and
             t10k-labels-idx1-ubyte lie, each as it is or with .gz. None: the shipped files.
+        raw: give the bytes of the file as uint8, a quarter of the memory; for mnist and fashion ``from_uint8`` makes x.
     Returns:
-        x: (N, 1, H, W) float32 in [-1, 1]; H = W = 28 for mnist and fashion, 8 for digits8.
+        x: (N, 1, H, W) float32 in [-1, 1], or uint8; H = W = 28 for mnist and fashion, 8 for digits8.
         y: (N,) int64, the class of each image; label_names(name) tells what the classes are.
     Raises:
         ValueError: unknown name or split.
@@ -48,7 +49,7 @@ def load(name, split="train", folder=None):
     """
     known("split", split, SPLITS)
     if folder is not None:
-        return _with_signs(*_read_idx_pair(name, split, Path(folder)), top=255)
+        return _tensors(*_read_idx_pair(name, split, Path(folder)), top=255, raw=raw)
     known("data set", name, SETS)
     file = f"{name}.npz"
     arrays, n = read_npz(file), _entry(file)["train"]
@@ -57,22 +58,24 @@ def load(name, split="train", folder=None):
         images, labels = arrays["images"][part], arrays["labels"][part]
     else:
         images, labels = arrays[f"{split}_images"], arrays[f"{split}_labels"]
-    return _with_signs(images, labels, top=16 if name == "digits8" else 255)
+    return _tensors(images, labels, top=16 if name == "digits8" else 255, raw=raw)
 
 
-def label_names(name):
-    """What the classes 0, 1, ... of a stored set are.
+def label_names(source):
+    """What the classes 0, 1, ... of a stored set are, or of the images in a folder.
 
     Args:
-        name: one of SETS.
+        source: one of SETS, or a folder for ``images``.
     Returns:
-        Ten names: label_names("fashion")[9] == "ankle boot".
+        label_names("fashion")[9] == "ankle boot"; the first subfolders of a folder, "" for images that lie in it itself.
     Raises:
-        ValueError: unknown name.
-        DataError: the manifest is missing or damaged.
+        ValueError: an unknown name that is no folder.
+        DataError: the manifest is missing or damaged, or the folder holds no image.
     """
-    known("data set", name, SETS)
-    return tuple(_entry(f"{name}.npz")["labels"])
+    if str(source) not in SETS and Path(source).is_dir():
+        return tuple(sorted({_class_of(file, source) for file in _image_files(source)}))
+    known("data set", source, SETS)
+    return tuple(_entry(f"{source}.npz")["labels"])
 
 
 def photos():
@@ -111,17 +114,17 @@ def from_uint8(v):
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
-def images(folder, size, channels=3):
+def images(folder, size, channels=3, raw=False):
     """Every image in a folder and its subfolders, cut to the middle square and scaled to size × size pixels.
 
     Args:
         folder: with files of the kinds IMAGE_SUFFIXES; others are passed over.
         size: in pixels.
         channels: 3 for colour, 1 for grey.
+        raw: give uint8, a quarter of the memory; ``from_uint8`` makes x.
     Returns:
-        v: (N, channels, size, size) uint8, in the order of the paths; ``from_uint8`` gives numbers in [-1, 1].
-        y: (N,) int64, the class of each image, which is the first subfolder it lies in.
-        names: of the classes; "" for images that lie in the folder itself.
+        x: (N, channels, size, size) float32 in [-1, 1], or uint8, in the order of the paths.
+        y: (N,) int64, the class of each image, which is the first subfolder it lies in; see ``label_names``.
     Raises:
         ValueError: size or channels are of no use.
         DataError: there is no such folder, it holds no image, or a file cannot be read as one.
@@ -131,11 +134,7 @@ def images(folder, size, channels=3):
     folder = Path(folder)
     if size < 1 or channels not in (1, 3):
         raise ValueError(f"expected size of at least 1 and 1 or 3 channels, got {size} and {channels}")
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}")
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise DataError(f"{folder} holds no image; looked for {', '.join(IMAGE_SUFFIXES)}")
+    files = _image_files(folder)
     out, bad = torch.empty(len(files), channels, size, size, dtype=torch.uint8), []
     for i, file in enumerate(files):
         try:
@@ -151,9 +150,25 @@ def images(folder, size, channels=3):
             f"{len(bad)} of {len(files)} files in {folder} cannot be read as images: {', '.join(bad[:3])}{more}; "
             "remove or repair them"
         )
-    first = [file.relative_to(folder).parts[:-1][:1] for file in files]
-    names = tuple(sorted({"".join(part) for part in first}))
-    return out, torch.tensor([names.index("".join(part)) for part in first]), names
+    names = label_names(folder)
+    labels = torch.tensor([names.index(_class_of(file, folder)) for file in files])
+    return out if raw else from_uint8(out), labels
+
+
+def _image_files(folder):
+    """The images in a folder and its subfolders, in the order of the paths."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}")
+    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise DataError(f"{folder} holds no image; looked for {', '.join(IMAGE_SUFFIXES)}")
+    return files
+
+
+def _class_of(file, folder):
+    """The first subfolder that a file lies in, "" for the folder itself."""
+    return "".join(file.relative_to(folder).parts[:-1][:1])
 
 
 def data_folder():
@@ -194,10 +209,13 @@ def checkpoint(name):
     return _verified_path(f"{CHECKPOINTS}/{name}.safetensors")
 
 
-def _with_signs(images, labels, top):
-    """Grey values 0..top and labels -> x (N, 1, H, W) float32 in [-1, 1], y (N,) int64."""
+def _tensors(images, labels, top, raw):
+    """Grey values 0..top and labels -> x (N, 1, H, W) float32 in [-1, 1] or uint8, y (N,) int64."""
+    y = torch.from_numpy(labels.astype(np.int64))
+    if raw:
+        return torch.from_numpy(images.astype(np.uint8)).unsqueeze(1), y
     x = torch.from_numpy(images.astype(np.float32)).unsqueeze(1)
-    return x.div_(top / 2).sub_(1), torch.from_numpy(labels.astype(np.int64))
+    return x.div_(top / 2).sub_(1), y
 
 
 # ---- verification --------------------------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ latent      linear-Gaussian models with one or many latents; one nonlinear model
 bounds      worlds in which every average of the variational bound is exact
 """
 
+from . import bounds
 from .chains import DiscreteChain
 from .latent import LinearGaussian, LinearGaussianChain, NonlinearModel
 from .mixtures import ClassDensities, EmpiricalData, GaussianMixture, bayes, ring
 
 __all__ = [
     "ClassDensities", "DiscreteChain", "EmpiricalData", "GaussianMixture", "LinearGaussian", "LinearGaussianChain",
-    "NonlinearModel", "bayes", "ring",
+    "NonlinearModel", "bayes", "bounds", "ring",
 ]  # fmt: skip

@@ -176,6 +176,11 @@ class GaussianMixture:
         offset = self.means - mean
         return mean, torch.einsum("k,kij->ij", self.weights, self.covs + offset[:, :, None] * offset[:, None, :])
 
+    def mass_level(self, share=0.99):
+        """The log-density below which 1 − share of the mass lies, from 4000 draws: a number, nats."""
+        draws = self.sample(4000, torch.Generator().manual_seed(0)).double()
+        return self.log_prob(draws).quantile(1 - share).item()
+
     def non_gaussianity(self, points=20_001, reach=12.0):
         """½ ∫ |p(x) − N(x; mean, var)| dx, the total variation from the Gaussian of equal moments, between 0 and 1.
 

@@ -9,6 +9,7 @@ own matplotlib settings are left alone.
 import functools
 import io
 
+import torch
 from cycler import cycler
 from IPython.display import Image as IPythonImage
 from IPython.display import display
@@ -118,3 +119,17 @@ def save_image(x, path, scale=1):
     gray = (to_gray(x) * 255).round().astype("uint8")
     image = Image.fromarray(gray)
     image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
+
+
+@styled
+def histogram_against_density(samples, density, titles, xlabel="$x_t$"):
+    """Histograms of samples, a list of (n,), against exact densities on [-3.5, 3.5]; density: functions of x."""
+    fig, ((*axes,),) = figure(8.4, 2.6, 1, len(samples), sharey=True, squeeze=False)
+    x = torch.linspace(-3.5, 3.5, 400, dtype=torch.float64)
+    for ax, points, p, title in zip(axes, samples, density, titles, strict=True):
+        ax.hist(points.numpy(), bins=70, range=(-3.5, 3.5), density=True, color=SKY, label="samples")
+        ax.plot(x, p(x), color=ORANGE, label="exact density")
+        ax.set(title=title, xlabel=xlabel)
+    axes[0].set_ylabel("density")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    return fig

@@ -5,8 +5,8 @@ import math
 import torch
 from matplotlib.colors import LinearSegmentedColormap
 
-from ..elbo import effective_sample_size
-from ..landscape import evidence_integral, prior_log_weights, prior_weight_ratio
+from ..elbo import effective_sample_size, evidence_integral, prior_log_weights, prior_weight_ratio
+from ..gaussian import Gaussian
 from . import BLUE, COLOURS, GREEN, GREY, ORANGE, SKY, figure, styled
 
 
@@ -119,7 +119,7 @@ def prior_sampling_panel(dimension, doublings, noise_var=0.25, x=1.0, repeats=20
     generator = torch.Generator().manual_seed(0)
     log_w = prior_log_weights(point, noise_var, n, repeats, generator)
     estimates = evidence_integral(log_w)
-    exact = (-0.5 * (x**2 / (1 + noise_var) + math.log(2 * math.pi * (1 + noise_var)))) * d
+    exact = Gaussian(torch.zeros(1, d).double(), 1 + noise_var).log_prob(point[None]).item()
     fig, axes = figure(8.4, 3.2, 1, 3)
     top = log_w[0].softmax(0).sort(descending=True).values[:16].tolist()
     axes[0].bar(range(1, len(top) + 1), top, color=SKY)

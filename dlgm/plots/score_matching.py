@@ -9,7 +9,7 @@ import math
 import torch
 from matplotlib.colors import LogNorm
 
-from ..samplers import AnnealedLangevin, sample_path
+from ..samplers import AnnealedLangevin, states
 from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
 
 WINDOW = (7.0, 4.0)  # half the width and half the height of the part of the plane that is drawn
@@ -26,12 +26,6 @@ def _noise_score(denoiser, x, t):
     """σ s(x) at points (..., 2)."""
     flat = x.reshape(-1, 2).float()
     return (float(denoiser.schedule.noise(t)) * denoiser(flat, t).score).double().reshape(x.shape)
-
-
-def mass_level(mixture, share=0.99):
-    """The log-density below which 1 − share of the mass of a mixture lies, from 4000 draws."""
-    draws = mixture.sample(4000, torch.Generator().manual_seed(0)).double()
-    return mixture.log_prob(draws).quantile(1 - share).item()
 
 
 def _reach(sigma):
@@ -55,27 +49,6 @@ def _arrows(ax, denoiser, t, window):
     ax.quiver(*x.unbind(-1), *s.unbind(-1), color=GREY, angles="xy", scale_units="xy", scale=scale, width=0.0042)
 
 
-def lag(step, moves, ratio):
-    """ρ, the noise in an annealed Langevin walk over σ once it has settled, for data that are one point.
-
-    A move multiplies the noise by 1 − step, a level multiplies σ by ``ratio``; with a = (1 − step)^(2 moves),
-
-        ρ² = (1 − a) / ((1 − step/2) (1 − a/ratio²)).
-
-    Returns:
-        A number, inf where a ≥ ratio²: the walk never catches up with the ladder.
-    Source: ledger M-11.
-    """
-    a = (1 - step) ** (2 * moves)
-    return math.inf if a >= ratio**2 else math.sqrt((1 - a) / (1 - step / 2) / (1 - a / ratio**2))
-
-
-def walk(denoiser, t, start, moves, step, seed=0):
-    """The states of Langevin's walk at one level, (moves + 1, N, 2)."""
-    path = sample_path(denoiser, AnnealedLangevin(step), start, [t] * (moves + 1), torch.Generator().manual_seed(seed))
-    return torch.stack([state.x for state in path])
-
-
 def starts(window=WINDOW):
     """Six points spread over a window, the same in every figure, (6, 2)."""
     x = torch.tensor([[-0.85, 0.75], [-0.2, 0.75], [0.75, 0.7], [-0.75, -0.7], [0.2, -0.75], [0.85, -0.65]])
@@ -87,7 +60,8 @@ def _field(ax, mixture, denoiser, t, moves, step, title):
     window = _reach(float(denoiser.schedule.noise(t)))
     _shade(ax, mixture.diffuse(denoiser.schedule, t), window)
     _arrows(ax, denoiser, t, window)
-    path = walk(denoiser, t, starts(window), moves, step)
+    generator = torch.Generator().manual_seed(0)
+    path = states(denoiser, AnnealedLangevin(step), starts(window), [t] * (moves + 1), generator)
     for line in path.unbind(1):
         ax.plot(*line.T, color=ORANGE, lw=0.7, alpha=0.7)
     ax.scatter(*path[0].T, s=16, facecolors="white", edgecolors=ORANGE, zorder=4)
@@ -183,9 +157,9 @@ def error_maps(mixture, panels, points=None):
             norm=LogNorm(0.01, 5),
         )
         density = q.log_prob(x.reshape(-1, 2)).reshape(x.shape[:2])
-        ax.contour(x[..., 0], x[..., 1], density, levels=[mass_level(q)], colors="white", linewidths=3, linestyles="-")
+        ax.contour(x[..., 0], x[..., 1], density, levels=[q.mass_level()], colors="white", linewidths=3, linestyles="-")
         ax.contour(
-            x[..., 0], x[..., 1], density, levels=[mass_level(q)], colors="black", linewidths=1.4, linestyles="-"
+            x[..., 0], x[..., 1], density, levels=[q.mass_level()], colors="black", linewidths=1.4, linestyles="-"
         )
         if points is not None:
             ax.scatter(*points.T, s=1.5, color="white", alpha=0.6, lw=0, rasterized=True)

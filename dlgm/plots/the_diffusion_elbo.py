@@ -92,7 +92,7 @@ def decoder_panel(mean, std, floor):
     fig, (left, right) = figure(8.4, 3.1, 1, 2)
     half, count = 1 / 255, 7
     x = torch.linspace(-1 - 9 * half, -1 + (2 * count - 1) * half, 500, dtype=torch.float64)
-    density = torch.exp(-0.5 * ((x - mean) / std) ** 2) / (std * math.sqrt(2 * math.pi))
+    density = Gaussian(0 * x + mean, std**2).log_prob(x).exp()
     left.plot(x, density, color=GREY, lw=1.2)
     levels = -1 + 2 * half * torch.arange(count, dtype=torch.float64)
     for k, centre in enumerate(levels.tolist()):

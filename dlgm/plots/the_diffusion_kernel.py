@@ -2,8 +2,9 @@
 
 import torch
 
+from ..gaussian import Gaussian
 from ..process import q_sample, spectral_snr
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, draw_image, figure, image_rows, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_image, figure, styled
 
 
 @styled
@@ -43,20 +44,6 @@ def schedule_curves(schedules):
     axes[1].set(title="noise added per step, β (log scale)", xlabel="$t/T$", yscale="log")
     axes[2].set(title="log-SNR, log ᾱ/(1−ᾱ) (nats)", xlabel="$t/T$")
     axes[0].legend()
-    return fig
-
-
-@styled
-def histogram_against_density(samples, density, titles, xlabel="$x_t$"):
-    """Histograms of samples, a list of (n,), against exact densities on [-3.5, 3.5]; density: functions of x."""
-    fig, ((*axes,),) = figure(8.4, 2.6, 1, len(samples), sharey=True, squeeze=False)
-    x = torch.linspace(-3.5, 3.5, 400, dtype=torch.float64)
-    for ax, points, p, title in zip(axes, samples, density, titles, strict=True):
-        ax.hist(points.numpy(), bins=70, range=(-3.5, 3.5), density=True, color=SKY, label="samples")
-        ax.plot(x, p(x), color=ORANGE, label="exact density")
-        ax.set(title=title, xlabel=xlabel)
-    axes[0].set_ylabel("density")
-    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     return fig
 
 
@@ -115,7 +102,7 @@ def kernel_panel(schedule, image, mixture, t, eps):
     draw_image(axes[0], x_t, f"$x_t$ of a digit, t = {t}")
     x = torch.linspace(-3.5, 3.5, 400, dtype=torch.float64)
     axes[1].fill_between(x, mixture.log_prob(x).exp(), color="#d9d9d9", label="data, t = 0")
-    axes[1].plot(x, torch.exp(-(x**2) / 2) / (2 * torch.pi) ** 0.5, ":", color=GREY, label="N(0, 1)")
+    axes[1].plot(x, Gaussian(0 * x, 1.0).log_prob(x).exp(), ":", color=GREY, label="N(0, 1)")
     axes[1].plot(x, mixture.diffuse(schedule, t).log_prob(x).exp(), color=BLUE, label=f"$x_t$, t = {t}")
     axes[1].set(title="density of $x_t$ of a mixture", xlabel="$x_t$", ylabel="density", ylim=(0, 1.4))
     axes[1].legend(loc="upper center", ncols=3, fontsize=8, columnspacing=0.8, handlelength=1.2)
@@ -128,25 +115,3 @@ def kernel_panel(schedule, image, mixture, t, eps):
     axes[2].set_ylim(-0.03, 1.25)
     axes[2].legend(loc="upper right", ncols=2, fontsize=8, columnspacing=0.8, handlelength=1.8)
     return fig
-
-
-@styled
-def there_and_back(points, schedule, generator):
-    """The picture of the course: a digit dissolves, and noise becomes a digit through the exact denoiser.
-
-    The reverse walk uses no network: it is DDIM with E[x_0 | x_t] of the given images as the denoiser, so it ends on
-    one of them (see ``oracles.EmpiricalData``).
-
-    Args:
-        points: (N, 1, H, W) images in [-1, 1]; the first one is dissolved.
-        schedule: DiscreteSchedule.
-        generator: source of the noise.
-    """
-    stops = [round(schedule.T * k / 8) for k in range(9)]
-    eps = randn_like(points[:1], generator)
-    forth = [q_sample(schedule, points[:1], t, eps)[0] for t in stops]
-    x_T = randn_like(points[:1], generator)
-    path = sample_path(EmpiricalData(points).denoiser(schedule), DDIM(), x_T, time_grid(schedule, 8 * 5))
-    back = [state.x[0] for i, state in enumerate(path) if i % 5 == 0]
-    rows, titles = [forth, back[::-1]], [f"t = {t}" for t in stops]
-    return image_rows(rows, titles, labels=("forward", "reverse"))

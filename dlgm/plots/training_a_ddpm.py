@@ -1,20 +1,12 @@
 """The figures of lesson 09, on a network that denoises, its training, and what it draws."""
 
-import itertools
 import math
-from dataclasses import dataclass
 
 import torch
 from matplotlib import colormaps
 from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from ..denoiser import Prediction
-from ..process import posterior_coefficients, q_sample
-from ..samplers import sample_path
-from ..tensors import randn_like
 from . import BLUE, COLOURS, GREEN, GREY, ORANGE, draw_image, figure, styled, tile
-
-GREY_LEVELS = 127.5  # of 255, in one unit of x
 
 
 @styled
@@ -138,73 +130,6 @@ def training_report(loss, by_time, floor=None, window=20):
     right.set(xlabel="time $t$", ylabel="mean squared error of ε", yscale="log", title="held-out digits, by $t$")
     right.legend()
     return fig
-
-
-@torch.no_grad()
-def walk(denoiser, step, x_T, times, seed=0, clip=True, told=lambda t, s: t):
-    """A sampler made of any rule, right or wrong: x_s = step(x_t, mean, ε̂, std, z), from times[0] to times[-1].
-
-    Args:
-        step: gets mean and standard deviation of q(x_s | x_t, x̂_0), and z ~ N(0, I). mean + std · z is ALG-2.
-        times: N + 1 decreasing whole numbers. seed: of all z.
-        clip: whether x̂_0 is kept in [−1, 1].
-        told: the time that the network is told, a function of (t, s).
-    Source: ledger ALG-2.
-    """
-    x, generator = x_T, torch.Generator().manual_seed(seed)
-    for t, s in itertools.pairwise(times.tolist()):
-        p = Prediction(denoiser.schedule, x, t, v=denoiser(x, told(t, s)).v)
-        p = p.clip() if clip else p
-        c_0, c_t, variance = posterior_coefficients(denoiser.schedule, s, t)
-        x = step(x, c_0 * p.x0 + c_t * x, p.eps, math.sqrt(variance), randn_like(x, generator))
-    return x
-
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What a denoiser said at several times, ready to be drawn.
-
-    Attributes:
-        times: (N,). x_t, eps, x0: (N, C, H, W).
-        error: (N,), the root mean squared error of x̂_0 in grey levels of 255, against ``truth`` (C, H, W).
-    """
-
-    times: list
-    x_t: torch.Tensor
-    eps: torch.Tensor
-    x0: torch.Tensor
-    truth: torch.Tensor
-
-    @property
-    def error(self):
-        return (self.x0 - self.truth).square().flatten(1).mean(1).sqrt() * GREY_LEVELS
-
-
-@torch.no_grad()
-def one_step_answers(denoiser, image, eps, times):
-    """The answers about one image made noisy with one noise, x_t = signal x_0 + noise ε: Answers.
-
-    Args:
-        image, eps: (C, H, W).
-        times: whole numbers from 1.
-    """
-    t = torch.tensor(times)
-    x_t = q_sample(denoiser.schedule, image.expand(len(t), *image.shape), t, eps.expand(len(t), *eps.shape))
-    p = denoiser(x_t, t)
-    return Answers(list(times), x_t, p.eps, p.x0, image)
-
-
-def path_answers(denoiser, sampler, x_T, times, generator=None, every=1):
-    """The answers along a sampling path, every so many stops; the truth is where the path ends: Answers.
-
-    Args:
-        x_T: (C, H, W), the size of every state of the walk; each step asks the denoiser once.
-    Source: ledger NUM-5, NUM-6, TAKE-3.
-    """
-    states = list(sample_path(denoiser, sampler, x_T[None], times, generator))
-    kept = [state for state in states[:-1] if state.prediction is not None][::-1][::every]
-    stack = [torch.cat(v) for v in zip(*((s.x, s.prediction.eps, s.prediction.x0) for s in kept), strict=True)]
-    return Answers([int(s.t) for s in kept], *stack, states[-1].x[0])
 
 
 @styled

@@ -13,7 +13,7 @@ from .loop import EMA, CosineLR, HalfStep, History, Step, batch_indices, fit, st
 from .machine import has_bfloat16, mixed_precision, processes, rank_and_world
 
 __all__ = [
-    "EMA", "CosineLR", "HalfStep", "History", "Step", "batch_indices", "build", "describe", "draw", "fit", "has_bfloat16", "image_loss",
-    "load", "load_images", "load_weights", "mixed_precision", "processes", "rank_and_world", "save", "save_weights",
-    "step_seed", "steps",
+    "EMA", "CosineLR", "HalfStep", "History", "Step", "batch_indices", "build", "describe", "draw", "fit",
+    "has_bfloat16", "image_loss", "load", "load_images", "load_weights", "mixed_precision", "processes",
+    "rank_and_world", "save", "save_weights", "step_seed", "steps",
 ]  # fmt: skip

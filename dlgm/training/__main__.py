@@ -85,7 +85,8 @@ def train(args):
     result = args.out / "model.safetensors"
     if result.exists():
         raise ValueError(f"{result} exists already: this run is done. Name another --out, or remove the file first")
-    images, labels, names = load_images(args.source, args.size, 1 if args.gray else 3)
+    images, labels = load_images(args.source, args.size, 1 if args.gray else 3)
+    names = data.label_names(args.source)
     if args.labels and len(names) < 2:
         raise ValueError("--labels needs images of at least two classes (subfolders)")
     channels, size = images.shape[1], images.shape[-1]

@@ -41,10 +41,14 @@ def draw(denoiser, n, size, steps=50, seed=0, device="cpu"):
 
 
 def load_images(source, size, channels):
-    """(uint8 images, labels, class names) of a set that ships with the course, or of a folder."""
-    if source in data.SETS:
+    """(uint8 images, labels) of a set that ships with the course, or of a folder, as ``image_loss`` takes them."""
+    if source not in data.SETS:
+        return data.images(source, size or 32, channels, raw=True)
+    if source == "digits8":  # its grey values end at 16
         x, y = data.load(source)
-        if size not in (None, x.shape[-1]):
-            raise ValueError(f"{source} has {x.shape[-1]}×{x.shape[-1]} pixels; --size is for folders")
-        return data.to_uint8(x), y, data.label_names(source)
-    return data.images(source, size or 32, channels)
+        v = data.to_uint8(x)
+    else:
+        v, y = data.load(source, raw=True)
+    if size not in (None, v.shape[-1]):
+        raise ValueError(f"{source} has {v.shape[-1]}×{v.shape[-1]} pixels; --size is for folders")
+    return v, y

@@ -241,7 +241,7 @@ def fit(
     """``steps`` with a bar, evaluations and a checkpoint; an interrupt keeps the weights reached so far.
 
     Args:
-        model, loss, data, steps, batch_size, lr, optimizer, clip, seed, device, ema, accumulate, options: see ``steps``.
+        model, loss, data, steps, batch_size, lr, optimizer, clip, seed, device, ema, accumulate, options: see ``steps``
         evaluate: function model -> number, or None to record nothing, called every ``every`` steps and at the end, in
             evaluation mode and without gradients, with the average of ``ema`` where there is one; by the first
             process only.

@@ -1,36 +1,24 @@
-"""The toy families against closed forms: sums and integrals to 1, Jacobians, fixed points; then the two evidences."""
+"""The toy families against closed forms: sums and integrals to 1, Jacobians, fixed points."""
 
 import itertools
 import math
 
 import pytest
 import torch
+from conftest import seeded
 from torch import nn
 
-from dlgm import elbo, families, metrics, oracles, plots, vae
-from dlgm.elbo import effective_sample_size
+from dlgm import families, metrics, oracles, vae
 from dlgm.families import EBM, GAN, Coupling, MaskedAR, MixtureAR, RealNVP
-from dlgm.gaussian import Gaussian, MultivariateGaussian
+from dlgm.gaussian import MultivariateGaussian
 from dlgm.nets import inspect
-from dlgm.oracles import GaussianMixture, LinearGaussian, NonlinearModel
-from dlgm.plots import generating_data
+from dlgm.oracles import GaussianMixture
 
 F64 = torch.float64
 
 
 def bits(d):
     return torch.tensor(list(itertools.product([0.0, 1.0], repeat=d)), dtype=F64)
-
-
-def seeded(make, gain=2.0):
-    """A float64 module with seeded weights, larger than PyTorch's by ``gain``, so that nothing is nearly linear."""
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        module = make().double()
-        with torch.no_grad():
-            for weight in module.parameters():
-                weight.mul_(gain)
-    return module
 
 
 def spread(estimate):
@@ -307,128 +295,3 @@ def test_the_vae_toys_bound_is_that_of_its_model(generator):
         model.loss(x, torch.Generator().manual_seed(2)),
         vae.objective(model.model.terms(x, generator=torch.Generator().manual_seed(2))),
     )
-
-
-# ---- LVM-1, LVM-2: the evidence -------------------------------------------------------------------------------------
-def linear_world(generator):
-    W = torch.randn(4, 2, generator=generator, dtype=F64)
-    return LinearGaussian(W, torch.randn(4, generator=generator, dtype=F64), 0.5)
-
-
-def test_both_routes_to_the_evidence_meet_the_closed_form(generator):
-    """LVM-1, LVM-2 on the linear-Gaussian model: quadrature over z, and the ratio at any z."""
-    model = linear_world(generator)
-    x, _ = model.sample(5, generator)
-    square = metrics.grid(extent=9.0, n=181, dtype=F64)
-    for i in range(5):
-        joint = model.log_joint(x[i : i + 1].expand(len(square.points), -1), square.points)
-        # trapezoid sums of Gaussians at spacing 0.1 are exact to rounding; mass beyond 9 below 1e-17
-        torch.testing.assert_close(square.log_integral(joint), model.log_prob(x[i : i + 1])[0], rtol=1e-9, atol=0)
-    for _ in range(3):
-        z = 3 * torch.randn(5, 2, generator=generator, dtype=F64)
-        torch.testing.assert_close(elbo.evidence_ratio(model, x, z), model.log_prob(x), rtol=1e-9, atol=1e-9)
-
-
-def test_sampling_the_prior_estimates_p_without_bias_and_log_p_low(generator):
-    """LVM-1: E[p̂] = p by a z-score, E[log p̂] < log p; for a curved mean, quadrature is the judge."""
-    model = NonlinearModel(torch.sin, 0.1)
-    x = torch.tensor([[0.8]], dtype=F64)
-    z = torch.randn(4000, 20, generator=generator, dtype=F64)
-    log_w = -0.5 * ((x - z.sin()) ** 2 / 0.1 + math.log(2 * math.pi * 0.1))
-    log_p, estimates = model.log_prob(x)[0], elbo.evidence_integral(log_w)
-    ratio = (estimates - log_p).exp()
-    assert abs(ratio.mean() - 1) / (ratio.std() / math.sqrt(4000)) < 5
-    assert (estimates.mean() - log_p) / (estimates.std() / math.sqrt(4000)) < -5
-
-
-def test_exact_weight_ratio_against_quadrature_and_samples(generator):
-    x, s2 = torch.tensor([[0.9, -0.4]], dtype=F64), 0.25
-    square = metrics.grid(extent=9.0, n=361, dtype=F64)
-    log_w = Gaussian(square.points, s2).log_prob(x.expand(len(square.points), -1))
-    prior = Gaussian(torch.zeros_like(square.points), 1.0).log_prob(square.points)
-    first, second = square.log_integral(log_w + prior), square.log_integral(2 * log_w + prior)
-    torch.testing.assert_close(elbo.prior_weight_ratio(x, s2)[0], (2 * first - second).exp(), rtol=1e-9, atol=0)
-    drawn = elbo.prior_log_weights(x[0], s2, 50_000, repeats=4, generator=generator)
-    measured = effective_sample_size(drawn) / 50_000
-    torch.testing.assert_close(measured.mean(), elbo.prior_weight_ratio(x, s2)[0], rtol=0.05, atol=0)  # error ~1 %
-
-
-# ---- AE-1, AE-2: autoencoders ---------------------------------------------------------------------------------------
-def test_reconstruction_error_is_the_negative_log_likelihood_in_disguise(generator):
-    """AE-1: −mean log N(x; x̂, s²) = P J / 2s² + (P/2) log 2πs²."""
-    x, x_hat = (torch.randn(6, 1, 3, 4, generator=generator, dtype=F64) for _ in range(2))
-    s2, P = 0.3, 12
-    nll = -Gaussian(x_hat, s2).log_prob(x).mean()
-    J = vae.reconstruction_error(x, x_hat)
-    torch.testing.assert_close(nll, P * J / (2 * s2) + P / 2 * math.log(2 * math.pi * s2))
-    assert vae.reconstruction_error(torch.ones(1, 2), torch.tensor([[1.0, 4.0]])) == 4.5
-    with pytest.raises(ValueError, match="expected one shape"):
-        vae.reconstruction_error(x, x_hat[:, :, :, :1])
-
-
-def test_a_linear_autoencoder_finds_the_principal_subspace(generator):
-    """AE-2: at the optimum the decoder's columns span the leading eigenvectors of the covariance."""
-    axes = torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=F64)).Q
-    stds = torch.tensor([3.0, 2.5, 2.0, 0.5, 0.3, 0.2], dtype=F64)
-    x = torch.randn(500, 6, generator=generator, dtype=F64) * stds @ axes.T + 1.0
-    model = seeded(lambda: vae.Autoencoder((6,), 3, hidden=()))
-    search = torch.optim.LBFGS(
-        model.parameters(), max_iter=500, line_search_fn="strong_wolfe", tolerance_grad=1e-10, tolerance_change=1e-15
-    )
-
-    def closure():
-        search.zero_grad()
-        value = model.loss(x)
-        value.backward()
-        return value
-
-    search.step(closure)
-    decoder = model.decoder[0][0].weight.detach()
-    assert metrics.principal_angles(decoder, metrics.principal_subspace(x, 3)).max() < 1e-3
-    left = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))[:3].sum() / 6  # what three components cannot explain
-    torch.testing.assert_close(model.loss(x).detach(), left, rtol=1e-6, atol=0)
-
-
-def test_principal_angles_of_known_planes():
-    a = 1e-5
-    A = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]], dtype=F64)
-    B = torch.tensor([[2.0, 1.0], [0.0, math.cos(a)], [0.0, math.sin(a)]], dtype=F64)
-    angles = metrics.principal_angles(A, B)
-    assert angles[0].item() == pytest.approx(a, rel=1e-9) and angles[1] < 1e-15
-    line = torch.tensor([[0.0], [0.0], [1.0]], dtype=F64)
-    assert metrics.principal_angles(line, A).item() == pytest.approx(math.pi / 2)
-
-
-def test_outside_share_of_points_in_and_out_of_the_cloud(generator):
-    codes = 5 + torch.randn(1000, 3, generator=generator)
-    inside = vae.outside_share(5 + torch.randn(2000, 3, generator=generator), codes)
-    # fresh draws of the codes' own law fall outside at a rate of about 1 %, with an error of 0.002
-    assert abs(inside.value.item() - 0.01) < 0.015
-    assert vae.outside_share(torch.randn(500, 3, generator=generator), codes).value > 0.99
-
-
-# ---- figures --------------------------------------------------------------------------------------------------------
-def test_the_widgets_panel_is_pure_and_quick_to_draw():
-    first, second = (plots.to_png(generating_data.prior_sampling_panel(3, 5, repeats=20)) for _ in range(2))
-    assert first == second
-    assert first != plots.to_png(generating_data.prior_sampling_panel(8, 5, repeats=20))
-    for d, k in ((1, 0), (24, 0)):  # one draw; almost all weights vanish
-        plots.to_png(generating_data.prior_sampling_panel(d, k, repeats=5))
-
-
-def test_the_other_figures_draw_what_they_are_given(generator):
-    square, truth = metrics.grid(extent=2.0, n=11, dtype=F64), oracles.ring()
-    log_p, x = truth.log_prob(square.points), truth.sample(30, generator)
-    log_p_y = oracles.bayes(torch.stack([log_p, log_p + 1], 1), torch.tensor([0.5, 0.5], dtype=F64))[:, 1]
-    figures = [
-        generating_data.two_questions(log_p_y, log_p, 2.0, x, torch.arange(30) % 2, {"A": (0, 0)}, ["milk", "dark"]),
-        generating_data.samples_of_families(truth, {str(k): x for k in range(7)}),
-        generating_data.densities_of_families({"one": log_p, "two": log_p}, 2.0),
-        generating_data.sampling_the_prior([1, 2], {10: [5.0, 3.0]}, {1: ([-0.2, -0.1], [0.1, 0.1])}, [4, 16], 0.25),
-        generating_data.codes_and_prior(x, torch.arange(30) % 10, x, x[:, 0].abs(), x[:, 1].abs()),
-    ]
-    for fig, axes in zip(figures, (4, 8, 3, 2, 2), strict=True):  # colour bars included
-        assert plots.to_png(fig)[:4] == b"\x89PNG" and len(fig.axes) == axes
-        assert all(ax.get_title(loc="left") or ax.get_ylabel() for ax in fig.axes)
-    with pytest.raises(ValueError, match="argument"):
-        generating_data.samples_of_families(truth, {"one": x})

@@ -7,7 +7,7 @@ import torch
 
 from dlgm import metrics, samplers, scores
 from dlgm.denoiser import Denoiser
-from dlgm.exercises import score_matching
+from dlgm.exercises import score_matching as bank
 from dlgm.oracles import EmpiricalData, GaussianMixture
 from dlgm.plots import score_matching
 from dlgm.samplers import AnnealedLangevin, sample
@@ -26,7 +26,7 @@ def points(collection):
 
 def test_score_7_a_walk_moves_by_h_score_and_root_two_h_noise():
     t, step, x = 0.4, 0.3, score_matching.starts()
-    path = score_matching.walk(EXACT, t, x, 2, step, seed=5)
+    path = samplers.states(EXACT, AnnealedLangevin(step), x, [t] * 3, torch.Generator().manual_seed(5))
     assert torch.equal(path[0], x)
     h, noise = step * VE20.noise(t) ** 2, torch.Generator().manual_seed(5)
     for state in path[1:]:
@@ -47,7 +47,8 @@ def check_field(ax, denoiser, t, moves, step):
         want = sigma * denoiser(points(arrows).float(), t).score.double()
     drawn = torch.stack([torch.tensor(v, dtype=F64) for v in (arrows.U, arrows.V)], -1).reshape(-1, 2)
     torch.testing.assert_close(drawn, want / (1 + want.norm(dim=1, keepdim=True)), rtol=1e-4, atol=1e-5)  # float32
-    path = score_matching.walk(denoiser, t, score_matching.starts(window), moves, step)
+    generator, start_points = torch.Generator().manual_seed(0), score_matching.starts(window)
+    path = samplers.states(denoiser, AnnealedLangevin(step), start_points, [t] * (moves + 1), generator)
     torch.testing.assert_close(points(start), path[0].double())
     torch.testing.assert_close(points(end), path[-1].double())
     assert len(ax.lines) == path.shape[1]
@@ -82,7 +83,7 @@ def test_mass_level_is_that_of_a_normal_in_the_plane():
     one = GaussianMixture([1.0], [[0.0, 0.0]], [1.0])
     want = -math.log(2 * math.pi) + math.log(0.01)
     # of 4000 draws, standard error of log 0.01: √(0.99/(0.01 · 4000)) = 0.16
-    assert abs(score_matching.mass_level(one) - want) < 4 * 0.16
+    assert abs(one.mass_level() - want) < 4 * 0.16
 
 
 def test_score_2_score_5_error_maps_draws_the_error_times_sigma():
@@ -135,7 +136,7 @@ def test_score_3_the_exercise_and_the_package_have_one_denoising_loss(generator)
     chain = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])
     x0, eps = torch.randn(2, 4, 3, generator=generator, dtype=F64)
     t = torch.tensor([1, 4, 2, 3])
-    mine = score_matching.denoising_loss(lambda x, t: torch.sin(x), x0, eps, t, chain.alpha_bar)
+    mine = bank.denoising_loss(lambda x, t: torch.sin(x), x0, eps, t, chain.alpha_bar)
     torch.testing.assert_close(mine, scores.denoising(torch.sin, x0, eps, chain.signal(t), chain.noise(t)))
 
 
