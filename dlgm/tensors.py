@@ -67,3 +67,9 @@ def pullback(value, inputs):
         return [torch.zeros_like(v) for v in inputs]
     total = sum((v * torch.linspace(1, 2, len(v), dtype=v.dtype, device=v.device)).sum() for v in parts)
     return list(torch.autograd.grad(total, inputs, allow_unused=True, materialize_grads=True))
+
+
+def touched(before, after):
+    """Whether a tensor is no longer what it was: other bits, shape or dtype, or gradients wanted of it."""
+    same = before.shape == after.shape and before.dtype == after.dtype and torch.equal(before, after)
+    return not same or before.requires_grad != after.requires_grad

@@ -31,14 +31,27 @@ STAND_INS = """
 from types import SimpleNamespace
 import torch
 def Mistake(name, says, function): return SimpleNamespace(name=name, function=function)
-def Exercise(**fields): return SimpleNamespace(**fields)
+def Exercise(**fields): return SimpleNamespace(name=fields["reference"].__name__, **fields)
 def Case(*a, **k): return None
 Property = Case
+def edited(function, *changes):
+    source = SOURCES[function.__name__]
+    for change in changes:
+        source = source.replace(*change)
+    scope = dict(function.__globals__)
+    exec(source, scope)
+    return scope[function.__name__]
+def mistakes(reference, *rows):
+    return [Mistake(n, says, *c if callable(c[0]) else [edited(reference, *c)]) for n, says, *c in rows]
 """
 
 
 def standalone(path):
     """The source of a module of the bank without what a worker does not have: the engine and relative imports."""
+
+    text = Path(path).read_text(encoding="utf-8")
+    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    sources = {node.name: ast.get_source_segment(text, node) for node in functions}  # a worker can open no file
 
     def stripped(path):
         tree = ast.parse(Path(path).read_text(encoding="utf-8"))
@@ -49,14 +62,14 @@ def standalone(path):
         return ast.unparse(tree)
 
     inputs = Path(inspect.getfile(exercises)).with_name("inputs.py")
-    return f"{STAND_INS}\nfrom dlgm.tensors import expand\n{stripped(inputs)}\n{stripped(path)}"
+    return f"{STAND_INS}\nSOURCES = {sources!r}\nfrom dlgm.tensors import expand\n{stripped(inputs)}\n{stripped(path)}"
 
 
 @cache
 def sources(name):
     """Cells that load an assignment's bank and its right answers."""
     right = importlib.import_module(f"right_answers.{name}")
-    bank = inspect.getfile(getattr(exercises, name))
+    bank = Path(inspect.getfile(exercises)).with_name(f"{name}.py")
     cells = (  # right answers may use the bank's helpers
         f"_bank = {{'__name__': 'bank'}}\nexec({standalone(bank)!r}, _bank)",
         f"_right = dict(_bank)\nexec({standalone(right.__file__)!r}, _right)",

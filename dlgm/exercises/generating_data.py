@@ -49,7 +49,6 @@ def _base(z):
 
 
 FLOW_LOG_PROB = Exercise(
-    name="flow_log_prob",
     equation="log p(x) = log N(z; 0, I) + log|det ∂z/∂x|, z = (x − shift) exp(−log_scale) (GEN-4)",
     reference=flow_log_prob,
     returns=("log_p",),
@@ -172,7 +171,6 @@ def _constant_likelihood(function):
 
 
 EVIDENCE_BY_SAMPLING = Exercise(
-    name="evidence_by_sampling",
     equation="log p̂(x) = log (1/N) Σ_n p(x | z_n), z_n ~ p(z) (LVM-1)",
     reference=evidence_by_sampling,
     returns=("log_p",),
@@ -277,7 +275,6 @@ def _scale_free(function):
 
 
 EFFECTIVE_SAMPLE_SIZE = Exercise(
-    name="effective_sample_size",
     equation="ESS = (Σ_n w_n)² / Σ_n w_n² (LVM-1)",
     reference=effective_sample_size,
     returns=("ess",),
@@ -380,7 +377,6 @@ def _in_place(x, x_hat):
 
 
 RECONSTRUCTION_ERROR = Exercise(
-    name="reconstruction_error",
     equation="J = (1/N) Σ_i (1/P) ‖x_i − x̂_i‖² (AE-1)",
     reference=reconstruction_error,
     returns=("J",),

@@ -94,7 +94,6 @@ def _not_squared(A1, A2, v1, v2):
 
 
 CHAIN_MARGINAL = Exercise(
-    name="chain_marginal",
     equation="Cov z_1 = A_2 A_2ᵀ + v_2 I, Cov x = A_1 (Cov z_1) A_1ᵀ + v_1 I (GAUSS-1, HVAE-1)",
     reference=chain_marginal,
     returns=("cov_z1", "cov_x"),
@@ -235,7 +234,6 @@ def _integrates_to_the_marginal(function):
 
 
 HIERARCHY_LOG_JOINT = Exercise(
-    name="hierarchy_log_joint",
     equation="log p(x, z_1, z_2) = log p(z_2) + log p(z_1 | z_2) + log p(x | z_1) (HVAE-1)",
     reference=hierarchy_log_joint,
     returns=("log_joint",),
@@ -395,7 +393,6 @@ def _only_noise(x, K1, K2, s1, s2, eps1, eps2):
 
 
 SAMPLE_Q = Exercise(
-    name="sample_q",
     equation="z_1 = K_1 x + √s_1 ε_1, z_2 = K_2 z_1 + √s_2 ε_2 (HVAE-1)",
     reference=sample_q,
     returns=("z1", "z2"),
@@ -518,7 +515,6 @@ def _shifted_pairs(log_p, log_q):
 
 
 LEVEL_TERMS = Exercise(
-    name="level_terms",
     equation="ELBO = E[log p(x | z_1)] + Σ_t E[log p(z_t | z_{t+1}) − log q(z_t | z_{t−1})] (HVAE-2)",
     reference=level_terms,
     returns=("reconstruction", "levels"),

@@ -116,7 +116,6 @@ def _q_times_log_q(p, f, q):
 
 
 MIXTURE_EVIDENCE = Exercise(
-    name="mixture_evidence",
     equation="log p(x) = log Σ_z p(z) p(x | z) = Σ_z q_z log [p(x, z)/q_z] + KL(q ‖ p(z | x)) (ELBO-2)",
     reference=mixture_evidence,
     returns=("log_evidence", "elbo", "gap"),
@@ -244,7 +243,6 @@ def _laplace(term):
 
 
 LAPLACE_KL = Exercise(
-    name="laplace_kl",
     equation="KL(Laplace(m1, b1) ‖ Laplace(m2, b2)) = Σ [log b2/b1 + (|m1 − m2| + b1 e^{−|m1 − m2|/b1})/b2 − 1] (KL-1)",
     reference=laplace_kl,
     returns=("kl",),
@@ -352,7 +350,6 @@ def _density_is_the_slope(function):
 
 
 LOGISTIC_SAMPLE = Exercise(
-    name="logistic_sample",
     equation="z = m + s log [u/(1 − u)],  log q(z) = Σ [log u + log(1 − u) − log s],  u ~ U(0, 1) (VAE-4)",
     reference=logistic_sample,
     returns=("z", "log_q"),
@@ -518,7 +515,6 @@ def _with_kl(other):
 
 
 FREE_BITS_KL = Exercise(
-    name="free_bits_kl",
     equation="kl_j = mean_i KL(N(m_ij, v_ij) ‖ N(m_j, v_j)), penalty = Σ_j max(λ, kl_j) (KL-1, M-34)",
     reference=free_bits_kl,
     returns=("kl", "penalty"),
@@ -643,7 +639,6 @@ def _sums_to_one(function):
 
 
 BINOMIAL_LOG_LIKELIHOOD = Exercise(
-    name="binomial_log_likelihood",
     equation="log p(x | z) = Σ [log C(n, x) + x a − n log(1 + e^a)], a the logits (VAE-1)",
     reference=binomial_log_likelihood,
     returns=("log_likelihood",),
@@ -768,7 +763,6 @@ def _factor_bayes(function):
 
 
 FACTOR_POSTERIOR = Exercise(
-    name="factor_posterior",
     equation="p(z | x) = N(C WᵀΨ⁻¹(x − b), C), C = (I + WᵀΨ⁻¹W)⁻¹, Ψ = diag(noise) (GAUSS-2)",
     reference=factor_posterior,
     returns=("mean", "cov"),
@@ -918,7 +912,6 @@ def _one_noise(W, b, noise, A, c, s, x):
 
 
 LINEAR_ENCODER_ELBO = Exercise(
-    name="linear_encoder_elbo",
     equation="E_q log p(x | z) = −½ Σ_i [log 2πψ_i + ((x − b − Wm)_i² + Σ_j W_ij² s_j)/ψ_i], m = A x + c (ELBO-4)",
     reference=linear_encoder_elbo,
     returns=("reconstruction", "kl"),
@@ -1103,7 +1096,6 @@ def _own_draw_kept(log_w):
 
 
 VIMCO_SIGNAL = Exercise(
-    name="vimco_signal",
     equation="L = log (1/K) Σ_j w_j,  signal_k = L − log (1/K)[Σ_{j≠k} w_j + (Π_{j≠k} w_j)^{1/(K−1)}] (M-33)",
     reference=vimco_signal,
     returns=("bound", "signal"),
@@ -1294,7 +1286,6 @@ def _reported(kl=None, share=None):
 
 
 COLLAPSE_REPORT = Exercise(
-    name="collapse_report",
     equation="kl_j = mean_i KL(q(z_j | x_i) ‖ N(0, 1)); active where Var_i(E[z_j | x_i]) > threshold (VAE-5, VAE-6)",
     reference=collapse_report,
     returns=("kl", "state", "share"),
@@ -1505,7 +1496,6 @@ def _new_tensors(x, W, A, logvar, noise_var, eps, lr):
 
 
 TRAIN_LINEAR_VAE = Exercise(
-    name="train_linear_vae",
     equation="W, A, logvar ← + lr ∇ mean_i [log N(x_i; W z_i, s² I) − KL(N(A x_i, e^logvar) ‖ N(0, I))] (VAE-2, VAE-4)",
     reference=train_linear_vae,
     returns=("W", "A", "logvar"),
@@ -1781,7 +1771,6 @@ def _choices(x, top):
 
 
 TRAIN_DIGITS_VAE = Exercise(
-    name="train_digits_vae",
     equation="θ ← Adam step on mean_i [w_t KL(q(z | x_i) ‖ N(0, I)) − log p(x_i | z_i)], z_i ~ q(z | x_i) (VAE-3)",
     reference=train_digits_vae,
     returns=("trace", "theta"),
@@ -1991,7 +1980,6 @@ def _error_over_draws(bits, log_w):
 
 
 REPORT_BOUND = Exercise(
-    name="report_bound",
     equation="L_K(x) = log (1/K) Σ_k p(x, z_k)/q(z_k | x), reported as −L_K/(D log 2), mean ± std/√N (M-33)",
     reference=report_bound,
     returns=("bits", "error"),

@@ -104,7 +104,6 @@ def _chain_from_zero_cleaned(T, first, last):
 
 
 CHAIN = Exercise(
-    name="logsnr_chain",
     equation="λ_t on a line from λ_1 to λ_T, ᾱ_t = 1/(1 + e^{−λ_t}), β_t = 1 − ᾱ_t/ᾱ_{t−1}, ᾱ_0 = 1, β_0 = 0 (SCHED-1)",
     reference=logsnr_chain,
     returns=("alpha_bar", "beta"),
@@ -232,7 +231,6 @@ def _kernel_with(f):
 
 
 KERNEL = Exercise(
-    name="drifting_kernel",
     equation="x_t = m + √ᾱ_t (x_0 − m) + κ √(1−ᾱ_t) ε (FWD-4 in other coordinates)",
     reference=drifting_kernel,
     returns=("x_t",),
@@ -378,7 +376,6 @@ def _posterior_around_zero(a, m, k, x0, x_t, s, t):
 
 
 POSTERIOR = Exercise(
-    name="drifting_posterior",
     equation="q(x_s | x_t, x_0), s < t: mean m + √ᾱ_s (1−ᾱ_t/ᾱ_s)/(1−ᾱ_t) (x_0−m) "
     "+ √(ᾱ_t/ᾱ_s) (1−ᾱ_s)/(1−ᾱ_t) (x_t−m), variance κ² (1−ᾱ_s)(1−ᾱ_t/ᾱ_s)/(1−ᾱ_t) (POST-1, POST-2)",
     reference=drifting_posterior,
@@ -518,7 +515,6 @@ def _squares(a, m, k, x0):
 
 
 PRIOR = Exercise(
-    name="drifting_prior_term",
     equation="KL(q(x_T | x_0) ‖ N(m, κ² I)) = ½ Σ_d [ᾱ_T (x_0−m)²_d/κ² − ᾱ_T − log(1−ᾱ_T)] (VLB-5)",
     reference=drifting_prior_term,
     returns=("kl",),
@@ -666,7 +662,6 @@ def _sum_of(r, log_r, distance):
 
 
 LEARNED = Exercise(
-    name="learned_variance_kl",
     equation="½ Σ_d [r − 1 − log r + (μ−μ̂)²/σ²]_d, log σ² = log κ² + v log β_t + (1−v) log β̃_t, r = κ²β̃_t/σ² "
     "(VLB-7, VAR-1)",
     reference=learned_variance_kl,
@@ -865,7 +860,6 @@ IN_PIECES = "Write log S(b) + log S(−a) + log(1 − e^{a−b}) for the bin fro
 
 
 DECODER = Exercise(
-    name="logistic_decoder",
     equation="Σ_d log [S((x_d + h − m_d)/s_d) − S((x_d − h − m_d)/s_d)], S(y) = 1/(1+e^{−y}), h = 1/(K−1), "
     "edge bins open to ±∞ (VLB-6)",
     reference=logistic_decoder,
@@ -1023,7 +1017,6 @@ CUT = "the graph is cut (no_grad, detach, .data, .item()): nothing in front of t
 
 
 MIN_SNR = Exercise(
-    name="min_snr_loss",
     equation="loss = min(SNR_t, γ)/SNR_t ‖ε − ε̂‖², SNR_t = ᾱ_t/(1−ᾱ_t); the same loss is w ‖x_0 − x̂_0‖² with "
     "w = min(SNR_t, γ)/κ² (LOSS-4)",
     reference=min_snr_loss,
@@ -1137,7 +1130,6 @@ def _place(table, t):
 
 
 FEATURES = Exercise(
-    name="logsnr_features",
     equation="u = (λ_t − λ_T)/(λ_1 − λ_T), λ = log ᾱ/(1−ᾱ); (sin π2ⁱu, i = 0..d/2−1, then cos π2ⁱu) (ARCH-4)",
     reference=logsnr_features,
     returns=("features",),
@@ -1262,7 +1254,6 @@ def _quadrants(x, r, way):
 
 
 SHUFFLE = Exercise(
-    name="shuffle_pixels",
     equation="down: y[b, (i r + j) C + c, p, q] = x[b, c, p r + i, q r + j]; up: the inverse (ARCH-1 without loss)",
     reference=shuffle_pixels,
     returns=("y",),
@@ -1372,7 +1363,6 @@ def _block_not_lined_up(x, e, w1, b1, w_time, b_time, w2, b2, w_skip, groups):
 
 
 BLOCK = Exercise(
-    name="gated_block",
     equation="h = conv₁(SiLU(GN(x))); (s, b, g) = W SiLU(e) + c; out = conv₁ₓ₁(x) + g conv₂(SiLU((1+s) GN(h) + b)) "
     "(ARCH-3, ARCH-6 with a gate)",
     reference=gated_block,
@@ -1617,7 +1607,6 @@ def _weights_exchanged(x0, features, a, index, t, eps, theta, width, lr, decay):
 
 SCALED = "the loss is the mean over all B·D entries; Adam hides a constant factor, but for its 1e-8 not all of it."
 TRAIN = Exercise(
-    name="train_denoiser",
     equation="for each row of (index, t, ε): x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε, one Adam step on mean (ε̂(x_t, φ_t) − ε)², "
     "then θ̄ ← decay θ̄ + (1−decay) θ (ALG-1)",
     reference=train_denoiser,
@@ -1800,7 +1789,6 @@ def _step_with(slope=None, root=None, denominator=None, last=True, mean=None, ep
 
 
 STEP = Exercise(
-    name="drifting_step",
     equation="x_s = m + (x_t − m − κ β/√(1−ᾱ_t) ε̂)/√(1−β) + κ √(β̃^(1−v) β^v) z, β = 1−ᾱ_t/ᾱ_s, β̃ = β(1−ᾱ_s)/(1−ᾱ_t); "
     "no noise at s = 0 (ALG-2, POST-5, VAR-1)",
     reference=drifting_step,

@@ -137,7 +137,6 @@ def _divided_by_root(x, w, m, v):
 
 
 MIXTURE_SCORE = Exercise(
-    name="mixture_score",
     equation="∇ log p(x) = Σ_k P(k | x) (μ_k − x)/v_k, P(k | x) ∝ w_k N(x; μ_k, v_k I) (SCORE-6)",
     reference=mixture_score,
     returns=("score",),
@@ -300,7 +299,6 @@ def _wrong_axes(s, J):
 
 
 IMPLICIT_LOSS = Exercise(
-    name="implicit_loss",
     equation="½ ‖s‖² + Σ_i ∂s_i/∂x_i for each example (M-10; Hyvärinen 2005)",
     reference=implicit_loss,
     returns=("loss",),
@@ -422,7 +420,6 @@ def _sliced(first=_curved, second=lambda s, v: 0.5 * _along(s, v).square()):
 
 
 SLICED_LOSS = Exercise(
-    name="sliced_loss",
     equation="mean over the directions v of vᵀ J v + ½ (vᵀs)², J_ij = ∂s_i/∂x_j (M-10; Song et al. 2019)",
     reference=sliced_loss,
     returns=("loss",),
@@ -595,7 +592,6 @@ def _noise_weighted(f, x0, eps, t, a):
 
 
 DENOISING_LOSS = Exercise(
-    name="denoising_loss",
     equation="½ ‖s(x_t, t) + ε/√(1−ᾱ_t)‖², x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε, for each example (SCORE-3, SCORE-4)",
     reference=denoising_loss,
     returns=("loss",),
@@ -764,7 +760,6 @@ def _move_in_place(x, score, h, z):
 
 
 LANGEVIN_MOVE = Exercise(
-    name="langevin_move",
     equation="x ← x + h ∇ log p(x) + √(2h) z, z ~ N(0, I) (SCORE-7)",
     reference=langevin_move,
     returns=("x",),
@@ -972,7 +967,6 @@ def _cleaned(score, x, sigmas, step, z):
 
 
 ANNEALED_LANGEVIN = Exercise(
-    name="annealed_langevin",
     equation="for σ_1 > ... > σ_L: K moves x ← x + h s(x, σ) + √(2h) z with h = step σ² (M-11; Song & Ermon 2019)",
     reference=annealed_langevin,
     returns=("x",),

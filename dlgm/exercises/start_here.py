@@ -32,7 +32,6 @@ def _agrees_with_samples(function):
 
 
 STD_OF_SUM = Exercise(
-    name="std_of_sum",
     equation="Var(X + Y) = Var X + Var Y for independent X, Y (GAUSS-1)",
     reference=std_of_sum,
     returns=("std",),

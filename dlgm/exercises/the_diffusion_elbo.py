@@ -67,7 +67,6 @@ def _negligible(function):
 
 
 PRIOR_TERM = Exercise(
-    name="prior_term",
     equation="KL(N(√ᾱ_T x_0, (1−ᾱ_T) I) ‖ N(0, I)) = ½ Σ_d [ᾱ_T x_0d² − ᾱ_T − log(1−ᾱ_T)] (VLB-5, FWD-8)",
     reference=prior_term,
     returns=("prior",),
@@ -225,7 +224,6 @@ def _kl_terms(m, v, n, w, ratio=1.0, one=1.0, log=1.0, square=1.0, dims=None, ov
 
 
 STEP_KL = Exercise(
-    name="step_kl",
     equation="KL(N(m_q, v_q I) ‖ N(m_p, v_p I)) = ½ [d (v_q/v_p − 1 − log v_q/v_p) + ‖m_q − m_p‖²/v_p] (VLB-7, KL-1)",
     reference=step_kl,
     returns=("kl",),
@@ -368,7 +366,6 @@ def _path_cases(generator):
 
 
 CONSISTENCY = Exercise(
-    name="consistency_terms",
     equation="log q(x_T|x_{T−1})/p(x_T); log q(x_t|x_{t−1})/p_θ(x_t|x_{t+1}), t = 1..T−1; −log p_θ(x_0|x_1) (VLB-9)",
     reference=consistency_terms,
     returns=("prior", "steps", "reconstruction"),
@@ -533,7 +530,6 @@ def _sums_to_one(function):
 
 
 DISCRETISED = Exercise(
-    name="discretised_log_prob",
     equation="Σ_d log [Φ((x_d + 1/255 − m_d)/σ) − Φ((x_d − 1/255 − m_d)/σ)], edge bins open to ±∞ (VLB-6)",
     reference=discretised_log_prob,
     returns=("log_prob",),
@@ -671,7 +667,6 @@ def _bits(total):
 
 
 BOUND = Exercise(
-    name="bound_in_bits",
     equation="[prior + Σ_t mean_k steps + mean_k reconstruction] / (dims · log 2), bits per dimension (VLB-3, M-04)",
     reference=bound_in_bits,
     returns=("bits",),

@@ -33,7 +33,6 @@ def _starts_clean(function):
 
 
 ALPHA_BAR = Exercise(
-    name="alpha_bar",
     equation="ᾱ_t = Π_{s≤t} (1 − β_s), ᾱ_0 = 1 (FWD-3)",
     reference=alpha_bar,
     returns=("alpha_bar",),
@@ -147,7 +146,6 @@ def _not_cast(table, x0, t, eps):
 
 
 Q_SAMPLE = Exercise(
-    name="q_sample",
     equation="x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε (FWD-6)",
     reference=q_sample,
     returns=("x_t",),
@@ -304,7 +302,6 @@ def _mean_in_place(a, x, s, t):
 
 
 Q_TRANSITION = Exercise(
-    name="q_transition",
     equation="q(x_t | x_s) = N(√(ᾱ_t/ᾱ_s) x_s, (1 − ᾱ_t/ᾱ_s) I), s < t (FWD-5)",
     reference=q_transition,
     returns=("mean", "var"),
@@ -435,7 +432,6 @@ def _ends_in_noise(function):
 
 
 COSINE_BETAS = Exercise(
-    name="cosine_betas",
     equation="ᾱ_t = f(t)/f(0), f(t) = cos²(π/2 · (t/T + s)/(1 + s)), β_t = min(1 − ᾱ_t/ᾱ_{t−1}, max_beta) (SCHED-1)",
     reference=cosine_betas,
     returns=("betas",),

@@ -54,7 +54,6 @@ def _over_the_batch(p, q):
 
 
 ELBO_ESTIMATE = Exercise(
-    name="elbo_estimate",
     equation="ELBO ≈ (1/n) Σ_i [log p(x, z_i) − log q(z_i | x)], error std / √n (ELBO-1)",
     reference=elbo_estimate,
     returns=("elbo", "error"),
@@ -179,7 +178,6 @@ def _kl(term):
 
 
 GAUSSIAN_KL = Exercise(
-    name="gaussian_kl",
     equation="KL(N(m1, v1) ‖ N(m2, v2)) = ½ Σ [log v2/v1 − 1 + (v1 + (m1 − m2)²)/v2] (KL-1)",
     reference=gaussian_kl,
     returns=("kl",),
@@ -322,7 +320,6 @@ def _bayes_rule_holds(function):
 
 
 PPCA_POSTERIOR = Exercise(
-    name="ppca_posterior",
     equation="p(z | x) = N(M⁻¹Wᵀ(x − b), s² M⁻¹), M = WᵀW + s² I (GAUSS-2)",
     reference=ppca_posterior,
     returns=("mean", "cov"),
@@ -426,7 +423,6 @@ def _at_least_the_mean(function):
 
 
 IWAE_BOUND = Exercise(
-    name="iwae_bound",
     equation="L_K = log (1/K) Σ_k w_k, from log w_k (M-33)",
     reference=iwae_bound,
     returns=("bound",),

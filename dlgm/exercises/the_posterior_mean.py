@@ -50,7 +50,6 @@ def _pairs_in_place(q_prev, kernel):
 
 
 REVERSE_KERNEL = Exercise(
-    name="reverse_kernel",
     equation="q(x_{t−1} | x_t) = q(x_{t−1}) q(x_t | x_{t−1}) / q(x_t) (REV-2)",
     reference=reverse_kernel,
     returns=("reverse",),
@@ -201,7 +200,6 @@ def _last_axis(function):
 
 
 POSTERIOR_MEAN = Exercise(
-    name="posterior_mean",
     equation="μ̃_t = √ᾱ_{t−1} β_t/(1−ᾱ_t) x_0 + √α_t (1−ᾱ_{t−1})/(1−ᾱ_t) x_t (POST-1)",
     reference=posterior_mean,
     returns=("mean",),
@@ -383,7 +381,6 @@ def _variance(of):
 
 
 POSTERIOR_VARIANCE = Exercise(
-    name="posterior_variance",
     equation="β̃_t = (1−ᾱ_{t−1})/(1−ᾱ_t) β_t (POST-2)",
     reference=posterior_variance,
     returns=("variance",),
@@ -501,7 +498,6 @@ def _eps_in_place(a, x_t, eps, t):
 
 
 MEAN_FROM_EPS = Exercise(
-    name="mean_from_eps",
     equation="μ̃_t = (x_t − β_t/√(1−ᾱ_t) ε) / √α_t (POST-5)",
     reference=mean_from_eps,
     returns=("mean",),
@@ -661,7 +657,6 @@ def _step_in_place(a, x_t, x0_hat, t, z):
 
 
 ANCESTRAL_STEP = Exercise(
-    name="ancestral_step",
     equation="x_{t−1} = μ̃_t(x_t, x̂_0) + √β̃_t z (ALG-2)",
     reference=ancestral_step,
     returns=("x_{t−1}",),

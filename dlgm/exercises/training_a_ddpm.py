@@ -114,7 +114,6 @@ def _raw(*index):
 
 
 DDPM_TRAINING_LOSS = Exercise(
-    name="ddpm_training_loss",
     equation="t = 1 + ⌊uT⌋, x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε, loss = mean over the entries of (ε − ε_θ(x_t, t))² (ALG-1)",
     reference=ddpm_training_loss,
     returns=("loss", "t"),
@@ -353,7 +352,6 @@ def _wide(x_t, eps_hat, t, table, z):
 
 
 DDPM_SAMPLING_STEP = Exercise(
-    name="ddpm_sampling_step",
     equation="x_{t−1} = (x_t − β_t/√(1−ᾱ_t) ε̂)/√α_t + √β_t z, without z at t = 1 (ALG-2)",
     reference=ddpm_sampling_step,
     returns=("x_{t−1}",),
@@ -554,7 +552,6 @@ def _features(rate=None, join=None, clock=None):
 
 
 TIME_FEATURES = Exercise(
-    name="time_features",
     equation="[sin(ω_i t), cos(ω_i t)], ω_i = max_period^(−i/(dim/2)), i = 0..dim/2 − 1 (ARCH-4)",
     reference=time_features,
     returns=("features",),
@@ -736,7 +733,6 @@ def _deviation(x, correction=0):
 
 
 ADAPTIVE_GROUP_NORM = Exercise(
-    name="adaptive_group_norm",
     equation="(1 + s) GN(h) + b, GN(h) = (h − mean)/√(var + 10⁻⁵) over each group of channels (ARCH-6)",
     reference=adaptive_group_norm,
     returns=("h",),
@@ -894,7 +890,6 @@ def _attended(scores=None, weigh=None):
 
 
 ATTENTION = Exercise(
-    name="attention",
     equation="softmax(q kᵀ/√d) v, the softmax over the keys of each query (ARCH-3)",
     reference=attention,
     returns=("h",),
@@ -1026,7 +1021,6 @@ def _averaged(d=None, mix=None):
 
 
 EMA_UPDATE = Exercise(
-    name="ema_update",
     equation="θ̄ ← d θ̄ + (1 − d) θ, d = min(decay, (1 + n)/(10 + n)) at update n = 1, 2, ... (M-25)",
     reference=ema_update,
     returns=("average",),

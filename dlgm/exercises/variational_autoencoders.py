@@ -41,7 +41,6 @@ def _kl(formula):
 
 
 STANDARD_KL = Exercise(
-    name="standard_kl",
     equation="KL(N(mean, diag(exp(logvar))) ‖ N(0, I)) = ½ Σ_d (mean² + exp(logvar) − 1 − logvar) (KL-1)",
     reference=standard_kl,
     returns=("kl",),
@@ -158,7 +157,6 @@ def _more_draws_same_bound(function):
 
 
 ELBO_FROM_SAMPLES = Exercise(
-    name="elbo_from_samples",
     equation="(1/L) Σ_l log p(x | z_l) − KL(q(z | x) ‖ p(z)) (VAE-3)",
     reference=elbo_from_samples,
     returns=("elbo",),
@@ -285,7 +283,6 @@ def _own_seed(m, s, e):
 
 
 REPARAMETERIZE = Exercise(
-    name="reparameterize",
     equation="z = mean + exp(logvar / 2) ⊙ eps (VAE-4)",
     reference=reparameterize,
     returns=("z",),
@@ -431,7 +428,6 @@ def _right_logvar(std, eps):
 
 
 SCORE_FUNCTION_GRADIENT = Exercise(
-    name="score_function_gradient",
     equation="∇E_q[f] ≈ (1/L) Σ_l f(z_l) ∇ log q(z_l), z_l = mean + exp(logvar / 2) eps_l (VAE-4)",
     reference=score_function_gradient,
     returns=("grad_mean", "grad_logvar"),
@@ -562,7 +558,6 @@ def _bernoulli(p, one=1.0, zero=1.0):
 _log_sigmoid = torch.nn.functional.logsigmoid
 
 BERNOULLI_LOG_LIKELIHOOD = Exercise(
-    name="bernoulli_log_likelihood",
     equation="log p(x | z) = Σ_i [x_i log π_i + (1 − x_i) log(1 − π_i)], π = σ(logits) (ELBO-4)",
     reference=bernoulli_log_likelihood,
     returns=("log_likelihood",),
@@ -683,7 +678,6 @@ def _density(term):
 _LOG_2PI = math.log(2 * math.pi)
 
 GAUSSIAN_LOG_LIKELIHOOD = Exercise(
-    name="gaussian_log_likelihood",
     equation="log N(x; mean, σ² I) = −½ Σ_i [(x_i − mean_i)²/σ² + log σ² + log 2π] (ELBO-4)",
     reference=gaussian_log_likelihood,
     returns=("log_likelihood",),

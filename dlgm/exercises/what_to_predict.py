@@ -67,7 +67,6 @@ def _x0_not_cast(a, x, e, t):
 
 
 EPS_TO_X0 = Exercise(
-    name="eps_to_x0",
     equation="x_0 = (x_t − √(1−ᾱ_t) ε) / √ᾱ_t (PAR-1)",
     reference=eps_to_x0,
     returns=("x0",),
@@ -212,7 +211,6 @@ def _x_t(a, x, e, t):
 
 
 V_TARGET = Exercise(
-    name="v_target",
     equation="v = √ᾱ_t ε − √(1−ᾱ_t) x_0 (PAR-3; Salimans & Ho 2022)",
     reference=v_target,
     returns=("v",),
@@ -356,7 +354,6 @@ def _constant(of_ratio):
 
 
 KL_CONSTANT = Exercise(
-    name="kl_constant",
     equation="C = ½ d [β̃/σ² − 1 − log(β̃/σ²)] in nats (LOSS-1)",
     reference=kl_constant,
     returns=("C",),
@@ -479,7 +476,6 @@ def _weight(formula):
 
 
 VLB_WEIGHT_EPS = Exercise(
-    name="vlb_weight_eps",
     equation="λ_t = β_t² / (2 σ_t² α_t (1−ᾱ_t)) (LOSS-3)",
     reference=vlb_weight_eps,
     returns=("weight",),
@@ -672,7 +668,6 @@ def _step_noise(a, x0, eps, t, x_t):
 
 
 SIMPLE_LOSS = Exercise(
-    name="simple_loss",
     equation="L_simple = ‖ε − ε_θ(√ᾱ_t x_0 + √(1−ᾱ_t) ε, t)‖² for each example (LOSS-5)",
     reference=simple_loss,
     returns=("loss",),
