@@ -389,15 +389,15 @@ FLOAT32 = Mistake(
 def _float32(exercise, function, seen, expected):
     """FLOAT32, if the values are right but for its rounding, and right altogether once it is not the default dtype."""
 
-    def close(seen, rtol):
+    def close(seen, rtol, any_dtype=False):
         return all(
             a.error is None
             and len(a.values) == len(b.values)
-            and all(_close(*v, rtol, True) for v in zip(a.values, b.values, strict=True))
+            and all(_close(*v, rtol, any_dtype) for v in zip(a.values, b.values, strict=True))
             for a, b in zip(seen, expected, strict=True)
         )
 
-    if not close(seen, 1e-5):
+    if not close(seen, 1e-5, any_dtype=True):
         return None
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
