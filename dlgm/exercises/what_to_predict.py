@@ -35,12 +35,12 @@ def _cases_of_two(generator):
         return Case(label, (alpha_bar_of(beta), a, b, torch.tensor(t)))
 
     return [
-        case("one number, T = 4, t = 1", [1]),
-        case("one number, T = 4, t = 4 (the last)", [4]),
-        case("shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
-        case("shape (3, 2), random β", [5, 1, 8], 2, beta=random_betas(9, generator)),
-        case("images of shape (3, 1, 3, 3), T = 1000", [1, 500, 999], 1, 3, 3, beta=LONG),
-        case("shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
+        Case("one number, T = 4, t = 2", (alpha_bar_of(T4), numbers(1.0), numbers(2.0), torch.tensor([2]))),
+        case("three numbers, T = 4, t = 3, 1 and 4 (the last)", [3, 1, 4]),
+        case("shape (6, 6), each example with its own t", [3, 1, 4, 2, 2, 3], 6),
+        case("shape (3, 4), random β", [4, 7, 9], 4, beta=random_betas(9, generator)),
+        case("images of shape (4, 3, 5, 6), T = 1000", [500, 1, 999, 40], 3, 5, 6, beta=LONG),
+        case("shape (3, 5) in float32", [2, 4, 3], 5, dtype=torch.float32),
     ]
 
 
@@ -216,8 +216,8 @@ def _kl_constant_cases(generator):
 
     return [
         Case("one step, β̃ = 0.1, σ² = 0.2, d = 1", (numbers(0.1), numbers(0.2), 1)),
-        Case("one step, β̃ = 0.3, σ² = 0.1, d = 2", (numbers(0.3), numbers(0.1), 2)),
-        Case("three steps, random variances, d = 5", (random(3), random(3), 5)),
+        Case("three steps, β̃ above, below and above σ², d = 5", (numbers(0.3, 0.02, 0.4), numbers(0.1, 0.05, 0.2), 5)),
+        Case("four steps, random variances, d = 7", (random(4), random(4), 7)),
         Case("64 steps, random variances, d = 784", (random(64), random(64), 784)),
     ]
 
@@ -293,10 +293,10 @@ def _weight_cases(generator):
 
     return [
         case("T = 4, t = 2, σ² = β_2 = 0.25", [2], T4),
-        case("T = 4, t = 3, σ² = 0.3", [3], T4, [0.3]),
-        case("T = 4, t = 1, 2, 3, 4 with σ² of their own", [1, 2, 3, 4], T4, [0.1, 0.2, 0.3, 0.5]),
+        case("T = 4, t = 3, 1, 4 with σ² of their own", [3, 1, 4], T4, [0.3, 0.1, 0.5]),
+        case("T = 7, random β, σ² of their own", [4, 2, 7, 1], random_betas(7, generator), [0.2, 0.15, 0.4, 0.05]),
         case("T = 9, random β, σ² = β_t", [2, 8, 5, 3], random_betas(9, generator)),
-        case("T = 1000, the linear schedule, σ² = β_t", [1, 2, 349, 999], LONG),
+        case("T = 1000, the linear schedule, σ² = β_t", [349, 1, 999, 2, 640], LONG),
     ]
 
 
@@ -394,11 +394,11 @@ def _simple_cases(generator):
     first = (Line(0.5, 10.0), numbers([1.0]), torch.tensor([2]), numbers([2.0]), alpha_bar_of(T4))
     return [
         Case("one number, T = 4, t = 2, x_0 = 1, ε = 2", first),
-        case("one example of 3 numbers, T = 4, t = 4", line, [4], 3),
-        case("x0 of shape (4, 4), a different t for each example", line, [3, 1, 4, 2], 4),
-        case("x0 of shape (3, 2), random β", Line(-0.3, 4.0), [5, 1, 8], 2, beta=random_betas(9, generator)),
-        case("images of shape (3, 1, 3, 3), T = 1000", Line(0.9, 1e3), [1, 500, 999], 1, 3, 3, beta=LONG),
-        case("x0 of shape (2, 3) in float32", line, [2, 3], 3, dtype=torch.float32),
+        case("x0 of shape (3, 6), T = 4, t = 3, 1 and 4 (the last)", line, [3, 1, 4], 6),
+        case("x0 of shape (6, 3), each example with its own t", line, [3, 1, 4, 2, 2, 3], 3),
+        case("x0 of shape (3, 4), random β", Line(-0.3, 4.0), [4, 7, 9], 4, beta=random_betas(9, generator)),
+        case("images of shape (4, 3, 5, 6), T = 1000", Line(0.9, 1e3), [500, 1, 999, 40], 3, 5, 6, beta=LONG),
+        case("x0 of shape (3, 5) in float32", line, [2, 4, 3], 5, dtype=torch.float32),
     ]
 
 
