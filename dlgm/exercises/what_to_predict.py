@@ -295,7 +295,7 @@ def _weight_cases(generator):
         case("T = 4, t = 2, σ² = β_2 = 0.25", [2], T4),
         case("T = 4, t = 3, 1, 4 with σ² of their own", [3, 1, 4], T4, [0.3, 0.1, 0.5]),
         case("T = 7, random β, σ² of their own", [4, 2, 7, 1], random_betas(7, generator), [0.2, 0.15, 0.4, 0.05]),
-        case("T = 9, random β, σ² = β_t", [2, 8, 5, 3], random_betas(9, generator)),
+        case("T = 9, random β, σ² above 1", [2, 8, 5, 3], random_betas(9, generator), [1.5, 3.0, 2.0, 4.0]),
         case("T = 1000, the linear schedule, σ² = β_t", [349, 1, 999, 2, 640], LONG),
     ]
 
