@@ -28,19 +28,18 @@ def _training_cases(generator):
         x0, eps = (normal(len(u), *shape, generator=generator, dtype=dtype) for _ in range(2))
         return Case(label, (predict, x0, numbers(*u), eps, alpha_bar_of(beta)))
 
-    line = Line(0.5, 10.0)
+    line, high = Line(0.5, 10.0), Line(0.9, 1e3)
     zero = (Line(0.0, math.inf), numbers([1.0]), numbers(0.0), numbers([2.0]), alpha_bar_of(T4))
     first = (line, numbers([1.0]), numbers(0.3), numbers([2.0]), alpha_bar_of(T4))
-    many = uniform(8, generator=generator).tolist()
+    many, wide = (0.1 + 0.8 * uniform(7, generator=generator)).tolist(), [0.5123, 0.0004, 0.9996, 0.25]
     return [
         Case("a network that answers 0, u = 0 (its loss is ε² at every t, so t is compared by itself)", zero),
         Case("one number, T = 4, u = 0.3, x_0 = 1, ε = 2", first),
-        case("one example of 3 numbers, T = 4, u = 0 (the smallest draw)", line, [0.0], 3),
-        case("one example of 3 numbers, T = 4, u = 0.99 (among the largest)", line, [0.99], 3),
-        case("x0 of shape (4, 4), a different u for each example", line, [0.6, 0.1, 0.95, 0.4], 4),
-        case("x0 of shape (8, 2), random u and β", Line(-0.3, 4.0), many, 2, beta=random_betas(9, generator)),
-        case("images of shape (3, 1, 3, 3), T = 1000", Line(0.9, 1e3), [0.0004, 0.5123, 0.9996], 1, 3, 3, beta=LONG),
-        case("x0 of shape (2, 3) in float32", line, [0.3, 0.7], 3, dtype=torch.float32),
+        case("x0 of shape (3, 6), T = 4, u from 0, the smallest draw, to 0.99", line, [0.6, 0.0, 0.99], 6),
+        case("x0 of shape (3, 3), where (B,) fits the wrong axis", line, [0.7, 0.1, 0.4], 3),
+        case("x0 of shape (7, 3), random u and β", Line(-0.3, 4.0), many, 3, beta=random_betas(9, generator)),
+        case("images of shape (4, 3, 4, 5), where (B, 1) fits the rows, T = 1000", high, wide, 3, 4, 5, beta=LONG),
+        case("x0 of shape (3, 7) in float32", line, [0.7, 0.3, 0.4], 7, dtype=torch.float32),
     ]
 
 
@@ -169,13 +168,12 @@ def _sampling_cases(generator):
     first = (numbers(2.0), numbers(1.0), 2, alpha_bar_of(T4), numbers(0.5))
     return [
         Case("one number, T = 4, t = 2, x_t = 2, ε̂ = 1, z = 0.5", first),
-        case("one number, T = 4, t = 1 (the last step)", 1, 1),
-        case("one number, T = 4, t = 4 (the first step)", 4, 1),
-        case("x_t of shape (4, 3), T = 4, t = 3", 3, 4, 3),
-        case("x_t of shape (4, 3), T = 4, t = 1", 1, 4, 3),
-        case("x_t of shape (3, 2), random β, t = 7", 7, 3, 2, beta=random_betas(9, generator)),
-        case("images of shape (2, 1, 3, 3), T = 1000, t = 400", 400, 2, 1, 3, 3, beta=LONG),
-        case("x_t of shape (2, 3) in float32, t = 3", 3, 2, 3, dtype=torch.float32),
+        case("three numbers, T = 4, t = 1 (the last step)", 1, 3),
+        case("three numbers, T = 4, t = 4 (the first step)", 4, 3),
+        case("x_t of shape (6, 3), T = 4, t = 3", 3, 6, 3),
+        case("x_t of shape (3, 5), random β, t = 7", 7, 3, 5, beta=random_betas(9, generator)),
+        case("images of shape (4, 3, 6, 5), T = 1000, t = 400", 400, 4, 3, 6, 5, beta=LONG),
+        case("x_t of shape (3, 7) in float32, t = 3", 3, 3, 7, dtype=torch.float32),
     ]
 
 
@@ -303,10 +301,10 @@ def _feature_cases(generator):
     return [
         Case("t = 2, dim = 2", (numbers(2.0), 2, 10_000.0)),
         Case("t = 100, dim = 4, max_period = 10,000", (numbers(100.0), 4, 10_000.0)),
-        Case("t = 0 (sines 0, cosines 1)", (numbers(0.0), 8, 10_000.0)),
+        Case("t = 3, 0, 500, dim = 8 (at t = 0 sines 0, cosines 1)", (numbers(3.0, 0.0, 500.0), 8, 10_000.0)),
         Case("5 times, dim = 8, max_period = 100", (some(5, 50.0), 8, 100.0)),
         Case("7 times up to 1000, dim = 32", (some(7, 1000.0), 32, 10_000.0)),
-        Case("3 times up to 4, dim = 6, in float32", (some(3, 4.0, torch.float32), 6, 50.0)),
+        Case("5 times up to 4, dim = 6, in float32", (some(5, 4.0, torch.float32), 6, 50.0)),
     ]
 
 
@@ -394,11 +392,11 @@ def _norm_cases(generator):
     small = (numbers(1.0, 3.0).reshape(1, 1, 1, 2), numbers([0.5]), numbers([0.1]), 1)
     return [
         Case("one channel of two pixels, 1 and 3", small),
-        case("scale 0 and shift 0: plain group normalisation", 2, 4, 2, 2, groups=2, scale=False),
-        case("h of shape (2, 4, 2, 2), 2 groups", 2, 4, 2, 2, groups=2),
-        case("h of shape (3, 6, 2, 3), 3 groups", 3, 6, 2, 3, groups=3),
-        case("h of shape (2, 4, 3, 3), 1 group", 2, 4, 3, 3, groups=1),
-        case("h of shape (2, 4, 2, 2) in float32", 2, 4, 2, 2, groups=2, dtype=torch.float32),
+        case("scale 0 and shift 0: plain group normalisation", 5, 12, 6, 7, groups=4, scale=False),
+        case("h of shape (5, 12, 6, 7), 4 groups", 5, 12, 6, 7, groups=4),
+        case("h of shape (4, 15, 7, 6), 3 groups", 4, 15, 7, 6, groups=3),
+        case("h of shape (5, 3, 4, 6), 1 group", 5, 3, 4, 6, groups=1),
+        case("h of shape (5, 12, 7, 6) in float32, 3 groups", 5, 12, 7, 6, groups=3, dtype=torch.float32),
     ]
 
 
@@ -485,11 +483,11 @@ def _attention_cases(generator):
     small = (numbers([[1.0, 0.0]]), numbers([[1.0, 1.0], [0.0, 0.0]]), numbers([[4.0], [0.0]]))
     return [
         Case("one query, two keys", small),
-        case("one key: its value comes out", 2, 3, 1, 4, 5),
-        case("q, k, v of shape (2, 4, 4)", 2, 4, 4, 4, 4),
-        case("3 queries, 5 keys, values of another width", 2, 3, 5, 4, 6),
+        case("one key: its value comes out", 3, 4, 1, 5, 6),
+        case("q, k, v of shape (4, 4, 4), where every axis fits every other", 4, 4, 4, 4, 4),
+        case("3 queries, 5 keys, values of another width", 4, 3, 5, 6, 7),
         case("9 pixels of 8 channels", 3, 9, 9, 8, 8),
-        case("q, k, v of shape (2, 4, 3) in float32", 2, 4, 4, 3, 3, torch.float32),
+        case("6 queries and 7 keys of length 3 in float32", 5, 6, 7, 3, 4, torch.float32),
     ]
 
 
@@ -572,11 +570,11 @@ def _ema_cases(generator):
 
     return [
         Case("average 1, weight 3, decay 0.9, update 1", (numbers(1.0), numbers(3.0), 0.9, 1)),
-        case("decay 0.9, update 1,000: the warm-up is over", 0.9, 1000, 1),
-        case("decay 0.999, update 100: still warming up", 0.999, 100, 1),
+        case("decay 0.9, update 1,000: the warm-up is over", 0.9, 1000, 4),
+        case("decay 0.999, update 100: still warming up", 0.999, 100, 5),
         case("decay 0: a copy of the weights", 0.0, 5, 3),
-        case("weights of shape (2, 3), decay 0.99, update 30", 0.99, 30, 2, 3),
-        case("weights of shape (2, 2) in float32, update 20", 0.5, 20, 2, 2, dtype=torch.float32),
+        case("weights of shape (3, 5), decay 0.99, update 30", 0.99, 30, 3, 5),
+        case("weights of shape (4, 3) in float32, update 20", 0.5, 20, 4, 3, dtype=torch.float32),
     ]
 
 
