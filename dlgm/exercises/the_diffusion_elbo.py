@@ -11,7 +11,7 @@ from ..tensors import expand
 from .engine import Case, Exercise, Property, mistakes
 from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas, uniform
 
-BAR4, BAR1000 = alpha_bar_of(T4), alpha_bar_of(LONG)
+BAR1000 = alpha_bar_of(LONG)
 
 
 # ---- prior_term ------------------------------------------------------------------------------------------------------
@@ -22,13 +22,17 @@ def prior_term(alpha_bar, x0):
 
 
 def _prior_cases(generator):
-    table = alpha_bar_of(random_betas(9, generator))
+    def case(label, *shape, table):
+        return Case(label, (table, normal(*shape, generator=generator)))
+
     return [
-        Case("one number, x0 = 1, T = 1, ᾱ_1 = 0.5", (numbers(1, 0.5), numbers([1.0]))),
-        Case("two numbers, T = 4", (BAR4, numbers([0.8, -1.0]))),
-        Case("x0 of shape (3, 2), random β", (table, normal(3, 2, generator=generator))),
-        Case("images of shape (2, 1, 3, 3), T = 4", (BAR4, normal(2, 1, 3, 3, generator=generator))),
-        Case("x0 of shape (2, 4), T = 1000", (BAR1000, normal(2, 4, generator=generator))),
+        Case("one number, x0 = 1, ᾱ = (1, 0.8, 0.6, 0.5)", (numbers(1, 0.8, 0.6, 0.5), numbers([1.0]))),
+        case("x0 of shape (6, 3), T = 4", 6, 3, table=alpha_bar_of(T4)),
+        case("x0 of shape (3, 4), T = 9, random β", 3, 4, table=alpha_bar_of(random_betas(9, generator))),
+        case(
+            "images of shape (4, 3, 5, 6), T = 8, random β", 4, 3, 5, 6, table=alpha_bar_of(random_betas(8, generator))
+        ),
+        case("x0 of shape (5, 4), T = 1000", 5, 4, table=BAR1000),
     ]
 
 
@@ -112,23 +116,18 @@ def step_kl(mean_q, var_q, mean_p, var_p):
 
 
 def _kl_cases(generator):
-    def case(label, *shape, narrower=1.0):
-        means = [normal(*shape, generator=generator) for _ in range(2)]
-        variances = [0.1 + 0.8 * uniform(shape[0], generator=generator) for _ in range(2)]
-        return Case(label, (means[0], narrower * variances[0], means[1], variances[1]))
+    def case(label, *shape, narrower=1.0, apart=1.0):
+        mean, offset = (normal(*shape, generator=generator) for _ in range(2))
+        var_q, var_p = (0.1 + 0.8 * uniform(shape[0], generator=generator) for _ in range(2))
+        return Case(label, (mean, narrower * var_q, mean + apart * offset, var_p))
 
     return [
         Case("one number, N(1, 0.5) and N(0, 1)", (numbers([1.0]), numbers(0.5), numbers([0.0]), numbers(1))),
-        Case("the same mean, three dimensions", (*_same_mean(3),)),
-        case("means of shape (3, 3), a variance for each example, v_q far below v_p", 3, 3, narrower=0.01),
-        case("means of shape (4, 2)", 4, 2),
-        case("images of shape (3, 1, 3, 3)", 3, 1, 3, 3),
+        case("the same means, shape (3, 5)", 3, 5, apart=0.0),
+        case("means of shape (4, 4), a variance for each example, v_q far below v_p", 4, 4, narrower=0.01),
+        case("means of shape (5, 3)", 5, 3),
+        case("images of shape (4, 3, 5, 4)", 4, 3, 5, 4),  # W = B: a variance lined up with W has a value
     ]
-
-
-def _same_mean(dims):
-    mean = torch.full((1, dims), 0.3, dtype=torch.float64)
-    return mean, numbers(0.2), mean.clone(), numbers(0.4)
 
 
 def _zero_for_equal_laws(function):
@@ -222,12 +221,12 @@ def _path_cases(generator):
             (normal(B, generator=generator), normal(B, T, generator=generator), normal(B, T, generator=generator)),
         )
 
-    small = (numbers(-1.0), numbers([-0.5, -2.0]), numbers([-0.25, -4.0]))
+    small = (numbers(-1.0), numbers([-2.0, -3.0, -5.0]), numbers([-4.0, -7.0, -6.0]))
     return [
-        Case("one path, T = 2", small),
-        case("one path, T = 4", 1, 4),
-        case("3 paths, T = 3", 3, 3),
-        case("2 paths, T = 1 (no steps)", 2, 1),
+        Case("one path, T = 3", small),
+        case("3 paths, T = 5", 3, 5),
+        case("6 paths, T = 4", 6, 4),
+        case("4 paths, T = 1 (no steps)", 4, 1),
         case("5 paths, T = 20", 5, 20),
     ]
 
@@ -299,23 +298,27 @@ def discretised_log_prob(x, mean, var):
 
 
 def _decoder_cases(generator):
-    def level(*k):
-        return -1 + 2 * numbers(*k) / 255
+    def pixels(level):
+        return -1 + 2 * level / 255
 
     def case(label, *shape):
-        x = -1 + 2 * torch.randint(0, 256, shape, generator=generator).double() / 255
+        x = pixels(torch.randint(0, 256, shape, generator=generator).double())
         x.view(-1)[:2] = numbers(-1, 1)  # both edges occur
         mean = x + normal(*shape, generator=generator, scale=0.1)
         return Case(label, (x, mean, 0.002 + 0.048 * uniform(shape[0], generator=generator)))
 
+    def near(label, B, levels, means, var):
+        mean = numbers(means) + normal(B, len(means), generator=generator, scale=0.02)
+        return Case(label, (pixels(numbers(levels)).repeat(B, 1), mean, var * (1 + uniform(B, generator=generator))))
+
     return [
-        Case("one pixel, level 128, mean 0, variance 0.01", (level([128]), numbers([0.0]), numbers(0.01))),
-        Case("one pixel, level 0 (black), mean −0.9", (level([0]), numbers([-0.9]), numbers(0.01))),
-        Case("one pixel, level 255 (white), mean 0.95", (level([255]), numbers([0.95]), numbers(0.01))),
-        Case("one pixel far below the mean", (level([30]), numbers([0.8]), numbers(0.0004))),
-        Case("two pixels far above and far below", (level([255, 30]), numbers([-0.9, 0.8]), numbers(0.0004))),
-        case("3 examples of 3 pixels", 3, 3),
-        case("images of shape (2, 1, 3, 3)", 2, 1, 3, 3),
+        Case("one pixel, level 128, mean 0, variance 0.01", (pixels(numbers([128])), numbers([0.0]), numbers(0.01))),
+        near("levels 0 (black) in shape (3, 4), means near −0.9", 3, [0] * 4, [-0.9] * 4, 0.01),
+        near("levels 255 (white) in shape (4, 3), means near 0.95", 4, [255] * 3, [0.95] * 3, 0.01),
+        near("shape (3, 5), levels far below the mean", 3, [20, 30, 40, 50, 60], [0.8] * 5, 0.0004),
+        near("shape (5, 3), levels far above and far below", 5, [255, 30, 220], [-0.9, 0.8, -0.7], 0.0004),
+        case("4 examples of 4 pixels, edges among them", 4, 4),
+        case("images of shape (4, 3, 5, 4)", 4, 3, 5, 4),
     ]
 
 
@@ -374,7 +377,8 @@ DISCRETISED = Exercise(
          "above the mean Φ(b) − Φ(a) is 0 long before. Stay in logarithms: torch.special.log_ndtr.", *_rounded(1e-30)),
         ("no mirror",
          "right below the mean, −∞ far above it: there log Φ(a) and log Φ(b) are both 0, and their difference is lost. "
-         "Mirror such a bin to the lower tail: Φ(b) − Φ(a) = Φ(−a) − Φ(−b).", ("low + high > 0", "torch.tensor(False)")),
+         "Mirror such a bin to the lower tail: Φ(b) − Φ(a) = Φ(−a) − Φ(−b).",
+         ("low + high > 0", "torch.tensor(False)")),
         ("edges cut at ±1", "the bins of black and white end at −1 and 1 here; they are open, and reach to −∞ and +∞.",
          ("torch.where(x < -0.999, -torch.inf, (x - half - mean) / std)", "((x - half).clamp(min=-1) - mean) / std"),
          ("torch.where(x > 0.999, torch.inf, (x + half - mean) / std)", "((x + half).clamp(max=1) - mean) / std")),
@@ -417,8 +421,8 @@ def _bound_cases(generator):
 
     return [
         Case("one number, one draw, T = 2", (numbers(0.1), numbers([[0.2]]), numbers([0.3]), 1)),
-        case("one example of 2 numbers, 3 draws, T = 4", 1, 3, 4, 2),
-        case("4 examples of 3 numbers, 2 draws, T = 6", 4, 2, 6, 3),
+        case("3 examples of 7 numbers, 4 draws, T = 6", 3, 4, 6, 7),
+        case("5 examples of 4 numbers, 3 draws, T = 9", 5, 3, 9, 4),
         case("3 digits of 784 pixels, 5 draws, T = 50", 3, 5, 50, 784),
     ]
 
