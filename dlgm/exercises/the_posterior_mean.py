@@ -97,20 +97,22 @@ def posterior_mean(alpha_bar, x0, x_t, t):
 def _pair_cases(generator, noise=False):
     """Cases (alpha_bar, first, second, t) of every shape, t = 1 and t = T included; with noise, a third tensor z."""
 
-    def case(label, t, *shape, table=None, dtype=torch.float64):
-        shape = (len(t), *shape)
-        first, second, z = (normal(*shape, generator=generator, dtype=dtype) for _ in range(3))
-        args = (alpha_bar_of(T4) if table is None else table, first, second, torch.tensor(t))
+    def case(label, t, *shape, beta=T4, dtype=torch.float64):
+        tensors = [normal(len(t), *shape, generator=generator, dtype=dtype) for _ in range(3)]
+        return made(label, t, tensors, beta)
+
+    def made(label, t, tensors, beta=T4):
+        first, second, z = tensors
+        args = alpha_bar_of(beta), first, second, torch.tensor(t)
         return Case(label, (*args, z) if noise else args)
 
     return [
-        case("one number, T = 4, t = 2", [2]),
-        case("one number, T = 4, t = 1 (the clean state is next)", [1]),
-        case("one number, T = 4, t = 4 (the last)", [4]),
-        case("shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
-        case("shape (3, 2), random β", [5, 2, 9], 2, table=alpha_bar_of(random_betas(9, generator))),
-        case("images of shape (3, 1, 3, 3), T = 1000", [1, 400, 1000], 1, 3, 3, table=alpha_bar_of(LONG)),
-        case("shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
+        made("one number, T = 4, t = 2", [2], (numbers(1.0), numbers(2.0), numbers(3.0))),
+        case("three numbers, T = 4, t = 3, 4 (the last) and 1 (the clean state is next)", [3, 4, 1]),
+        case("shape (6, 6), each example with its own t", [3, 1, 4, 2, 2, 3], 6),
+        case("shape (3, 4), random β", [7, 2, 5], 4, beta=random_betas(9, generator)),
+        case("images of shape (4, 3, 5, 6), T = 1000", [1, 400, 1000, 40], 3, 5, 6, beta=LONG),
+        case("shape (3, 5) in float32", [2, 4, 3], 5, dtype=torch.float32),
     ]
 
 
@@ -212,15 +214,15 @@ def posterior_variance(alpha_bar, t):
 
 
 def _variance_cases(generator):
-    def case(label, t, table):
-        return Case(label, (table, torch.tensor(t)))
+    def case(label, t, beta):
+        return Case(label, (alpha_bar_of(beta), torch.tensor(t)))
 
     return [
-        case("T = 4, t = 2", [2], alpha_bar_of(T4)),
-        case("T = 4, t = 1 (the clean state is next)", [1], alpha_bar_of(T4)),
-        case("T = 4, all t", [1, 2, 3, 4], alpha_bar_of(T4)),
-        case("T = 30, random β", [7, 30, 1, 2], alpha_bar_of(random_betas(30, generator))),
-        case("T = 1000, the linear schedule", [1, 2, 400, 1000], alpha_bar_of(LONG)),
+        case("T = 4, t = 2", [2], T4),
+        case("T = 4, t = 3, 1 (the clean state is next) and 4 (the last)", [3, 1, 4], T4),
+        case("T = 9, random β, t = 7, 2 and 5", [7, 2, 5], random_betas(9, generator)),
+        case("T = 30, random β", [7, 30, 1, 2], random_betas(30, generator)),
+        case("T = 1000, the linear schedule", [400, 1, 1000, 2, 50], LONG),
     ]
 
 
