@@ -28,13 +28,9 @@ def _marginal_cases(generator):
 
     return [
         Case("one number a level", (numbers([2.0]), numbers([3.0]), *numbers(0.5, 0.25))),
-        Case(
-            "two numbers below one",
-            (torch.tensor([[1.0], [2.0]], dtype=torch.float64), numbers([3.0]), *numbers(0.5, 4.0)),
-        ),
-        case("3 data dimensions, levels of 2 and 2", 3, 2, 2, 0.3, 0.6),
-        case("2 data dimensions, levels of 2 and 2", 2, 2, 2, 0.7, 0.2),
-        case("4 data dimensions, levels of 3 and 1", 4, 3, 1, 0.05, 1.7),
+        case("5 data dimensions, levels of 4 and 3", 5, 4, 3, 0.3, 0.6),
+        case("3 numbers a level", 3, 3, 3, 0.7, 0.2),
+        case("3 data dimensions, levels of 4 and 6", 3, 4, 6, 0.05, 1.7),
     ]
 
 
@@ -105,13 +101,12 @@ def _joint_cases(generator):
         maps = normal(d0, d1, generator=generator), normal(d1, d2, generator=generator)
         return Case(label, (*levels, *maps, *numbers(v1, v2)))
 
-    small = [numbers([3.0]), numbers([1.0]), numbers([0.5]), numbers([2.0]), numbers([4.0]), *numbers(0.5, 0.25)]
+    small = [numbers([4.0]), numbers([1.0]), numbers([0.5]), numbers([2.0]), numbers([4.0]), *numbers(0.5, 0.25)]
     return [
         Case("one number a level", tuple(small)),
-        case("one example, two numbers a level", 1, 2, 2, 2, 0.3, 0.8),
-        case("4 examples, two numbers a level", 4, 2, 2, 2, 0.6, 0.2),
-        case("5 examples, three numbers a level", 5, 3, 3, 3, 0.15, 1.4),
-        case("3 examples, 4 data dimensions, levels of 3 and 2", 3, 4, 3, 2, 0.3, 0.5),
+        case("4 examples, three numbers a level", 4, 3, 3, 3, 0.6, 0.2),
+        case("3 examples, five numbers a level", 3, 5, 5, 5, 0.15, 1.4),
+        case("3 examples, 6 data dimensions, levels of 5 and 4", 3, 6, 5, 4, 0.3, 0.5),
     ]
 
 
@@ -135,7 +130,7 @@ HIERARCHY_LOG_JOINT = Exercise(
     properties=(Property("z_1 and z_2 integrated out leave p(x)", _integrates_to_the_marginal),),
     start="Write log N(value; mean, v I), summed over dimension 1, once. Then call it three times.",
     hint="For rows z of a batch, A z is z @ A.T. The top level has mean 0 and variance 1.",
-    see="For x = 3, z_1 = 1, z_2 = 0.5, A = (2, 4), v = (0.5, 0.25): −2.7568 − 0.125 − 1 − 2 + 1.0397 = −4.8421.",
+    see="For x = 4, z_1 = 1, z_2 = 0.5, A = (2, 4), v = (0.5, 0.25): −2.7568 − 0.125 − 2 − 4 + 1.0397 = −7.8421.",
     mistakes=mistakes(
         hierarchy_log_joint,
         ("top prior dropped", "log p(z_2) = log N(z_2; 0, I) is missing: without it z_2 may wander off for free.",
@@ -201,10 +196,9 @@ def _sample_cases(generator):
     first = (numbers([1.0]), numbers([2.0]), numbers([3.0]), *numbers(0.25, 0.16), numbers([1.0]), numbers([-1.0]))
     return [
         Case("one number a level", first),
-        case("one example, two numbers a level", 1, 2, 2, 2, 0.3, 0.8),
-        case("4 examples, two numbers a level", 4, 2, 2, 2, 0.6, 0.2),
-        case("5 examples, 3 data dimensions, levels of 2 and 2", 5, 3, 2, 2, 0.15, 1.4),
-        case("3 examples, 4 data dimensions, levels of 3 and 2", 3, 4, 3, 2, 0.3, 0.5),
+        case("4 examples, three numbers a level", 4, 3, 3, 3, 0.6, 0.2),
+        case("3 examples, five numbers a level", 3, 5, 5, 5, 0.15, 1.4),
+        case("3 examples, 6 data dimensions, levels of 5 and 4", 3, 6, 5, 4, 0.3, 0.5),
     ]
 
 
@@ -271,23 +265,16 @@ def _terms_cases(generator):
         return Case(label, (normal(B, K, T + 1, generator=generator) - 2, normal(B, K, T, generator=generator) - 1))
 
     return [
-        Case(
-            "one example, one draw, T = 2",
-            (
-                torch.tensor([[[-5.0, -1.0, -2.0]]], dtype=torch.float64),
-                torch.tensor([[[-0.5, -0.25]]], dtype=torch.float64),
-            ),
-        ),
-        case("one example, three draws, T = 2", 1, 3, 2),
-        case("four examples, three draws, T = 2", 4, 3, 2),
+        Case("one example, one draw, T = 2", (numbers([[-5.0, -1.0, -2.0]]), numbers([[-0.5, -0.25]]))),
+        case("three examples, four draws, T = 6", 3, 4, 6),
+        case("six examples, three draws, T = 4", 6, 3, 4),
         case("three examples, five draws, T = 1 (a flat model)", 3, 5, 1),
-        case("five examples, two draws, T = 4", 5, 2, 4),
     ]
 
 
 def _sums_to_the_bound(function):
     """reconstruction + Σ levels must be the mean log weight, log p(x, z) − log q(z | x), each summed on its own."""
-    log_p, log_q = _terms_cases(torch.Generator().manual_seed(4))[4].args
+    log_p, log_q = _terms_cases(torch.Generator().manual_seed(4))[1].args
     reconstruction, levels = function(log_p, log_q)
     gap = (reconstruction + levels.sum(1) - (log_p.sum(-1) - log_q.sum(-1)).mean(1)).abs().max().item()
     return gap < 1e-12, f"largest gap {gap:.0e}"
