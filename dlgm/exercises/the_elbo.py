@@ -22,17 +22,17 @@ def _estimate_cases(generator):
         log_joint, log_q = (normal(B, n, generator=generator, dtype=dtype) for _ in range(2))
         return Case(f"B = {B}, n = {n}" + (" in float32" if dtype is torch.float32 else ""), (log_joint - 3, log_q))
 
+    first = (numbers([-3.0, -1.0]), numbers([-1.0, -1.0]))
+    log_joint = numbers([-3.0, -2.0, -1.0, -1.0], [-2.0, -4.0, -3.0, -1.0], [-5.0, -2.0, 0.0, -3.0])
+    equal = (log_joint, log_joint + numbers([1.0], [2.0], [4.0]))
     return [
-        Case(
-            "one example, two draws, log p(x, z) = (-3, -1), log q = (-1, -1)",
-            (numbers([-3.0, -1.0]), numbers([-1.0, -1.0])),
-        ),
-        Case("one example, three draws with equal weights", (numbers([-3.0, -2.0, -1.0]), numbers([-2.0, -1.0, 0.0]))),
+        Case("one example, two draws, log p(x, z) = (-3, -1), log q = (-1, -1)", first),
+        Case("three examples, four draws with equal weights", equal),
         case(3, 4),
-        case(5, 2),
-        case(4, 4),
-        case(2, 50),
-        case(2, 6, torch.float32),
+        case(5, 3),
+        case(4, 7),
+        case(3, 50),
+        case(4, 6, torch.float32),
     ]
 
 
@@ -102,14 +102,14 @@ def _kl_cases(generator):
         m1, a, m2, b = (normal(B, D, generator=generator, dtype=dtype) for _ in range(4))
         return Case(f"shape ({B}, {D})" + (" in float32" if dtype is torch.float32 else ""), (m1, a.exp(), m2, b.exp()))
 
+    three = numbers([1.0, 0.0, 3.0]), numbers([1.0, 1.0, 2.0]), numbers([0.0, 0.0, 1.0]), numbers([1.0, 4.0, 1.0])
     return [
         Case("means 1 and 0, variances 1", (numbers([1.0]), numbers([1.0]), numbers([0.0]), numbers([1.0]))),
-        Case("means 0, variances 1 and 4", (numbers([0.0]), numbers([1.0]), numbers([0.0]), numbers([4.0]))),
-        Case("means 2 and 0, variances 1 and 4", (numbers([2.0]), numbers([1.0]), numbers([0.0]), numbers([4.0]))),
-        case(3, 2),
-        case(2, 3),
-        case(4, 4),
-        case(2, 3, torch.float32),
+        Case("one example of three coordinates, means 1, 0, 3 and 0, 0, 1, variances 1, 1, 2 and 1, 4, 1", three),
+        case(3, 4),
+        case(5, 3),
+        case(4, 7),
+        case(6, 3, torch.float32),
     ]
 
 
@@ -142,6 +142,9 @@ GAUSSIAN_KL = Exercise(
         gaussian_kl,
         ("the ½ is missing", "this is twice the KL; each of its terms comes from a log-density with a factor ½.",
          ("0.5 * ", "")),
+        ("the ½ at the logarithm only",
+         "the ½ multiplies log v2/v1 alone; it belongs to −1 and to (v1 + (m1 − m2)²)/v2 as well.",
+         ("0.5 * (v2.log() - v1.log() - 1", "(0.5 * (v2.log() - v1.log()) - 1")),
         ("the two laws swapped",
          "this is KL(second ‖ first). The average is taken under the first law, so its variance stands in a numerator "
          "and the second's in the denominator.", ("m1, v1, m2, v2", "m2, v2, m1, v1")),
@@ -153,6 +156,9 @@ GAUSSIAN_KL = Exercise(
          ("v2.log() - v1.log() - 1", "-1")),
         ("the −1 is missing", "the −1 of each coordinate is missing: the KL of a law with itself would be ½ for each.",
          (" - 1", "")),
+        ("+1 for −1",
+         "1 is added for each coordinate; it is subtracted: −(z − m1)²/v1 has the mean −1 under the first law.",
+         ("- 1", "+ 1")),
         ("one −1 for all coordinates",
          "the constant is −1 for each coordinate, −D in all; here it was subtracted once.", (" - 1", ""),
          (".sum(1)", ".sum(1) - 0.5")),
@@ -161,10 +167,15 @@ GAUSSIAN_KL = Exercise(
         ("the distance is not divided by the variance",
          "(m1 − m2)² is measured in units of the second law's variance: divide it by v2.",
          ("(v1 + (m1 - m2) ** 2) / v2", "v1 / v2 + (m1 - m2) ** 2")),
+        ("the first variance is not divided by the second",
+         "the bracket is v1 + (m1 − m2)²/v2; both v1 and (m1 − m2)² are divided by v2.",
+         ("(v1 + (m1 - m2) ** 2) / v2", "v1 + (m1 - m2) ** 2 / v2")),
         ("the distance divided by the first variance",
          "(m1 − m2)² is divided by v1; the log-density that is averaged is that of the second law, so it is v2.",
          ("(v1 + (m1 - m2) ** 2) / v2", "v1 / v2 + (m1 - m2) ** 2 / v1")),
-        ("variances read as standard deviations", "v1 and v2 were squared; they are variances already.",
+        ("variances read as standard deviations",
+         "v1 and v2 were taken for standard deviations and squared (torch.distributions.Normal squares its second "
+         "argument, the standard deviation); they are variances already.",
          lambda m1, v1, m2, v2: gaussian_kl(m1, v1**2, m2, v2**2)),
         ("variances read as log-variances", "v1 and v2 were exponentiated; they are variances already.",
          lambda m1, v1, m2, v2: gaussian_kl(m1, v1.exp(), m2, v2.exp())),
@@ -192,17 +203,18 @@ def ppca_posterior(W, b, noise_var, x):
 
 def _posterior_cases(generator):
     def case(D, d, noise_var, B):
-        W, b, x = (normal(*shape, generator=generator) for shape in ((D, d), (D,), (B, D)))
+        W, b, x = ((2 * normal(*shape, generator=generator)).round() for shape in ((D, d), (D,), (B, D)))
         return Case(f"D = {D}, d = {d}, s² = {noise_var}, B = {B}", (W, b, noise_var, x))
 
     one = (numbers([2.0]), numbers(1.0), 0.5, numbers([4.0]))
+    W = numbers([1.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 2.0])
+    by_hand = (W, numbers(1.0, 0.0, -1.0, 2.0), 2.0, numbers([3.0, 1.0, 3.0, 5.0]))
     return [
         Case("D = d = 1, W = 2, b = 1, s² = 0.5, x = 4", one),
-        Case("D = d = 1, W = 2, b = 1, s² = 3, x = 4", (*one[:2], 3.0, one[3])),
-        case(3, 2, 0.3, 1),
-        case(5, 2, 2.0, 4),
-        case(4, 4, 0.7, 4),
-        case(2, 3, 0.1, 3),
+        Case("D = 4, d = 3, s² = 2, one x: M = ((4, 1, 0), (1, 4, 0), (0, 0, 6)), Wᵀ(x − b) = (3, 6, 6)", by_hand),
+        case(5, 3, 0.3, 4),
+        case(6, 4, 3.0, 5),
+        case(3, 4, 0.1, 5),
     ]
 
 
@@ -231,6 +243,9 @@ PPCA_POSTERIOR = Exercise(
         ("the prior is missing",
          "this is least squares, M = WᵀW: the term s² I, which the prior N(0, I) contributes, is missing.",
          (" + noise_var * torch.eye(W.shape[1], dtype=W.dtype)", ""), ("inv(M)", "pinv(M)")),
+        ("s² on every entry",
+         "s² was added to every entry of WᵀW, as W.T @ W + noise_var does; s² I has it on the diagonal and 0 "
+         "elsewhere.", ("noise_var * torch.eye(W.shape[1], dtype=W.dtype)", "noise_var")),
         ("I for s² I",
          "M is WᵀW + I here; the prior's I is multiplied by s² once the precision WᵀW/s² + I is scaled by s².",
          ("+ noise_var *", "+")),
@@ -242,6 +257,9 @@ PPCA_POSTERIOR = Exercise(
          ("noise_var * M_inv", "M_inv")),
         ("mean divided by s²", "the mean has a factor 1/s² too many: s² M⁻¹ times Wᵀ(x − b)/s² leaves none.",
          ("@ M_inv", "@ M_inv / noise_var")),
+        ("1/s² missing in the mean",
+         "the mean is Λ⁻¹Wᵀ(x − b) with Λ = WᵀW/s² + I; a factor 1/s² is missing. Λ⁻¹Wᵀ(x − b)/s² is M⁻¹Wᵀ(x − b).",
+         ("@ M_inv", "@ M_inv * noise_var")),
         ("precision for covariance", "cov holds the precision M/s²; the covariance is its inverse.",
          ("noise_var * M_inv", "M / noise_var")),
         ("b not subtracted", "the offset b is still in x: the posterior looks at x − b.", ("(x - b)", "x")),
@@ -266,16 +284,19 @@ def _iwae_cases(generator):
         label = f"B = {B}, K = {K}" + (f", weights near e^{shift:g}" if shift else "")
         return Case(label, (2 * normal(B, K, generator=generator, dtype=dtype) + shift,))
 
+    apart = numbers([0.0, 1.0, 2.0, -1.0], [-1000.0, -1001.0, -1003.0, -1002.0], [3.0, 1.0, 2.0, 5.0])
+    wide = numbers([-1500.0, 0.0, -1500.0], [-800.0, -900.0, 900.0], [-2700.0, -1200.0, -2710.0], [2.0, 1.0, 4.0])
     return [
         Case("K = 2, weights 1 and 3", (numbers([1.0, 3.0]).log(),)),
-        Case("K = 1, weight e⁻²", (numbers([-2.0]),)),
+        Case("K = 1: the log weight itself", (numbers([-2.0], [1.0], [3.0]),)),
         case(3, 5),
         case(5, 3),
-        case(4, 4),
-        case(2, 7, dtype=torch.float32),
-        case(2, 4, -1200.0),
-        case(2, 4, 900.0),
-        Case("two examples whose weights differ by e^1000", (numbers([0.0, 1.0], [-1000.0, -1001.0]),)),
+        case(4, 6),
+        case(3, 7, dtype=torch.float32),
+        case(3, 4, -1200.0),
+        case(5, 4, 900.0),
+        Case("three examples whose weights differ by e^1000", (apart,)),
+        Case("four examples, in three of which the weights differ by more than e^709", (wide,)),
     ]
 
 
@@ -310,6 +331,12 @@ IWAE_BOUND = Exercise(
          "the weights were exponentiated one by one: for log w near −1200 they are all 0 and the bound −∞, near 900 "
          "all ∞. Take the largest out first; logsumexp does.",
          ("log_w.logsumexp(1) - math.log(log_w.shape[1])", "log_w.exp().mean(1).log()")),
+        ("the minimum or the mean for the maximum",
+         "the row's minimum (or mean, or another number) is subtracted, not its maximum: the largest weight is then e "
+         "to its distance from that, which overflows to ∞ beyond 709. With the maximum subtracted no weight is above "
+         "1.",
+         ("log_w.logsumexp(1) - math.log(log_w.shape[1])",
+          "log_w.amin(1) + (log_w - log_w.amin(1, keepdim=True)).exp().mean(1).log()")),
         ("one largest for the whole batch",
          "the largest log weight of the batch was taken out of every example: an example with much smaller weights "
          "underflows to −∞. Each example needs its own.",
