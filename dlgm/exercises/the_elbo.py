@@ -105,7 +105,7 @@ def _kl_cases(generator):
     three = numbers([1.0, 0.0, 3.0]), numbers([1.0, 1.0, 2.0]), numbers([0.0, 0.0, 1.0]), numbers([1.0, 4.0, 1.0])
     return [
         Case("means 1 and 0, variances 1", (numbers([1.0]), numbers([1.0]), numbers([0.0]), numbers([1.0]))),
-        Case("one example of three coordinates, means 1, 0, 3 and 0, 0, 1, variances 1, 1, 2 and 1, 4, 1", three),
+        Case("three coordinates, means 1, 0, 3 and 0, 0, 1, variances 1, 1, 2 and 1, 4, 1", three),
         case(3, 4),
         case(5, 3),
         case(4, 7),
