@@ -20,20 +20,20 @@ def flow_log_prob(x, shift, log_scale):
 
 
 def _flow_cases(generator):
-    def case(label, *shape, dtype=torch.float64):
-        scales = (1.5, 1.0, 0.7)
-        return Case(label, tuple(normal(*shape, generator=generator, dtype=dtype, scale=s) for s in scales))
+    def case(label, *shape, dtype=torch.float64, copied=0):
+        x, shift, log_scale = (normal(*shape, generator=generator, dtype=dtype, scale=s) for s in (1.5, 1.0, 0.7))
+        shift[:, :copied], log_scale[:, :copied] = 0, 0
+        return Case(label, (x, shift, log_scale))
 
     return [
-        Case("one coordinate, x = 1, nothing moved or scaled", (numbers([1.0]), numbers([0.0]), numbers([0.0]))),
         Case(
-            "one coordinate, x = 3, shift 1, log-scale log 2 (so z = 1)",
-            (numbers([3.0]), numbers([1.0]), numbers([math.log(2)])),
+            "two examples of one coordinate: x = 1, not moved or scaled, and x = 3, shift 1, scale 2 (so z = 1 twice)",
+            (numbers([1.0], [3.0]), numbers([0.0], [1.0]), numbers([0.0], [math.log(2)])),
         ),
-        Case("two coordinates, one copied", (numbers([1.0, 2.0]), numbers([0.0, 1.0]), numbers([0.0, -0.5]))),
+        case("shape (4, 6), random, three coordinates copied", 4, 6, copied=3),
         case("shape (3, 4), random", 3, 4),
-        case("shape (5, 2), random", 5, 2),
-        case("shape (2, 3) in float32", 2, 3, dtype=torch.float32),
+        case("shape (6, 5), random", 6, 5),
+        case("shape (4, 3) in float32", 4, 3, dtype=torch.float32),
     ]
 
 
@@ -116,12 +116,12 @@ def _evidence_cases(generator):
 
     return [
         Case("p(x | z_n) = 0.5 and 0.1", (numbers([0.5, 0.1]).log(),)),
-        Case("one sample", (numbers([-3.0]),)),
+        Case("B = 3, one sample each", (numbers([-3.0], [-5.0], [-4.0]),)),
         case("B = 3, N = 4, random", 3, 4, -2.0),
-        case("B = 2, N = 50, random", 2, 50, -5.0),
-        Case("two log-likelihoods near −1000, as pictures have", (numbers([-1000.0, -1001.0]),)),
-        case("B = 3, N = 6 near −2000", 3, 6, -2000.0),
-        case("B = 2, N = 5 in float32", 2, 5, -3.0, dtype=torch.float32),
+        case("B = 4, N = 50, random", 4, 50, -5.0),
+        case("B = 5, N = 3 near −1000, as pictures have", 5, 3, -1000.0),
+        case("B = 3, N = 5, from −9000 to −1000", 3, 5, torch.linspace(-9000, -1000, 15).double().reshape(3, 5)),
+        case("B = 4, N = 6 in float32", 4, 6, -3.0, dtype=torch.float32),
     ]
 
 
@@ -194,13 +194,12 @@ def _ess_cases(generator):
         return Case(label, (centre + normal(B, N, generator=generator, dtype=dtype),))
 
     return [
-        Case("weights 1 and 1", (numbers([0.0, 0.0]),)),
-        Case("weights 3 and 1", (numbers([math.log(3), 0.0]),)),
-        Case("weights 1, 2 and 3", (numbers([1.0, 2.0, 3.0]).log(),)),
+        Case("two examples: weights (1, 1) and (3, 1)", (numbers([1.0, 1.0], [3.0, 1.0]).log(),)),
         case("B = 3, N = 5, random", 3, 5, 0.0),
-        case("B = 2, N = 40, random", 2, 40, -3.0),
-        Case("two log-weights near −1000", (numbers([-1000.0, -1001.0]),)),
-        case("B = 2, N = 6 in float32", 2, 6, 0.0, dtype=torch.float32),
+        case("B = 4, N = 40, random", 4, 40, -3.0),
+        case("B = 5, N = 3 near −1000", 5, 3, -1000.0),
+        case("B = 3, N = 4, from −4000 to 2600", 3, 4, torch.linspace(-4000, 2600, 12).double().reshape(3, 4)),
+        case("B = 4, N = 6 in float32", 4, 6, 0.0, dtype=torch.float32),
     ]
 
 
@@ -263,11 +262,11 @@ def _error_cases(generator):
 
     return [
         Case("one example, x = (1, 2), x̂ = (1, 5)", (numbers([1.0, 2.0]), numbers([1.0, 5.0]))),
-        Case("two examples of two numbers", (numbers([0.0, 0.0], [1.0, 1.0]), numbers([2.0, 0.0], [1.0, 2.0]))),
         case("shape (3, 5), random", 3, 5),
-        case("images of shape (3, 1, 4, 2)", 3, 1, 4, 2),
-        case("images of shape (2, 3, 2, 2)", 2, 3, 2, 2),
-        case("shape (2, 4) in float32", 2, 4, dtype=torch.float32),
+        case("shape (6, 4), random", 6, 4),
+        case("images of shape (4, 3, 5, 6)", 4, 3, 5, 6),
+        case("images of shape (5, 4, 3, 7)", 5, 4, 3, 7),
+        case("shape (4, 3) in float32", 4, 3, dtype=torch.float32),
     ]
 
 
