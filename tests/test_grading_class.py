@@ -47,10 +47,13 @@ def mistakes(reference, *rows):
 
 
 def standalone(path):
-    """The source of a module of the bank without what a worker does not have: the engine and relative imports."""
+    """The source of a module of the bank without what a worker does not have: the engine and imports of dlgm.
 
+    What it imports of inputs.py and of dlgm/course stands in front of it.
+    """
     text = Path(path).read_text(encoding="utf-8")
-    functions = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)]
+    body = ast.parse(text).body
+    functions = [node for node in body if isinstance(node, ast.FunctionDef)]
     sources = {node.name: ast.get_source_segment(text, node) for node in functions}  # a worker can open no file
 
     def stripped(path):
@@ -61,8 +64,11 @@ def standalone(path):
         ]  # fmt: skip
         return ast.unparse(tree)
 
-    inputs = Path(inspect.getfile(exercises)).with_name("inputs.py")
-    return f"{STAND_INS}\nSOURCES = {sources!r}\nfrom dlgm.tensors import expand\n{stripped(inputs)}\n{stripped(path)}"
+    bank = Path(inspect.getfile(exercises)).parent
+    imported = [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
+    course = [bank.with_name("course") / f"{m.split('.')[-1]}.py" for m in imported if "course." in m]
+    before = f"{STAND_INS}\nSOURCES = {sources!r}\nfrom dlgm.tensors import expand"
+    return "\n".join([before, *map(stripped, (bank / "inputs.py", *course, path))])
 
 
 @cache
