@@ -9,7 +9,7 @@ import torch
 
 from ..tensors import expand
 from .engine import Case, Exercise, Property, mistakes
-from .inputs import LONG, ONE_T, T4, alpha_bar_of, normal, random_betas, steps_of
+from .inputs import LONG, ONE_T, T4, alpha_bar_of, normal, numbers, random_betas, steps_of, uniform
 
 
 # ---- alpha_bar ------------------------------------------------------------------------------------------------------
@@ -20,7 +20,7 @@ def alpha_bar(betas):
 
 def _alpha_bar_cases(generator):
     return [
-        Case("T = 1, β = (0.3)", (torch.tensor([0.3], dtype=torch.float64),)),
+        Case("T = 1, β = (0.3)", (numbers(0.3),)),
         Case("T = 4, β = (0.1, 0.25, 0.4, 0.6)", (T4[1:],)),
         Case("T = 30, random β", (random_betas(30, generator)[1:],)),
         Case("T = 1000, the linear schedule", (LONG[1:],)),
@@ -59,6 +59,23 @@ ALPHA_BAR = Exercise(
          ("return torch", "return 1 - torch")),
         ("the 1 at the end", "ᾱ_0 = 1 stands at the end; the clean state comes first.",
          lambda betas: alpha_bar(betas).roll(-1)),
+        ("0 in front",
+         "a 0 stands in front, as F.pad puts it there, or torch.zeros whose first entry was not set; before the first "
+         "step all of the data is left: ᾱ_0 = 1.",
+         ("torch.ones(1", "torch.zeros(1")),
+        ("betas[t] for β_t",
+         "entry t has the factors 1 − betas[1], ..., 1 − betas[t]; betas starts with β_1, so β_t is betas[t - 1].",
+         ("alpha = 1 - betas", "alpha = 1 - torch.cat([betas[1:], 0 * betas[:1]])")),
+        ("betas[t] for β_t, the last entry never filled",
+         "entry t has the factors 1 − betas[1], ..., 1 − betas[t], and entry T still holds the 1 it was made with. "
+         "betas starts with β_1, so β_t is betas[t - 1], for t up to T.",
+         ("alpha = 1 - betas", "alpha = 1 - betas[1:]"), ("dim=0)]", "dim=0), torch.ones(1, dtype=betas.dtype)]")),
+        ("the last entry never filled: 1",
+         "entry T still holds the 1 it was made with: t has to go from 1 to T, which is range(1, T + 1).",
+         ("dim=0)]", "dim=0)[:-1], torch.ones(1, dtype=betas.dtype)]")),
+        ("the last entry never filled: 0",
+         "entry T still holds the 0 it was made with: t has to go from 1 to T, which is range(1, T + 1).",
+         ("dim=0)]", "dim=0)[:-1], torch.zeros(1, dtype=betas.dtype)]")),
         ("square root taken",
          "this is √ᾱ_t, the factor of x_0; the table holds ᾱ_t itself, the share of the variance that is left.",
          lambda betas: alpha_bar(betas).sqrt()),
@@ -77,20 +94,18 @@ def q_sample(alpha_bar, x0, t, eps):
 
 
 def _q_sample_cases(generator):
-    def case(label, t, *shape, table=None, dtype=torch.float64):
-        shape = (len(t), *shape)
-        x0, eps = (normal(*shape, generator=generator, dtype=dtype) for _ in range(2))
-        return Case(label, (alpha_bar_of(T4) if table is None else table, x0, torch.tensor(t), eps))
+    def case(label, t, *shape, beta=T4, dtype=torch.float64):
+        x0, eps = (normal(len(t), *shape, generator=generator, dtype=dtype) for _ in range(2))
+        return Case(label, (alpha_bar_of(beta), x0, torch.tensor(t), eps))
 
-    long = alpha_bar_of(LONG)
+    first = (alpha_bar_of(T4), numbers(1.0), torch.tensor([1]), numbers(2.0))
     return [
-        case("one number, T = 4, t = 1", [1]),
-        case("one number, T = 4, t = 0 (nothing may change)", [0]),
-        case("one number, T = 4, t = 4 (the last)", [4]),
+        Case("one number, T = 4, t = 1, x_0 = 1, ε = 2", first),
+        case("x0 of shape (3, 5), T = 4, t = 0 (nothing may change)", [0, 0, 0], 5),
         case("x0 of shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
-        case("x0 of shape (3, 2), random β", [5, 1, 9], 2, table=alpha_bar_of(random_betas(9, generator))),
-        case("images of shape (3, 1, 3, 3), T = 1000", [1, 500, 1000], 1, 3, 3, table=long),
-        case("x0 of shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
+        case("x0 of shape (3, 5), random β", [7, 1, 9], 5, beta=random_betas(9, generator)),
+        case("images of shape (3, 4, 6, 5), T = 1000", [1, 500, 1000], 4, 6, 5, beta=LONG),
+        case("x0 of shape (5, 3) in float32", [4, 1, 2, 3, 1], 3, dtype=torch.float32),
     ]
 
 
@@ -127,6 +142,10 @@ Q_SAMPLE = Exercise(
         ("square root missing on both",
          "both square roots are missing: the two squared factors, not the factors, must sum to 1.",
          ("alpha_bar[t].sqrt()", "alpha_bar[t]"), ("(1 - alpha_bar[t]).sqrt()", "1 - alpha_bar[t]")),
+        ("ᾱ_t taken for the signal",
+         "x_0 has the factor ᾱ_t and ε the factor √(1−ᾱ_t²). Their squares sum to 1, but ᾱ_t is already the square of "
+         "the signal: the factors are √ᾱ_t and √(1−ᾱ_t).",
+         ("alpha_bar[t].sqrt()", "alpha_bar[t]"), ("(1 - alpha_bar[t])", "(1 - alpha_bar[t] ** 2)")),
         ("signal and noise swapped", "√(1−ᾱ_t) stands at x_0 and √ᾱ_t at ε: at t = 0 this is pure noise.",
          lambda a, x, t, e: q_sample(a, e, t, x)),
         ("ᾱ without the product",
@@ -164,23 +183,22 @@ def q_transition(alpha_bar, x_s, s, t):
 
 
 def _transition_cases(generator):
-    def case(label, s, t, *shape, table=None):
+    def case(label, s, t, *shape, beta=T4):
         x = normal(len(s), *shape, generator=generator)
-        return Case(label, (alpha_bar_of(T4) if table is None else table, x, torch.tensor(s), torch.tensor(t)))
+        return Case(label, (alpha_bar_of(beta), x, torch.tensor(s), torch.tensor(t)))
 
-    long = alpha_bar_of(LONG)
+    first = (alpha_bar_of(T4), numbers(2.0), torch.tensor([1]), torch.tensor([2]))
     return [
-        case("one number, T = 4, s = 1, t = 2 (a single step)", [1], [2]),
-        case("one number, T = 4, s = 0, t = 3 (from the clean state)", [0], [3]),
-        case("one number, T = 4, s = 1, t = 4 (skipping)", [1], [4]),
-        case("x_s of shape (4, 4), different s and t", [0, 1, 2, 3], [2, 4, 3, 4], 4),
-        case("x_s of shape (3, 2), random β", [0, 2, 7], [9, 5, 8], 2, table=alpha_bar_of(random_betas(9, generator))),
-        case("images of shape (3, 1, 3, 3), T = 1000", [0, 250, 999], [500, 750, 1000], 1, 3, 3, table=long),
+        Case("one number, T = 4, x_s = 2, s = 1, t = 2 (a single step)", first),
+        case("x_s of shape (3, 5), T = 4, s = 0 (from the clean state)", [0, 0, 0], [3, 1, 4], 5),
+        case("x_s of shape (4, 4), different s and t", [1, 0, 2, 1], [3, 2, 4, 2], 4),
+        case("x_s of shape (3, 5), random β", [2, 0, 7], [9, 5, 8], 5, beta=random_betas(9, generator)),
+        case("images of shape (3, 4, 6, 5), T = 1000", [250, 0, 600], [700, 500, 1000], 4, 6, 5, beta=LONG),
     ]
 
 
 def _composes(function):
-    table, x = alpha_bar_of(T4), torch.tensor([1.3], dtype=torch.float64)
+    table, x = alpha_bar_of(T4), numbers(1.3)
     r, s, t = (torch.tensor([k]) for k in (0, 2, 4))
     m1, v1 = function(table, x, r, s)
     m2, v2 = function(table, m1, s, t)
@@ -250,9 +268,9 @@ def cosine_betas(T, s, max_beta):
 
 def _cosine_cases(generator):
     return [
-        Case("T = 2, s = 0.1, max_beta = 0.9", (2, 0.1, 0.9)),
+        Case("T = 2, s = 0.5, max_beta = 0.9", (2, 0.5, 0.9)),  # angles of 30, 60, 90°: ᾱ = 1, 1/3, 0
         Case("T = 4, s = 0.05, max_beta = 0.5", (4, 0.05, 0.5)),
-        Case("T = 25, random s, max_beta = 0.99", (25, 0.2 * torch.rand((), generator=generator).item(), 0.99)),
+        Case("T = 25, random s, max_beta = 0.99", (25, 0.2 * uniform(1, generator=generator).item(), 0.99)),
         Case("T = 1000, s = 0.008, max_beta = 0.999", (1000, 0.008, 0.999)),
     ]
 
@@ -278,6 +296,10 @@ COSINE_BETAS = Exercise(
         ("not divided by 1 + s",
          "t/T + s is not divided by 1 + s: the angle passes π/2 before the end and β turns negative.",
          (" / (1 + s)", "")),
+        ("only s divided by 1 + s",
+         "this has t/T + s/(1 + s); the whole sum t/T + s is divided by 1 + s. As it is, the angle passes π/2 before "
+         "the end and β turns negative.",
+         ("(t / T + s) / (1 + s)", "(t / T + s / (1 + s))")),
         ("index shifted: one step early", "entry t holds β_{t+1}: f was taken at 1..T+1 instead of 0..T.",
          ("arange(T + 1", "arange(1, T + 2")),
         ("index shifted: one step late", "entry t holds β_{t−1}: f was taken at −1..T−1 instead of 0..T.",
@@ -287,6 +309,10 @@ COSINE_BETAS = Exercise(
          "the last β is 1: no signal would be left at all. min(β, max_beta) keeps every α_t above 0, so that later "
          "formulas may divide by it.",
          (".clamp(max=max_beta)", "")),
+        ("max_beta as the smallest value",
+         "clamp(max_beta) raises every β to at least max_beta, because the first argument of clamp is the minimum; "
+         "clamp(max=max_beta) limits β from above.",
+         ("max=max_beta", "max_beta")),
         ("max_beta ignored", "β is clipped at 0.999 whatever max_beta says.", ("max=max_beta", "max=0.999")),
         ("s hard-coded", "s is 0.008 here whatever was passed in.",
          lambda T, s, max_beta: cosine_betas(T, 0.008, max_beta)),
