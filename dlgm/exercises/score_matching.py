@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..tensors import expand
 from .engine import Case, Exercise, Property, mistakes
@@ -22,24 +23,23 @@ def mixture_score(x, weights, means, variances):
 
 
 def _mixture_cases(generator):
-    def case(label, B, K, D, spread=1.0, variance=1.0, dtype=torch.float64):
+    def case(label, B, K, D, reach=1.5, variance=1.0, dtype=torch.float64):
         w = 0.1 + uniform(K, generator=generator)
         v = variance * (0.3 + uniform(K, generator=generator))
-        x, means = (normal(n, D, generator=generator, scale=s) for n, s in ((B, 1.5), (K, spread)))
+        x, means = (normal(n, D, generator=generator, scale=s) for n, s in ((B, reach), (K, 1.0)))
         return Case(label, tuple(a.to(dtype) for a in (x, w / w.sum(), means, v)))
 
     pair = numbers(0.6, 0.4), numbers([0.0], [2.0]), numbers(1.0, 1.0)
     near = numbers(0.3, 0.7), numbers([0.8], [-0.8]), numbers(0.36, 0.36)
-    wide = numbers(0.8, 0.2), numbers([4.0, 0.0], [-4.0, 1.0]), numbers(1.0, 0.5)
     return [
         Case("x = 0, two parts of variance 1", (numbers([0.0]), *pair)),
-        Case("x = 1.1, the example of E-13", (numbers([1.1]), *near)),
+        Case("x = 1.1, parts at 0.8 and −0.8 of variance 0.36", (numbers([1.1]), *near)),
         case("4 points of the line, 3 parts", 4, 3, 1),
-        case("5 points of the plane, 3 parts of unequal variance", 5, 3, 2),
-        case("3 points of 4 numbers, 3 parts", 3, 3, 4),
-        Case("points far from both modes", (numbers([60.0, 1.0], [-50.0, -45.0], [0.0, 80.0]), *wide)),
-        case("2 points of 200 numbers, 3 parts of small variance", 2, 3, 200, variance=0.05),
-        case("4 points of the plane in float32", 4, 3, 2, dtype=torch.float32),
+        case("5 points of 4 numbers, 3 parts of unequal variance", 5, 3, 4),
+        case("3 points of 5 numbers, 4 parts", 3, 4, 5),
+        case("5 points of 3 numbers, far from all 4 modes", 5, 4, 3, reach=60.0),
+        case("4 points of 200 numbers, 3 parts of small variance", 4, 3, 200, variance=0.05),
+        case("3 points of 4 numbers, 5 parts, in float32", 3, 5, 4, dtype=torch.float32),
     ]
 
 
@@ -68,6 +68,36 @@ def _is_the_expected_noise(function):
     return abs(got - want) < 1e-12, f"{got:.4f}; −E[ε | x_t]/√(1−ᾱ_t) = {want:.4f}"
 
 
+class _Operations(TorchDispatchMode):
+    """Counts the torch operations of what runs inside; a batch is one operation, under torch.func.vmap too."""
+
+    count = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # otherwise torch loads its compiler for this, in 2 s
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
+
+
+def _takes_all_points_at_once(function):
+    """30 and 60 points: torch.cdist, which is no loop, takes a few more operations beyond 25 of them."""
+    g, counts = torch.Generator().manual_seed(7), []
+    parts = numbers(0.5, 0.3, 0.2), normal(3, 4, generator=g), numbers(0.4, 1.0, 2.0)
+    for points in (30, 60):
+        x = normal(points, 4, generator=g)
+        with _Operations() as operations:
+            function(x, *parts)
+        counts.append(operations.count)
+    few, many = counts
+    saw = f"{few} operations for 30 points, {many} for 60"
+    if many > few:
+        saw += f", {(many - few) / 30:.3g} more for each point: a loop. x[:, None] or torch.func.vmap takes all at once"
+    return many <= few, saw
+
+
 MIXTURE_SCORE = Exercise(
     equation="∇ log p(x) = Σ_k P(k | x) (μ_k − x)/v_k, P(k | x) ∝ w_k N(x; μ_k, v_k I) (SCORE-6)",
     reference=mixture_score,
@@ -76,6 +106,7 @@ MIXTURE_SCORE = Exercise(
     properties=(
         Property("it is the slope of log p", _climbs_log_density),
         Property("for noised data points it is −E[ε | x_t]/√(1−ᾱ_t)", _is_the_expected_noise),
+        Property("more points do not take more torch operations: no loop over the points", _takes_all_points_at_once),
     ),
     mistakes=mistakes(
         mixture_score,
@@ -104,6 +135,13 @@ MIXTURE_SCORE = Exercise(
         ("w_k missing in the responsibilities",
          "P(k | x) was made of the densities of the parts alone; a heavy part counts in proportion to w_k.",
          ("weights.log() - 0.5 * D", "-0.5 * D")),
+        ("w_k after the softmax",
+         "the softmax of the log-densities was multiplied by w_k, and the products do not sum to 1. Add log w_k before "
+         "the softmax.",
+         ("weights.log() - 0.5 * D", "-0.5 * D"), ("log_joint.softmax(1)", "(weights * log_joint.softmax(1))")),
+        ("w_k for log w_k",
+         "w_k itself is added to the log-densities, so that a part counts in proportion to e^(w_k); add log w_k.",
+         ("weights.log()", "weights")),
         ("the densities not normalised",
          "the factor v_k^(−D/2) of the Gaussians is missing. It cancels for equal variances only; otherwise the wide "
          "parts get too much.",
@@ -147,6 +185,9 @@ def implicit_loss(s, jacobian):
     return 0.5 * s.square().sum(1) + divergence
 
 
+J_3 = numbers([[-1.0, 1.0, 0.0], [2.0, -3.0, 1.0], [0.0, 4.0, -2.0]])  # of one point: (1, 3, 3)
+
+
 def _implicit_cases(generator):
     def case(label, B, D, dtype=torch.float64):
         s = normal(B, D, generator=generator, dtype=dtype)
@@ -154,11 +195,11 @@ def _implicit_cases(generator):
 
     return [
         Case("s = 3, slope −2", (numbers([3.0]), numbers([[-2.0]]))),
-        Case("s = (1, 2), J = ((−1, 0.5), (0.3, −3))", (numbers([1.0, 2.0]), numbers([[-1.0, 0.5], [0.3, -3.0]]))),
-        case("4 points of the line", 4, 1),
+        Case("one point, s = (1, 2, 4), trace of J −6", (numbers([1.0, 2.0, 4.0]), J_3)),
         case("3 points of 3 numbers", 3, 3),
         case("5 points of 3 numbers", 5, 3),
-        case("2 points of 4 numbers in float32", 2, 4, dtype=torch.float32),
+        case("6 points of 4 numbers", 6, 4),
+        case("5 points of 4 numbers in float32", 5, 4, dtype=torch.float32),
     ]
 
 
@@ -230,15 +271,11 @@ def _sliced_cases(generator):
 
     return [
         Case("s = 3, slope −2, v = 2", (numbers([3.0]), numbers([[-2.0]]), numbers([[2.0]]))),
-        Case(
-            "s = (1, 2), one v = (1, −1)",
-            (numbers([1.0, 2.0]), numbers([[-1.0, 0.5], [0.3, -3.0]]), numbers([[1.0, -1.0]])),
-        ),
-        case("4 points of 3 numbers, one direction", 4, 1, 3),
-        case("one point of 3 numbers, 4 directions", 1, 4, 3),
-        case("3 points of 2 numbers, 3 directions", 3, 3, 2),
-        case("5 points of 4 numbers, 2 directions", 5, 2, 4),
-        case("2 points of 3 numbers, 2 directions, in float32", 2, 2, 3, dtype=torch.float32),
+        Case("one point, s = (1, 2, 4), v = (1, −1, 2)", (numbers([1.0, 2.0, 4.0]), J_3, numbers([[1.0, -1.0, 2.0]]))),
+        case("4 points of 5 numbers, 3 directions", 4, 3, 5),
+        case("3 points of 4 numbers, 5 directions", 3, 5, 4),
+        case("5 points of 3 numbers, 4 directions", 5, 4, 3),
+        case("3 points of 5 numbers, 4 directions, in float32", 3, 4, 5, dtype=torch.float32),
     ]
 
 
@@ -321,11 +358,11 @@ def _denoising_cases(generator):
     first = (line, numbers([1.0]), numbers([2.0]), torch.tensor([2]), alpha_bar_of(T4))
     return [
         Case("one number, T = 4, t = 2, x_0 = 1, ε = 2", first),
-        case("one example of 3 numbers, T = 4, t = 4", line, [4], 3),
+        case("x0 of shape (3, 5), T = 4", line, [4, 1, 2], 5),
         case("x0 of shape (4, 4), a different t for each example", line, [3, 1, 4, 2], 4),
-        case("x0 of shape (3, 2), random β", Line(-0.3, 4.0), [5, 1, 8], 2, beta=random_betas(9, generator)),
-        case("images of shape (3, 1, 3, 3), T = 1000", Line(-0.9, 1e3), [1, 500, 999], 1, 3, 3, beta=LONG),
-        case("x0 of shape (2, 3) in float32", line, [2, 3], 3, dtype=torch.float32),
+        case("x0 of shape (5, 3), random β", Line(-0.3, 4.0), [6, 1, 8, 3, 5], 3, beta=random_betas(9, generator)),
+        case("images of shape (3, 4, 6, 5), T = 1000", Line(-0.9, 1e3), [1, 500, 999], 4, 6, 5, beta=LONG),
+        case("x0 of shape (5, 4) in float32", line, [3, 1, 4, 2, 2], 4, dtype=torch.float32),
     ]
 
 
@@ -439,11 +476,11 @@ def _move_cases(generator):
 
     return [
         Case("x = 1, score −2, h = 0.08, z = 1", (numbers([1.0]), numbers([-2.0]), 0.08, numbers([1.0]))),
-        case("one number, h = 0.3", 0.3, 1, 1),
-        case("4 points of the plane, h = 0.02", 0.02, 4, 2),
-        case("3 points of 3 numbers, h = 1.5", 1.5, 3, 3),
-        case("images of shape (2, 1, 3, 3), h = 0.1", 0.1, 2, 1, 3, 3),
-        case("2 points of 3 numbers in float32", 0.1, 2, 3, dtype=torch.float32),
+        case("4 points of 3 numbers, h = 0.3", 0.3, 4, 3),
+        case("5 points of 4 numbers, h = 0.02", 0.02, 5, 4),
+        case("3 points of 5 numbers, h = 1.5", 1.5, 3, 5),
+        case("arrays of shape (3, 5, 4), h = 0.1", 0.1, 3, 5, 4),
+        case("5 points of 3 numbers in float32", 0.1, 5, 3, dtype=torch.float32),
     ]
 
 
@@ -537,12 +574,13 @@ def _annealed_cases(generator):
     first = (Pull(1.0, 1.0), numbers([3.0]), numbers(1.0), 0.5, numbers(1.0).reshape(1, 1, 1, 1))
     return [
         Case("one number, one level σ = 1, one move, step 0.5, z = 1", first),
-        case("one number, σ = 2 and 1, one move at each", [2.0, 1.0], 1, 1, 1),
-        case("one number, one level, 3 moves", [0.7], 3, 1, 1),
-        case("4 points of the plane, 3 levels of 2 moves", [4.0, 1.5, 0.5], 2, 4, 2),
-        case("3 points of 3 numbers, 3 levels of 3 moves", [5.0, 2.0, 0.8], 3, 3, 3, Pull(-1.0, 0.5), 0.1),
-        case("2 points of 2 numbers, 6 levels of 4 moves", [8.0, 4.0, 2.0, 1.0, 0.5, 0.25], 4, 2, 2, step=0.3),
-        case("2 points of 3 numbers, 2 levels of 2 moves, in float32", [2.0, 0.5], 2, 2, 3, dtype=torch.float32),
+        case("3 points of 5 numbers, one level of 4 moves", [0.7], 4, 3, 5),
+        case("4 points of 5 numbers, 3 levels of 6 moves", [4.0, 1.5, 0.5], 6, 4, 5),
+        case("4 points of 5 numbers, 3 levels of 3 moves", [5.0, 2.0, 0.8], 3, 4, 5, Pull(-1.0, 0.5), 0.1),
+        case("3 points of 5 numbers, 6 levels of 4 moves", [8.0, 4.0, 2.0, 1.0, 0.5, 0.25], 4, 3, 5, step=0.3),
+        case(
+            "3 points of 6 numbers, 4 levels of 5 moves, in float32", [4.0, 2.0, 1.0, 0.5], 5, 3, 6, dtype=torch.float32
+        ),
     ]
 
 
@@ -575,6 +613,14 @@ ANNEALED_LANGEVIN = Exercise(
         ("h = step at every level",
          "h is the same at all levels: too short to cross the wide ones, or too long for the narrow ones.",
          ("step * sigma**2", "step")),
+        ("one h for all levels, from σ_L",
+         "h was computed once, from σ_L, the smallest σ: at the wide levels the moves are too short to get anywhere. "
+         "Each level has its own h = step σ².",
+         ("sigma**2", "sigmas[-1] ** 2")),
+        ("one h for all levels, from σ_1",
+         "h was computed once, from σ_1, the largest σ: at the narrow levels the moves leap across the modes. Each "
+         "level has its own h = step σ².",
+         ("sigma**2", "sigmas[0] ** 2")),
         ("h = step σ²/σ_L²",
          "this is the convention of Song & Ermon, step for the last level; in this exercise h = step σ².",
          ("sigma**2", "sigma**2 / sigmas[-1] ** 2")),
@@ -600,6 +646,13 @@ ANNEALED_LANGEVIN = Exercise(
          ("return x", "return x - (2 * h) ** 0.5 * noise")),
         ("one move at each level", "only the first of the K moves was made; the walk needs time to settle at a level.",
          ("in noises:", "in noises[:1]:")),
+        ("the last move of each level left out",
+         "each level makes K − 1 of its K moves; range(K) has K entries, 0 to K − 1.",
+         ("in noises:", "in noises[:-1]:")),
+        ("return after the first move",
+         "return stands inside the loop over the moves, so the walk ends after its first move; it belongs after both "
+         "loops.",
+         ("    return x", "            return x")),
         ("the same z for all moves of a level",
          "the first noise of a level was used for all its moves; they add up to a drift of their own.",
          ("* noise", "* noises[0]")),
@@ -631,6 +684,9 @@ ANNEALED_LANGEVIN = Exercise(
          ("zip(sigmas, z,", "zip(sigmas[:-1], z[:-1],")),
         ("the first level left out", "the walk starts at σ_2; x comes from σ_1 and has to settle there first.",
          ("zip(sigmas, z,", "zip(sigmas[1:], z[1:],")),
+        ("return after the first level",
+         "return stands inside the loop over the levels, so the walk ends at σ_1; it belongs after both loops.",
+         ("    return x", "        return x")),
         ("each level starts afresh",
          "every level starts from the x that came in; the point of the ladder is to go on from the level before.",
          lambda score, x, sigmas, step, z: annealed_langevin(score, x, sigmas[-1:], step, z[-1:])),
