@@ -18,6 +18,11 @@ def _size(generator, low, high):
     return int(torch.randint(low, high + 1, (), generator=generator))
 
 
+def _sizes(generator, count, low=3, high=8):
+    """So many different whole numbers from low to high."""
+    return (low + torch.randperm(high - low + 1, generator=generator)[:count]).tolist()
+
+
 def _counts(*shape, generator, top):
     """Whole numbers from 0 to top, as float64."""
     return torch.randint(0, top + 1, shape, generator=generator).double()
@@ -44,22 +49,24 @@ def _mixture_case(label, generator, B, K, shift=0.0, zeros=False):
 
 
 def _mixture_cases(generator):
-    half = numbers(0.5, 0.5).log()
-    likelihood = numbers([0.2, 0.6]).log()
+    half, three = numbers(0.5, 0.5).log(), numbers(0.5, 0.25, 0.25)
+    q = numbers([0.25, 0.25, 0.5], [0.0, 1.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.25, 0.25])
     return [
-        Case("prior (½, ½), likelihood (0.2, 0.6), q = (½, ½)", (half, likelihood, numbers([0.5, 0.5]))),
-        Case("the same with q = (0.25, 0.75), the posterior", (half, likelihood, numbers([0.25, 0.75]))),
-        Case("the same with q = (0, 1)", (half, likelihood, numbers([0.0, 1.0]))),
+        Case("prior (½, ½), likelihood (0.2, 0.6), q = (½, ½)", (half, numbers([0.2, 0.6]).log(), numbers([0.5, 0.5]))),
+        Case(
+            "prior (½, ¼, ¼), likelihood (0.2, 0.4, 0.8), q = the posterior, (0, 1, 0), (½, ½, 0), the prior",
+            (three.log(), numbers(*[[0.2, 0.4, 0.8]] * 4).log(), q),
+        ),
         _mixture_case("B = 3, K = 4", generator, 3, 4),
-        _mixture_case("B = K = 4, q with zeros", generator, 4, 4, zeros=True),
-        _mixture_case("log-likelihoods near −2000", generator, 3, 2, shift=-2000.0),
+        _mixture_case("B = 4, K = 5, q with zeros", generator, 4, 5, zeros=True),
+        _mixture_case("B = 5, K = 3, log-likelihoods near −2000", generator, 5, 3, shift=-2000.0),
     ]
 
 
 def _mixture_hidden(generator):
     out = []
     for i, (shift, zeros) in enumerate([(0.0, False), (0.0, True), (-1500.0, False), (1200.0, True), (-3.0, False)]):
-        B, K = _size(generator, 2, 6), _size(generator, 3, 7)
+        B, K = _sizes(generator, 2)
         label = f"{i + 1}: B = {B}, K = {K}, log-likelihoods near {shift:g}" + (", q with zeros" if zeros else "")
         out.append(_mixture_case(label, generator, B, K, shift, zeros))
     return out
@@ -133,18 +140,17 @@ def _laplace_case(label, generator, B, D):
 
 
 def _laplace_cases(generator):
+    first = (numbers([1.0], [0.0]), numbers([1.0], [1.0]), numbers([0.0], [0.0]), numbers([1.0], [2.0]))
     return [
-        Case("means 1 and 0, scales 1", tuple(numbers([v]) for v in (1.0, 1.0, 0.0, 1.0))),
-        Case("means 0, scales 1 and 2", tuple(numbers([v]) for v in (0.0, 1.0, 0.0, 2.0))),
-        Case("means −1 and 2, scales 0.5 and 2", tuple(numbers([v]) for v in (-1.0, 0.5, 2.0, 2.0))),
-        _laplace_case("shape (3, 2)", generator, 3, 2),
-        _laplace_case("shape (4, 4)", generator, 4, 4),
+        Case("means 1 and 0, scales 1; means 0, scales 1 and 2", first),
+        _laplace_case("shape (3, 4)", generator, 3, 4),
+        _laplace_case("shape (5, 3)", generator, 5, 3),
     ]
 
 
 def _laplace_hidden(generator):
-    sizes = [(_size(generator, 1, 6), _size(generator, 2, 6)) for _ in range(5)]
-    return [_laplace_case(f"{i + 1}: shape {size}", generator, *size) for i, size in enumerate(sizes)]
+    sizes = [_sizes(generator, 2) for _ in range(5)]
+    return [_laplace_case(f"{i + 1}: shape {tuple(size)}", generator, *size) for i, size in enumerate(sizes)]
 
 
 def _kl_by_quadrature(function):
@@ -210,24 +216,22 @@ def _logistic_case(label, generator, B, d, rare=False):
     mean, log_scale = (normal(B, d, generator=generator) for _ in range(2))
     u = 0.01 + 0.98 * uniform(B, d, generator=generator)
     if rare:
-        u[0, :2] = torch.stack([1e-6 * u[0, 0], 1 - 1e-5 * u[0, 1]])
+        u[0, :2] = torch.stack([1e-20 * u[0, 0], 1 - 1e-5 * u[0, 1]])
     return Case(label, (mean, log_scale, u))
 
 
 def _logistic_cases(generator):
     return [
         Case("mean 0, scale 1, u = 0.75", (numbers([0.0]), numbers([0.0]), numbers([0.75]))),
-        Case("mean 1, log-scale −1, u = 0.5", (numbers([1.0]), numbers([-1.0]), numbers([0.5]))),
-        Case("mean 1, log-scale 2, u = 0.1", (numbers([1.0]), numbers([2.0]), numbers([0.1]))),
-        Case("mean 0, scale 1, u = 1e-6 (rare, and not to be clamped)", tuple(numbers([v]) for v in (0.0, 0.0, 1e-6))),
-        _logistic_case("shape (3, 2)", generator, 3, 2),
-        _logistic_case("shape (4, 4)", generator, 4, 4),
+        _logistic_case("shape (3, 4)", generator, 3, 4),
+        _logistic_case("shape (5, 3)", generator, 5, 3),
+        _logistic_case("shape (4, 6), two u near 0 and 1 (rare, and not to be clamped)", generator, 4, 6, rare=True),
     ]
 
 
 def _logistic_hidden(generator):
-    sizes = [(_size(generator, 2, 6), _size(generator, 2, 6)) for _ in range(5)]
-    return [_logistic_case(f"{i + 1}: shape {size}", generator, *size, rare=True) for i, size in enumerate(sizes)]
+    sizes = [_sizes(generator, 2) for _ in range(5)]
+    return [_logistic_case(f"{i + 1}: shape {tuple(v)}", generator, *v, rare=True) for i, v in enumerate(sizes)]
 
 
 def _density_is_the_slope(function):
@@ -322,12 +326,9 @@ def _free_cases(generator):
     zero = numbers(0.0)
     return [
         Case("B = 1, d = 1, mean 1 against N(0, 1), λ = 0.1", (numbers([1.0]), numbers([0.0]), zero, zero, 0.1)),
-        Case(
-            "B = 2, d = 1, means 0 and 1 against N(0, 1), λ = 0.3",
-            (numbers([0.0], [1.0]), numbers([0.0], [0.0]), zero, zero, 0.3),
-        ),
-        _free_case("shape (3, 2), λ = 0.5", generator, 3, 2, 0.5),
-        _free_case("shape (4, 4), λ = 0.25", generator, 4, 4, 0.25),
+        _free_case("shape (3, 4), λ = 0.5", generator, 3, 4, 0.5),
+        _free_case("shape (4, 5), λ = 0.25", generator, 4, 5, 0.25),
+        _free_case("shape (5, 4), λ = 20, more than all the KL", generator, 5, 4, 20.0),
         _free_case("shape (6, 3), λ = 0", generator, 6, 3, 0.0),
         _free_case("shape (5, 6), λ = 0.4", generator, 5, 6, 0.4),
     ]
@@ -336,7 +337,7 @@ def _free_cases(generator):
 def _free_hidden(generator):
     out = []
     for i in range(5):
-        B, d, free = _size(generator, 2, 7), _size(generator, 3, 7), 0.1 * _size(generator, 2, 6)
+        (B, d), free = _sizes(generator, 2), 0.1 * _size(generator, 2, 6)
         out.append(_free_case(f"{i + 1}: shape ({B}, {d}), λ = {free:.1f}", generator, B, d, free))
     return out
 
@@ -397,28 +398,30 @@ def binomial_log_likelihood(logits, x, top):
     return terms.flatten(1).sum(1)
 
 
-def _binomial_case(label, generator, top, *shape, scale=2.0):
-    return Case(
-        label, (normal(*shape, generator=generator, scale=scale), _counts(*shape, generator=generator, top=top), top)
-    )
+def _binomial_case(label, generator, top, *shape):
+    logits, x = normal(*shape, generator=generator, scale=2.0), _counts(*shape, generator=generator, top=top)
+    return Case(label, (logits, x, top))
 
 
 def _binomial_cases(generator):
+    extreme = numbers([-800.0, 0.0, -800.0, 2.0], [800.0, -800.0, 800.0, 1.0], [3.0, -2.0, 1.0, 0.0])
     return [
         Case("logit 0, x = 1 of 2", (numbers([0.0]), numbers([1.0]), 2)),
-        Case("logits 0 and log 3, x = 2 and 3 of 4", (numbers([0.0, math.log(3)]), numbers([2.0, 3.0]), 4)),
-        Case("logits −800 and 800, x = 0 and 16 of 16", (numbers([-800.0, 800.0]), numbers([0.0, 16.0]), 16)),
-        _binomial_case("shape (3, 2), 5 trials", generator, 5, 3, 2),
-        _binomial_case("images of shape (4, 1, 3, 3), 16 trials", generator, 16, 4, 1, 3, 3),
+        _binomial_case("shape (4, 3), 5 trials", generator, 5, 4, 3),
+        Case(
+            "shape (3, 4), logits ±800 with x = 16 and 0 of 16, others with 8",
+            (extreme, (8 + extreme / 100).clamp(0, 16).round(), 16),
+        ),
+        _binomial_case("images of shape (6, 3, 5, 4), 16 trials", generator, 16, 6, 3, 5, 4),
     ]
 
 
 def _binomial_hidden(generator):
     out = []
     for i in range(4):
-        top, shape = _size(generator, 3, 20), tuple(_size(generator, 2, 4) for _ in range(2 + i % 3))
+        top, shape = _size(generator, 9, 20), tuple(_sizes(generator, 2 + i % 3, high=6))
         out.append(_binomial_case(f"{i + 1}: shape {shape}, {top} trials", generator, top, *shape))
-    B, top = _size(generator, 2, 5), _size(generator, 3, 20)
+    B, top = _size(generator, 4, 7), _size(generator, 9, 20)
     logits = torch.where(uniform(B, 3, generator=generator) < 0.5, -900.0, 900.0).double()
     x = torch.where(logits > 0, float(top), 0.0).double()
     x[:, 0] = 1.0  # a trial that the logits call almost impossible: far from 0
@@ -486,25 +489,19 @@ def _factor_model(generator, D, d, B):
 
 
 def _factor_cases(generator):
+    first = (numbers([1.0], [2.0]), numbers(0.0, 0.0), numbers(1.0, 4.0), numbers([1.0, 2.0]))
     return [
-        Case(
-            "D = 2, d = 1, W = (1, 2), noise (1, 4), b = 0, x = (1, 2)",
-            (numbers([1.0], [2.0]), numbers(0.0, 0.0), numbers(1.0, 4.0), numbers([1.0, 2.0])),
-        ),
-        Case(
-            "the same with b = (1, 0)",
-            (numbers([1.0], [2.0]), numbers(1.0, 0.0), numbers(1.0, 4.0), numbers([1.0, 2.0])),
-        ),
-        Case("D = 3, d = 2, B = 2", _factor_model(generator, 3, 2, 2)),
-        Case("D = d = B = 4", _factor_model(generator, 4, 4, 4)),
-        Case("D = 2, d = 3, B = 5", _factor_model(generator, 2, 3, 5)),
+        Case("D = 2, d = 1, W = (1, 2), noise (1, 4), b = 0, x = (1, 2)", first),
+        Case("D = 4, d = 3, B = 5", _factor_model(generator, 4, 3, 5)),
+        Case("D = 5, d = 4, B = 3", _factor_model(generator, 5, 4, 3)),
+        Case("D = 3, d = 4, B = 6", _factor_model(generator, 3, 4, 6)),
     ]
 
 
 def _factor_hidden(generator):
     out = []
     for i in range(5):
-        D, d, B = _size(generator, 3, 7), _size(generator, 2, 4), _size(generator, 2, 6)
+        D, d, B = _sizes(generator, 3)
         out.append(Case(f"{i + 1}: D = {D}, d = {d}, B = {B}", _factor_model(generator, D, d, B)))
     return out
 
@@ -577,26 +574,20 @@ def _encoder_model(generator, D, d, B):
 
 
 def _encoder_cases(generator):
-    one, half = numbers([1.0]), numbers(0.5)
+    zero, one, half = numbers(0.0), numbers(1.0), numbers(0.5)
+    first = (one[:, None], zero, one, half[:, None], zero, half, numbers([2.0]))
     return [
-        Case(
-            "D = d = 1: W = 1, b = 0, noise 1, q = N(x/2, 1/2), x = 2",
-            (one, numbers(0.0), numbers(1.0), numbers([0.5]), numbers(0.0), half, numbers([2.0])),
-        ),
-        Case(
-            "D = d = 1: W = 2, b = 1, noise 0.5, q = N(x/2 − 1, 1/4), x = 3",
-            (2 * one, numbers(1.0), half, numbers([0.5]), numbers(-1.0), numbers(0.25), numbers([3.0])),
-        ),
-        Case("D = 3, d = 2, B = 2", _encoder_model(generator, 3, 2, 2)),
-        Case("D = d = B = 4", _encoder_model(generator, 4, 4, 4)),
-        Case("D = 5, d = 2, B = 3", _encoder_model(generator, 5, 2, 3)),
+        Case("D = d = 1: W = 1, b = 0, noise 1, q = N(x/2, 1/2), x = 2", first),
+        Case("D = 4, d = 3, B = 5", _encoder_model(generator, 4, 3, 5)),
+        Case("D = 5, d = 4, B = 3", _encoder_model(generator, 5, 4, 3)),
+        Case("D = 3, d = 5, B = 4", _encoder_model(generator, 3, 5, 4)),
     ]
 
 
 def _encoder_hidden(generator):
     out = []
     for i in range(5):
-        D, d, B = _size(generator, 3, 7), _size(generator, 2, 4), _size(generator, 2, 6)
+        D, d, B = _sizes(generator, 3)
         out.append(Case(f"{i + 1}: D = {D}, d = {d}, B = {B}", _encoder_model(generator, D, d, B)))
     return out
 
@@ -680,22 +671,20 @@ def _weights_case(label, generator, B, K, shift=0.0):
 
 
 def _weights_cases(generator):
+    far = numbers([0.0, -40.0, -41.0], [-1000.0, 0.0, -1001.0], [-1040.0, -1041.0, -1000.0], [2.0, 2.0, 2.0])
     return [
         Case("w = (1, 2, 4)", (numbers([1.0, 2.0, 4.0]).log(),)),
-        Case("equal weights", (numbers([2.0, 2.0, 2.0]),)),
-        Case("log w = (0, −40, −41)", (numbers([0.0, -40.0, -41.0]),)),
-        Case("log w = (0, −1000, −1001)", (numbers([0.0, -1000.0, -1001.0]),)),
+        Case("log w = (0, −40, −41), (−1000, 0, −1001), (−1040, −1041, −1000), (2, 2, 2)", (far,)),
         _weights_case("B = 3, K = 4", generator, 3, 4),
-        _weights_case("B = K = 5", generator, 5, 5),
-        _weights_case("log w near −2000", generator, 2, 3, -2000.0),
-        _weights_case("B = 2, K = 2", generator, 2, 2),
+        _weights_case("B = 6, K = 5", generator, 6, 5),
+        _weights_case("B = 4, K = 7, log w near −2000", generator, 4, 7, -2000.0),
     ]
 
 
 def _weights_hidden(generator):
     out = []
     for i, shift in enumerate((0.0, -1500.0, 1000.0, -20.0, 0.0)):
-        B, K = _size(generator, 2, 6), _size(generator, 3, 9)
+        B, K = _sizes(generator, 2)
         case = _weights_case(f"{i + 1}: B = {B}, K = {K}, log w near {shift:g}", generator, B, K, shift)
         if i == 4:  # one draw of each example holds nearly all the weight
             case.args[0][:, _size(generator, 0, K - 1)] += 60 + 840 * uniform(1, generator=generator)
@@ -776,7 +765,7 @@ def collapse_report(mean, logvar, threshold):
 
 
 def _codes(generator, N, kinds, threshold=0.02):
-    """Codes with a coordinate for each letter: a, t, m and b active, s asleep, i and n idle but paid for."""
+    """Codes with a coordinate for each letter: a, t, m and b active, s and h asleep, i and n idle but paid for."""
     columns = []
     for kind in kinds:
         noise, wobble = (normal(N, generator=generator) for _ in range(2))
@@ -784,43 +773,34 @@ def _codes(generator, N, kinds, threshold=0.02):
             columns.append((0.9 * noise + 0.3, -1.5 + 0.2 * wobble))
         elif kind == "t":  # active with precise codes
             columns.append((0.9 * noise, -6.0 + 0.2 * wobble))
-        elif kind in "mb":  # active, with a mean KL below the threshold; b: not by a variance divided by N
-            variance = threshold * (1.5 if kind == "m" else (N - 0.5) / (N - 1))
-            columns.append(((noise - noise.mean()) / noise.std() * math.sqrt(variance), 0 * wobble))
+        elif kind in "mbh":  # m, b: active, with a mean KL below the threshold; h: both below it, but not by much
+            part = {"m": 1.5, "b": (N - 0.5) / (N - 1), "h": 0.7}[kind]  # b: not active by a variance divided by N
+            unit = (noise - noise.mean()) / noise.std()
+            columns.append((math.sqrt(part * threshold) * (unit + (kind == "h")), 0 * wobble))
         elif kind == "s":
-            columns.append((0.02 * noise, 0.02 * wobble))
+            columns.append((0.005 * noise, 0.02 * wobble))
         elif kind == "i":
-            columns.append((0.8 + 0.02 * noise, 0.02 * wobble))
+            columns.append((0.8 + 0.08 * noise, 0.02 * wobble))
         else:  # "n": a code that does not move, with a variance that is narrow, and differs between examples
-            columns.append((0.02 * noise, -2.0 + 0.6 * wobble))
+            columns.append((0.08 * noise, -2.0 + 0.6 * wobble))
     mean, logvar = (torch.stack(v, 1) for v in zip(*columns, strict=True))
     return mean, logvar, threshold
 
 
 def _collapse_cases(generator):
+    first = (numbers([1.0, 2.0], [-1.0, 2.0]), numbers([0.0, 0.0], [0.0, 0.0]), 0.02)
     return [
-        Case(
-            "N = 2, d = 2: one code ±1 with variance 1, one asleep",
-            (numbers([1.0, 0.0], [-1.0, 0.0]), numbers([0.0, 0.0], [0.0, 0.0]), 0.02),
-        ),
-        Case(
-            "N = 2, d = 2: one code ±1, one constant at 2",
-            (numbers([1.0, 2.0], [-1.0, 2.0]), numbers([0.0, 0.0], [0.0, 0.0]), 0.02),
-        ),
-        Case(
-            "N = 2, d = 2: codes ±0.153 and ±0.12, which move more than they pay",
-            (numbers([0.153, 0.12], [-0.153, -0.12]), numbers([0.0, 0.0], [0.0, 0.0]), 0.02),
-        ),
-        Case("N = 20, d = 4: active, asleep, off-centre, narrow", _codes(generator, 20, "asin")),
-        Case("N = 12, d = 3: all active, one code very precise", _codes(generator, 12, "ata")),
-        Case("N = 30, d = 6: two of each", _codes(generator, 30, "saanis", 0.05)),
+        Case("N = 2, d = 2: one code ±1, one constant at 2, both of variance 1", first),
+        Case("N = 20, d = 7: of all kinds", _codes(generator, 20, "asintmh")),
+        Case("N = 12, d = 5: all active, one very precise, two hardly moving", _codes(generator, 12, "atbam")),
+        Case("N = 30, d = 8: of all kinds, threshold 0.05", _codes(generator, 30, "saanisbh", 0.05)),
     ]
 
 
 def _collapse_hidden(generator):
     out = []
     for i in range(5):
-        kinds = "".join("asintmb"[j] for j in torch.randperm(7, generator=generator).tolist())
+        kinds = "".join("asintmbh"[j] for j in torch.randperm(8, generator=generator).tolist())
         kinds += "".join("asint"[_size(generator, 0, 4)] for _ in range(_size(generator, 1, 3)))
         N, threshold = _size(generator, 15, 40), 0.01 * _size(generator, 2, 4)
         codes = _codes(generator, N, kinds, threshold)
@@ -867,9 +847,9 @@ COLLAPSE_REPORT = Exercise(
          ("torch.where(pays, 2, 0)", "0")),
         ("the ½ of the KL", "the KL is twice too large: ½ stands before [m² + v − 1 − log v].", ("0.5 * ", "")),
         ("the KL summed over the examples", "kl holds sums over the examples; it is a mean, in nats for each example.",
-         ("return kl", "return kl * len(mean)")),
+         (".mean(0)", ".sum(0)")),
         ("the mean missing in the KL", "½ E[z]² is missing in the KL: a code far from the prior would cost nothing.",
-         ("return kl", "return 0.5 * (logvar.exp() - 1 - logvar).mean(0)")),
+         ("mean**2 + logvar", "logvar")),
         ("the share of coordinates", "share counts coordinates; asked is how much of the nats goes to the active ones.",
          ("kl[moves].sum() / kl.sum()", "moves.to(kl).mean()")),
         ("idle coordinates in the share", "the KL of idle coordinates was counted as useful; it buys no information.",
@@ -895,11 +875,11 @@ def train_linear_vae(x, W, A, logvar, noise_var, eps, lr):
     return W, A, logvar
 
 
-def _linear_problem(generator, N, D, d, steps, lr, scale=0.5):
-    x = normal(N, d, generator=generator) @ normal(d, D, generator=generator, scale=0.7)
+def _linear_problem(generator, N, D, d, steps, lr):
+    x = normal(N, d, generator=generator) @ normal(d, D, generator=generator, scale=0.8 / math.sqrt(d))
     x = x + normal(N, D, generator=generator, scale=0.5)
     x = x - x.mean(0)
-    W, A = (normal(*shape, generator=generator, scale=scale) for shape in ((D, d), (d, D)))
+    W, A = (normal(*shape, generator=generator, scale=0.4) for shape in ((D, d), (d, D)))
     logvar, noise_var = normal(d, generator=generator, scale=0.3), 0.25 + 0.1 * _size(generator, 1, 5)
     return x, W, A, logvar, noise_var, normal(steps, N, d, generator=generator), lr
 
@@ -908,18 +888,17 @@ def _linear_cases(generator):
     one = (numbers([1.0]), numbers([1.0]), numbers([0.5]), numbers(0.0), 0.4, numbers([[1.0]]), 0.1)
     return [
         Case("N = D = d = 1, one step: x = 1, W = 1, A = ½, logvar = 0, s² = 0.4, ε = 1", one),
-        Case("N = 3, D = 2, d = 1, one step", _linear_problem(generator, 3, 2, 1, 1, 0.1)),
-        Case("N = 4, D = 3, d = 2, two steps", _linear_problem(generator, 4, 3, 2, 2, 0.05)),
-        Case("N = D = d = 3, three steps", _linear_problem(generator, 3, 3, 3, 3, 0.03)),
-        Case("N = 6, D = 4, d = 2, five steps", _linear_problem(generator, 6, 4, 2, 5, 0.02)),
+        Case("N = 6, D = 5, d = 4, three steps", _linear_problem(generator, 6, 5, 4, 3, 0.02)),
+        Case("N = 5, D = 4, d = 3, six steps", _linear_problem(generator, 5, 4, 3, 6, 0.02)),
+        Case("N = 8, D = 6, d = 3, four steps", _linear_problem(generator, 8, 6, 3, 4, 0.01)),
     ]
 
 
 def _linear_hidden(generator):
     out = []
     for i in range(5):
-        N, D, d, steps = (_size(generator, *v) for v in ((4, 9), (3, 6), (2, 3), (2, 6)))
-        problem = _linear_problem(generator, N, D, d, steps, 0.01 * _size(generator, 2, 5))
+        d, D, steps, N = sorted(_sizes(generator, 4, high=8))
+        problem = _linear_problem(generator, N, D, d, steps, 0.005 * _size(generator, 1, 4))
         out.append(Case(f"{i + 1}: N = {N}, D = {D}, d = {d}, {steps} steps", problem))
     return out
 
@@ -1097,19 +1076,17 @@ def _digits_cases(generator):
     one = (flat + 0.5, numbers([3.0]), torch.tensor([[0]]), numbers([[0.2]]), numbers(1.0), 0.1, 1, 1, 4)
     return [
         Case("one pixel, one unit, one code, one step, θ = ½ throughout", one),
-        Case("6 pixels, 3 units, 2 codes, one step", _digits_problem(generator, 5, 6, 3, 2, 2, 1)),
-        Case("4 pixels, 5 units, 2 codes, three steps", _digits_problem(generator, 8, 4, 5, 2, 3, 3)),
-        Case("9 pixels, 4 units, 3 codes, five steps", _digits_problem(generator, 10, 9, 4, 3, 4, 5)),
+        Case("6 pixels, 5 units, 3 codes, 7 steps", _digits_problem(generator, 9, 6, 5, 3, 4, 7)),
+        Case("4 pixels, 6 units, 5 codes, 3 steps", _digits_problem(generator, 8, 4, 6, 5, 7, 3)),
+        Case("9 pixels, 4 units, 3 codes, 5 steps", _digits_problem(generator, 10, 9, 4, 3, 6, 5)),
     ]
 
 
 def _digits_hidden(generator):
     out = []
     for i in range(5):
-        N, pixels, hidden, latent, B, steps = (
-            _size(generator, *v) for v in ((8, 15), (4, 9), (3, 6), (2, 4), (3, 6), (2, 6))
-        )
-        problem = _digits_problem(generator, N, pixels, hidden, latent, B, steps, _size(generator, 5, 16))
+        N, pixels, hidden, latent, B, steps = _sizes(generator, 6, high=9)
+        problem = _digits_problem(generator, N, pixels, hidden, latent, B, steps, _size(generator, 10, 16))
         out.append(Case(f"{i + 1}: {pixels} pixels, {hidden} units, {latent} codes, {steps} steps", problem))
     return out
 
@@ -1250,19 +1227,16 @@ def _bound_cases(generator):
     one = (numbers([1.0], [2.0]), numbers([0.0], [1.0]), numbers([0.0], [0.0]), zero, zero[0], zero, zero[0])
     return [
         Case("two images of one pixel, a decoder of zeros, K = 1", (*one, numbers([[0.0]], [[0.0]]), 2)),
-        Case("N = 3, K = 2, 2 pixels, 2 units, 1 code", _bound_problem(generator, 3, 2, 2, 2, 1, 4)),
-        Case("N = K = 4, 4 pixels, 4 units, 4 codes", _bound_problem(generator, 4, 4, 4, 4, 4, 5)),
+        Case("N = 4, K = 3, 6 pixels, 7 units, 5 codes", _bound_problem(generator, 4, 3, 6, 7, 5, 8)),
         Case("N = 6, K = 5, 64 pixels, 7 units, 3 codes", _bound_problem(generator, 6, 5, 64, 7, 3, 16)),
-        Case("N = 5, K = 3, 900 pixels, 6 units, 2 codes", _bound_problem(generator, 5, 3, 900, 6, 2, 16)),
+        Case("N = 5, K = 3, 900 pixels, 6 units, 4 codes", _bound_problem(generator, 5, 3, 900, 6, 4, 16)),
     ]
 
 
 def _bound_hidden(generator):
     out = []
     for i in range(5):
-        N, K, pixels, hidden, latent, top = (
-            _size(generator, *v) for v in ((3, 8), (3, 7), (5, 40), (2, 6), (2, 4), (3, 16))
-        )
+        N, K, pixels, hidden, latent, top = _sizes(generator, 6, high=12)
         pixels += 800 * (i == 4)  # a log-likelihood whose exponential is 0
         label = f"{i + 1}: N = {N}, K = {K}, {pixels} pixels, {latent} codes, 0..{top}"
         out.append(Case(label, _bound_problem(generator, N, K, pixels, hidden, latent, top)))
