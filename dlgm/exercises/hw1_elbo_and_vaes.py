@@ -938,7 +938,7 @@ def _new_tensors(x, W, A, logvar, noise_var, eps, lr):
         error = x - (mean + (0.5 * logvar).exp() * e) @ W.T
         fit, kl = -0.5 * error.square().sum() / noise_var, 0.5 * (mean**2 + logvar.exp() - 1 - logvar).sum()
         ((fit - kl) / len(x)).backward()
-        W, A, logvar = (v + lr * v.grad for v in (W, A, logvar))
+        W, A, logvar = (v + lr * (v.grad if v.is_leaf else None) for v in (W, A, logvar))
     return W, A, logvar
 
 
