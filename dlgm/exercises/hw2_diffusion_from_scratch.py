@@ -151,7 +151,7 @@ def _kernel_cases(generator):
     first = table, numbers(1.0), 2.0, numbers([3.0]), torch.tensor([2]), numbers([0.5])
     return [
         Case("one number, T = 4, t = 2, m = 1, κ = 2, x_0 = 3, ε = 0.5", first),
-        _kernel_case("shape (3, 3), a different t for each example", generator, table, [3, 1, 4], 3),
+        _kernel_case("shape (3, 3), a different t for each example", generator, table, [4, 1, 3], 3),
         _kernel_case("shape (5, 4), random β", generator, random, [8, 1, 6, 2, 4], 4),
         _kernel_case("images of shape (3, 4, 6, 5), random β", generator, random, [7, 2, 5], 4, 6, 5),
         _kernel_case("shape (4, 3) in float32", generator, table, [3, 1, 4, 2], 3, dtype=torch.float32),
@@ -618,7 +618,7 @@ def _snr_cases(generator):
     return [
         Case("one number, t = 1 (SNR 9), γ = 5, κ = 2, error 0.3", first),
         _snr_case("4 points of 3 numbers", generator, table, [3, 1, 4, 2], 1.5, 3),
-        _snr_case("3 points of 5 numbers, random β", generator, random, [6, 9, 2], 1.0, 5),
+        _snr_case("3 points of 5 numbers, random β", generator, random, [7, 9, 2], 1.0, 5),
         _snr_case("images of shape (3, 4, 6, 5), random β", generator, random, [2, 1, 8], 0.5, 4, 6, 5),
     ]
 
@@ -691,7 +691,7 @@ def _features_cases(generator):
     table, random = alpha_bar_of(T4), _chain(generator, 9)
     return [
         Case("T = 4, t = 2, dim = 2", (table, torch.tensor([2]), 2)),
-        Case("T = 4, t = 3, 1 and 4 (at 1, u = 1; at 4, u = 0), dim = 12", (table, torch.tensor([3, 1, 4]), 12)),
+        Case("T = 4, t = 4, 1 and 3 (at 1, u = 1; at 4, u = 0), dim = 12", (table, torch.tensor([4, 1, 3]), 12)),
         Case("random β, 4 times, dim = 10", (random, torch.tensor([7, 3, 9, 5]), 10)),
         Case("random β, 5 times, dim = 8", (random, torch.tensor([6, 2, 8, 3, 1]), 8)),
     ]
