@@ -1,4 +1,4 @@
-"""Floor 6: the tensors that cases are made of, and pieces that several banks share."""
+"""The tensors that cases are made of, and pieces that several banks share."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ ONE_T = "t[0] was used for every example; each example has a time of its own."
 
 def normal(*shape, generator, dtype=torch.float64, scale=1.0):
     """Normal numbers of standard deviation ``scale``, drawn in float64 so that every dtype gets the same ones."""
-    return scale * torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+    return scale * torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device).to(dtype)
 
 
 def numbers(*values):
