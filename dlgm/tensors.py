@@ -95,3 +95,9 @@ def known(kind, name, names):
     """Raise ValueError unless name is one of names; the sentence lists them."""
     if name not in names:
         raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(map(str, names))}")
+
+
+def touched(before, after):
+    """Whether a tensor is no longer what it was: other bits, shape or dtype, or gradients wanted of it."""
+    same = before.shape == after.shape and before.dtype == after.dtype and torch.equal(before, after)
+    return not same or before.requires_grad != after.requires_grad

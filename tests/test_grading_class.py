@@ -31,14 +31,30 @@ STAND_INS = """
 from types import SimpleNamespace
 import torch
 def Mistake(name, says, function): return SimpleNamespace(name=name, function=function)
-def Exercise(**fields): return SimpleNamespace(**fields)
+def Exercise(**fields): return SimpleNamespace(name=fields["reference"].__name__, **fields)
 def Case(*a, **k): return None
 Property = Case
+def edited(function, *changes):
+    source = SOURCES[function.__name__]
+    for change in changes:
+        source = source.replace(*change)
+    scope = dict(function.__globals__)
+    exec(source, scope)
+    return scope[function.__name__]
+def mistakes(reference, *rows):
+    return [Mistake(n, says, *c if callable(c[0]) else [edited(reference, *c)]) for n, says, *c in rows]
 """
 
 
 def standalone(path):
-    """The source of a module of the bank without what a worker does not have: the engine and relative imports."""
+    """The source of a module of the bank without what a worker does not have: the engine and imports of dlgm.
+
+    What it imports of inputs.py and of dlgm/course stands in front of it.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    body = ast.parse(text).body
+    functions = [node for node in body if isinstance(node, ast.FunctionDef)]
+    sources = {node.name: ast.get_source_segment(text, node) for node in functions}  # a worker can open no file
 
     def stripped(path):
         tree = ast.parse(Path(path).read_text(encoding="utf-8"))
@@ -48,15 +64,18 @@ def standalone(path):
         ]  # fmt: skip
         return ast.unparse(tree)
 
-    inputs = Path(inspect.getfile(exercises)).with_name("inputs.py")
-    return f"{STAND_INS}\nfrom dlgm.tensors import expand\n{stripped(inputs)}\n{stripped(path)}"
+    bank = Path(inspect.getfile(exercises)).parent
+    imported = [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
+    course = [bank.with_name("course") / f"{m.split('.')[-1]}.py" for m in imported if "course." in m]
+    before = f"{STAND_INS}\nSOURCES = {sources!r}\nfrom dlgm.tensors import expand"
+    return "\n".join([before, *map(stripped, (bank / "inputs.py", *course, path))])
 
 
 @cache
 def sources(name):
     """Cells that load an assignment's bank and its right answers."""
     right = importlib.import_module(f"right_answers.{name}")
-    bank = inspect.getfile(getattr(exercises, name))
+    bank = Path(inspect.getfile(exercises)).with_name(f"{name}.py")
     cells = (  # right answers may use the bank's helpers
         f"_bank = {{'__name__': 'bank'}}\nexec({standalone(bank)!r}, _bank)",
         f"_right = dict(_bank)\nexec({standalone(right.__file__)!r}, _right)",

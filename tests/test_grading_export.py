@@ -23,7 +23,7 @@ def source(tmp_path):
 
 def test_points_are_those_of_the_grader(monkeypatch):
     monkeypatch.setenv("DLGM_SALT", "x")
-    assert export.points("affine", world.affine, 6) == 6
+    assert export.points("affine", lambda x, a: a * x + 1, 6) == 6
     assert export.points("affine", lambda x, a: a * x + 1 if x.ndim == 2 else x, 6) == 3.6
     assert export.points("affine", lambda x, a: 0 * x, 6) == 0
 

@@ -142,7 +142,8 @@ def test_changed_inputs_and_hidden_randomness_are_seen_from_afar(line, words, zy
 
 
 def test_gradients_are_compared_from_afar(zygote, toy, tmp_path, monkeypatch):
-    monkeypatch.setitem(exercises.HOMEWORK, "toy", (replace(world.AFFINE, gradients=("x",)), world.SPREAD))
+    exercise = exercises.find("affine")
+    monkeypatch.setattr(exercises, "find", lambda name: replace(exercise, gradients=("x",)))
     for line, points in (("return 1 + x * a", 6), ("with torch.no_grad(): return a * x + 1", 0)):
         text = f"import torch\ndef affine(x, a):\n    {line}"
         part = by_name(graded(zygote, toy, tmp_path, world.notebook(text)))["affine"]

@@ -1,48 +1,30 @@
-"""Floor 6: the bank of exercises, one module per lesson, and ``check``, which a learner calls."""
+"""The bank of exercises, one module for each lesson or homework and named as its notebook; ``check`` for learners.
+
+A module is found by its file and loaded when one of its exercises is asked for. It holds ``EXERCISES``; the name of an
+exercise is that of its reference, ``def NAME(``.
+"""
 
 import difflib
+import importlib.util
+import pkgutil
+import re
 
-from . import (
-    generating_data,
-    hierarchical_vaes,
-    hw1_elbo_and_vaes,
-    hw2_diffusion_from_scratch,
-    score_matching,
-    start_here,
-    the_diffusion_elbo,
-    the_diffusion_kernel,
-    the_elbo,
-    the_posterior_mean,
-    training_a_ddpm,
-    variational_autoencoders,
-    what_to_predict,
-)  # fmt: skip
 from .engine import run
 
-LESSONS = {
-    "00 start_here": start_here.EXERCISES,
-    "01 generating_data": generating_data.EXERCISES,
-    "02 the_elbo": the_elbo.EXERCISES,
-    "03 variational_autoencoders": variational_autoencoders.EXERCISES,
-    "04 hierarchical_vaes": hierarchical_vaes.EXERCISES,
-    "05 the_diffusion_kernel": the_diffusion_kernel.EXERCISES,
-    "06 the_posterior_mean": the_posterior_mean.EXERCISES,
-    "07 the_diffusion_elbo": the_diffusion_elbo.EXERCISES,
-    "08 what_to_predict": what_to_predict.EXERCISES,
-    "09 training_a_ddpm": training_a_ddpm.EXERCISES,
-    "12 score_matching": score_matching.EXERCISES,
-}
+
+def modules():
+    """Names of the modules of the bank; those of homework begin with hw."""
+    return [m.name for m in pkgutil.iter_modules(__path__) if m.name not in ("engine", "inputs", "__main__")]
 
 
-HOMEWORK = {  # assignment -> its exercises
-    "hw1_elbo_and_vaes": hw1_elbo_and_vaes.EXERCISES,
-    "hw2_diffusion_from_scratch": hw2_diffusion_from_scratch.EXERCISES,
-}
+def of(module):
+    """The exercises of one lesson or homework."""
+    return importlib.import_module(f"{__name__}.{module}").EXERCISES
 
 
 def bank():
     """Name -> exercise, of all lessons and all homework."""
-    return {e.name: e for part in (LESSONS, HOMEWORK) for exercises in part.values() for e in exercises}
+    return {e.name: e for module in modules() for e in of(module)}
 
 
 def find(name):
@@ -51,11 +33,16 @@ def find(name):
     Raises:
         ValueError: there is none.
     """
+    for module in modules():
+        path = f"{__name__}.{module}"
+        source = importlib.util.find_spec(path).loader.get_source(path)  # not loaded yet
+        if re.search(rf"^def {re.escape(str(name))}\(", source, re.MULTILINE):
+            for exercise in of(module):
+                if exercise.name == name:
+                    return exercise
     known = bank()
-    if name not in known:
-        near = ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4)) or f"no name like it among {len(known)}"
-        raise ValueError(f"no exercise is called {name!r}; there is {near}")
-    return known[name]
+    near = ", ".join(difflib.get_close_matches(str(name), known, 5, 0.4)) or f"no name like it among {len(known)}"
+    raise ValueError(f"no exercise is called {name!r}; there is {near}")
 
 
 def check(name, function):

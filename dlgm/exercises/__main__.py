@@ -1,11 +1,13 @@
-"""``python -m dlgm.exercises``: the table of known mistakes, each with how its code is received."""
+"""``python -m dlgm.exercises [MODULE ...]``: the table of known mistakes, each with how its code is received."""
 
-from . import HOMEWORK, LESSONS
+import sys
+
+from . import modules, of
 from .engine import run
 
-for lesson, exercises in (LESSONS | HOMEWORK).items():
-    print(f"## {lesson}")
-    for exercise in exercises:
+for module in sys.argv[1:] or modules():
+    print(f"## {module}")
+    for exercise in of(module):
         print(
             f"\n`{exercise.name}`: {exercise.equation}\n\n| known mistake | rejected | named as |\n| --- | --- | --- |"
         )

@@ -1,14 +1,18 @@
-"""Floor 6: the engine that checks an exercise and says what is wrong; it knows no exercise by name.
+"""The engine that checks an exercise and says what is wrong; it knows no exercise by name.
 
 An ``Exercise`` is a reference, the cases on which an answer is compared with it (smallest first), properties that
-must hold besides, the mistakes that people make (each one a function), and hints. ``run`` gives a ``Report`` in one of
-three states: not attempted, not yet, right.
+must hold besides, the mistakes that people make (``mistakes``: most are the reference with one part edited), and hints.
+``run`` gives a ``Report`` in one of three states: not attempted, not yet, right.
+
+Four mistakes are named here, once for all exercises, and belong in no bank: an input changed in place, a draw from the
+global generator, a result of another dtype than the input, a float32 constant in a float64 formula.
 """
 
 import contextlib
 import html
 import inspect
 import io
+import linecache
 import math
 import traceback
 import warnings
@@ -17,7 +21,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ..tensors import pullback
+from ..tensors import pullback, touched
 
 SHOWN = 24  # numbers of an input that are printed
 
@@ -40,7 +44,39 @@ class Mistake:
 
     name: str
     says: str
-    function: Callable
+    function: Callable | None = None
+
+
+def edited(function, *changes):
+    """``function`` with its source changed: each change is (old, new), and old stands in it exactly once.
+
+    Raises:
+        ValueError: old does not stand there once, or what comes out is no Python.
+    """
+    return _edited(function, inspect.getsource(function), changes)
+
+
+def _edited(function, source, changes):
+    for old, new in changes:
+        if source.count(old) != 1:
+            raise ValueError(f"{old!r} stands {source.count(old)} times in {function.__name__}, expected once")
+        source = source.replace(old, new)
+    scope, file = dict(function.__globals__), f"<{function.__name__} edited, {len(linecache.cache)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(True), file)  # inspect.getsource shows the edit
+    try:
+        exec(compile(source, file, "exec"), scope)
+    except SyntaxError as error:
+        raise ValueError(f"{function.__name__} with {changes} is no Python: {error}") from None
+    return scope[function.__name__]
+
+
+def mistakes(reference, *rows):
+    """A Mistake for each row: (name, what the report says, the wrong function or changes of the reference's source)."""
+    source = inspect.getsource(reference)
+    return tuple(
+        Mistake(name, says, *code if callable(code[0]) else [_edited(reference, source, code)])
+        for name, says, *code in rows
+    )
 
 
 @dataclass(frozen=True)
@@ -53,7 +89,7 @@ class Property:
 
 @dataclass(frozen=True)
 class Exercise:
-    """See the module; ``returns`` names what the function gives back, one name or several.
+    """See the module; ``returns`` names what the function gives back, one name or several. Its name is the reference's.
 
     With ``gradients``, names of arguments, the gradients of what comes back with respect to these are compared too
     (``tensors.pullback``): a right value that is cut off from its inputs is not right.
@@ -62,7 +98,6 @@ class Exercise:
     ``seconds`` of processor time.
     """
 
-    name: str
     equation: str
     reference: Callable
     returns: tuple[str, ...]
@@ -77,14 +112,20 @@ class Exercise:
     hidden: Callable[[torch.Generator], list[Case]] | None = None
     seconds: float = 10.0
 
+    @property
+    def name(self):
+        """What the learner calls the function."""
+        return self.reference.__name__
+
 
 @dataclass(frozen=True)
 class Behaviour:
-    """All that one call showed: values or the error, whether inputs changed, whether the global generator was used."""
+    """All that one call showed: values or the error, positions of the inputs that changed, a draw from the global
+    generator."""
 
     values: tuple | None = None
     error: BaseException | None = None
-    changed: bool = False
+    changed: tuple[int, ...] = ()
     drew: bool = False
 
 
@@ -109,8 +150,9 @@ def observe(function, args, gradients=()):
         return Behaviour(error=error)
     finally:
         torch.default_generator.set_state(outside)
-    changed = any(isinstance(a, torch.Tensor) and not _same_bits(a, b) for a, b in zip(args, mine, strict=True))
-    changed = changed or getattr(function, "changed", False)
+    changed = tuple(getattr(function, "changed", ())) or tuple(
+        i for i, (a, b) in enumerate(zip(leaves, mine, strict=True)) if isinstance(a, torch.Tensor) and touched(a, b)
+    )
     several = (isinstance(out, tuple) and len(out) > 1) or (
         isinstance(out, list) and all(isinstance(v, torch.Tensor) for v in out)
     )
@@ -124,10 +166,6 @@ def _locate(error, function):
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     if own:
         error.add_note(f"in line {own[-1].lineno}: {own[-1].line}")
-
-
-def _same_bits(a, b):
-    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)
 
 
 def _close(a, b, rtol, any_dtype=False):
@@ -163,6 +201,7 @@ class Report:
         fails, given, observed, required: which property, on which input; what came, what was expected ("not yet").
         args: that input itself, to call the function with while mending it.
         mistake: the known mistake it is, or None.
+        partly: whether it behaves like that mistake on some inputs only.
         verified: what was verified, in the order of checking.
     """
 
@@ -175,6 +214,7 @@ class Report:
     required: str = ""
     args: tuple = ()
     mistake: Mistake | None = None
+    partly: bool = False
     verified: tuple[str, ...] = field(default=())
 
     def lines(self):
@@ -191,7 +231,8 @@ class Report:
                 yield f"Observed: {self.observed}"
                 yield f"Required: {self.required}"
             if self.mistake:
-                yield f"The mistake: {self.mistake.says}"
+                where = "On some inputs it behaves like this mistake" if self.partly else "The mistake"
+                yield f"{where}: {self.mistake.says}"
             if self.verified:
                 yield "Already right: " + "; ".join(self.verified) + "."
         else:
@@ -206,7 +247,7 @@ class Report:
         e = self.exercise
         folds = [("Where to start", e.start), ("A hint", e.hint), ("What you should see", e.see)]
         folded = "".join(f"<details><summary>{a}</summary>{html.escape(b)}</details>" for a, b in folds)
-        if e.hidden is None:
+        if e.hidden is None and self.state != "not attempted":
             source = html.escape(inspect.getsource(e.reference))
             folded += f"<details><summary>A solution</summary><pre>{source}</pre></details>"
         return (
@@ -237,7 +278,7 @@ def run(exercise, function):
 
 def _all(exercise, function, cases):
     """The Behaviour of function on each case."""
-    names = list(inspect.signature(exercise.reference).parameters)
+    names = list(_parameters(exercise))
     return [observe(function, case.args, [names.index(name) for name in exercise.gradients]) for case in cases]
 
 
@@ -291,36 +332,86 @@ def _holds(item, function):
 
 
 def _judge(exercise, function, cases, seen):
-    verified = []
-
-    def not_yet(fails, case=None, observed="", required=""):
-        given, args = (_describe(exercise, case), case.args) if case else ("", ())
-        mistake = name_mistake(exercise, function)
-        return Report(
-            exercise, "not yet", exercise.reference, fails, given, observed, required, args, mistake, tuple(verified)
-        )
-
+    """The Report on a function that was called on all cases; the first case on which it fails is told."""
     expected = _all(exercise, exercise.reference, cases)
-    for case, got, want in zip(cases, seen, expected, strict=True):
-        problem = _contract(exercise, case, got, want)
+    problems = [_contract(exercise, *of_case) for of_case in zip(cases, seen, expected, strict=True)]
+    verified = [] if any(problems) else ["shape, dtype, inputs left alone, no hidden randomness"]
+
+    def not_yet(case, fails, observed, required, own=None):
+        given, args = (_describe(exercise, case), case.args) if case else ("", ())
+        mistake, partly = name_mistake(exercise, function)
+        words = fails, given, observed, required, args, mistake or own, partly, tuple(verified)
+        return Report(exercise, "not yet", exercise.reference, *words)
+
+    for case, got, want, problem in zip(cases, seen, expected, problems, strict=True):
         if problem:
-            return not_yet(problem[0], case, *problem[1:])
-    verified.append("shape, dtype, inputs left alone, no hidden randomness")
-    for case, got, want in zip(cases, seen, expected, strict=True):
+            *words, own = problem
+            return not_yet(case, *words, own or _float32(exercise, function, seen, expected))
         for name, a, b in zip(_names(exercise), got.values, want.values, strict=True):
             if not _close(a, b, exercise.rtol):
-                fails = f"the value of {name} for {case.label}"
+                fails, own = f"the value of {name} for {case.label}", _float32(exercise, function, seen, expected)
                 if _close(a, b, 1e-5):
-                    fails += ", right to about 7 digits only (a float32 on the way, a clamp, a small number added?)"
-                return not_yet(fails, case, *_first_difference(a, b, exercise.rtol))
+                    fails += ", right to about 7 digits only"
+                    fails += "" if own else " (a float32 on the way, a clamp, a small number added?)"
+                return not_yet(case, fails, *_first_difference(a, b, exercise.rtol), own)
     what = "values and gradients" if exercise.gradients else "values"
     verified.append(f"{what} on {len(cases)} inputs ({cases[0].label}, ..., {cases[-1].label})")
     for item in exercise.properties:
         holds, saw = _holds(item, function)
         if not holds:
-            return not_yet(item.label, None, saw, item.label)
+            return not_yet(None, item.label, saw, item.label)
         verified.append(f"{item.label} ({saw})")
     return Report(exercise, "right", function, verified=tuple(verified))
+
+
+# ---- the mistakes that every exercise knows
+IN_PLACE = Mistake(
+    "an input modified in place",
+    "the function writes into a tensor that it was given (+=, an operation ending in _ such as requires_grad_, an "
+    "assignment to entries), and the caller goes on with the changed one. Make a new tensor instead.",
+)
+OWN_DRAW = Mistake(
+    "a draw of its own",
+    "the function draws random numbers itself. All randomness comes in as an argument, so that a call can be repeated.",
+)
+NOT_CAST = Mistake(
+    "not cast to the input's dtype",
+    "the numbers are right, their dtype is not: a table or constant in float64 turns a float32 input into float64. "
+    "Cast it, .to(x.dtype); expand from dlgm.tensors does so.",
+)
+FLOAT32 = Mistake(
+    "a float32 constant",
+    "the formula is right, and digits are lost on the way: torch.tensor(2.0), torch.eye(3) and the like are float32, "
+    "which keeps 7 digits, and so is all that is computed from them alone. Use a Python number, or say dtype=x.dtype.",
+)
+
+
+def _float32(exercise, function, seen, expected):
+    """FLOAT32, if the values are right but for its rounding, and right altogether once it is not the default dtype."""
+
+    def all_values(seen, holds):
+        return all(
+            a.error is None
+            and len(a.values) == len(b.values)
+            and all(holds(*v) for v in zip(a.values, b.values, strict=True))
+            for a, b in zip(seen, expected, strict=True)
+        )
+
+    def near(a, b):  # measured by the largest entry: one that is nearly 0 keeps fewer digits
+        if not isinstance(a, torch.Tensor) or a.shape != b.shape or a.device != b.device or not a.numel():
+            return False
+        gap, size = (a.double() - b.double()).abs().max(), b.double().abs().max()
+        return bool(gap <= 1e-5 * size)
+
+    if not all_values(seen, near):
+        return None
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        again = _all(exercise, function, exercise.cases(torch.Generator().manual_seed(0)))
+    finally:
+        torch.set_default_dtype(default)
+    return FLOAT32 if all_values(again, lambda a, b: _close(a, b, exercise.rtol)) else None
 
 
 def _names(exercise):
@@ -332,9 +423,8 @@ def _describe(exercise, case):
     """The arguments of a case in full, where they are few."""
     if sum(v.numel() for v in case.args if isinstance(v, torch.Tensor)) > SHOWN:
         return ""
-    names = inspect.signature(exercise.reference).parameters
     shown = (_shown(v.tolist()) if isinstance(v, torch.Tensor) else v for v in case.args)
-    return ", ".join(f"{name} = {v}" for name, v in zip(names, shown, strict=True))
+    return ", ".join(f"{name} = {v}" for name, v in zip(_parameters(exercise), shown, strict=True))
 
 
 def _shown(values):
@@ -343,53 +433,69 @@ def _shown(values):
 
 
 def name_mistake(exercise, function):
-    """The known mistake that function behaves like on fresh inputs, or None.
+    """(the known mistake that function behaves like on fresh inputs or None, whether on some of them only).
 
-    First in everything that a call shows, on all inputs. Then in the values alone, on at least half of the inputs
-    that tell the mistake from the reference: code may make a mistake and be tied to one data shape besides. Values that
-    are right but for rounding show no mistake in the values.
+    First in everything that a call shows, then in the values alone, on all inputs. Then in the values on at least half
+    of the inputs that tell the mistake from the reference, and on more of them than any other mistake: code may make a
+    mistake and be tied to one data shape besides. Values that are right but for rounding show no mistake.
     """
     cases = exercise.cases(torch.Generator().manual_seed(1))
     seen, right = _all(exercise, function, cases), _all(exercise, exercise.reference, cases)
-    wrong = [(m, _all(exercise, m.function, cases)) for m in exercise.mistakes]
+    wrong = [_all(exercise, m.function, cases) for m in exercise.mistakes]
+    off = [not agree(a, b, 1e-6, True) for a, b in zip(seen, right, strict=True)]
+    best, most, tied = None, 1, False
     for values_only in (False, True):
-        off = [not values_only or not agree(a, b, 1e-6, True) for a, b in zip(seen, right, strict=True)]
-        for mistake, theirs in wrong:
+        for mistake, theirs in zip(exercise.mistakes, wrong, strict=True):
             telling = [not agree(a, b, exercise.rtol, values_only) for a, b in zip(right, theirs, strict=True)]
             same = [agree(a, b, 1e-6, values_only) for a, b in zip(seen, theirs, strict=True)]
+            if all(same) and any(telling) and (any(off) or not values_only):
+                return mistake, False
             hits = sum(all(v) and c.error is None for *v, c in zip(telling, same, off, seen, strict=True))
-            if (all(same) and any(telling) and any(off)) or (values_only and hits > 1 and 2 * hits >= sum(telling)):
-                return mistake
-    return None
+            if values_only and 2 * hits >= sum(telling) and hits >= most:
+                best, most, tied = mistake, hits, hits == most
+    return (None, False) if tied else (best, best is not None)
 
 
 def _contract(exercise, case, got, want):
-    """(what fails, observed, required) for the first broken rule, or None."""
+    """(what fails, observed, required, the mistake that it is or None) for the first broken rule, or None."""
     if got.error is not None:
         where = "".join(f", {note}" for note in getattr(got.error, "__notes__", [])[-1:])
         verb = getattr(got.error, "verb", "raises")  # a call elsewhere may have ended otherwise
         seen = f"{type(got.error).__name__}: {got.error}{where}" if verb == "raises" else str(got.error)
-        return f"the call for {case.label} {verb}", seen, "a value"
+        return f"the call for {case.label} {verb}", seen, "a value", None
     if len(got.values) == 1 and got.values[0] is None:
-        return f"the call for {case.label} returns nothing", "None (is a return missing?)", ", ".join(exercise.returns)
+        wanted = ", ".join(exercise.returns)
+        return f"the call for {case.label} returns nothing", "None (is a return missing?)", wanted, None
     if len(got.values) != len(want.values):
         count = len(exercise.returns)
         came = len(got.values) - (len(want.values) - count)
-        return "the number of values returned", str(came), f"{count}: {', '.join(exercise.returns)}"
+        return "the number of values returned", str(came), f"{count}: {', '.join(exercise.returns)}", None
     for name, a, b in zip(_names(exercise), got.values, want.values, strict=True):
         if not isinstance(a, torch.Tensor):
-            return f"{name} for {case.label} is not a tensor", type(a).__name__, "torch.Tensor"
+            return f"{name} for {case.label} is not a tensor", type(a).__name__, "torch.Tensor", None
         if a.shape != b.shape:
-            return f"the shape of {name} for {case.label}", str(tuple(a.shape)), str(tuple(b.shape))
-        if a.dtype != b.dtype:
-            return f"the dtype of {name} for {case.label}", str(a.dtype), str(b.dtype)
+            return f"the shape of {name} for {case.label}", str(tuple(a.shape)), str(tuple(b.shape)), None
         if a.device != b.device:
-            return f"the device of {name} for {case.label}", str(a.device), str(b.device)
+            return f"the device of {name} for {case.label}", str(a.device), str(b.device), None
+        if a.dtype != b.dtype:
+            own = NOT_CAST if a.dtype is torch.float64 and _close(a, b, exercise.rtol, True) else None
+            return f"the dtype of {name} for {case.label}", str(a.dtype), str(b.dtype), own
     if got.changed:
-        return f"an input was modified in place for {case.label}", "the caller's tensor changed", "inputs left alone"
+        name = " and ".join(list(_parameters(exercise))[i] for i in got.changed)
+        return (
+            f"{name} modified in place for {case.label}",
+            f"the caller's {name} changed",
+            "inputs left alone",
+            IN_PLACE,
+        )
     if got.drew:
-        return f"the global random generator was used for {case.label}", "a draw", "only what is passed in"
+        fails = f"the global random generator was used for {case.label}"
+        return fails, "a draw", "only what is passed in", OWN_DRAW
     return None
+
+
+def _parameters(exercise):
+    return inspect.signature(exercise.reference).parameters
 
 
 def _first_difference(a, b, rtol):

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from .engine import Case, Exercise, Mistake, Property
+from .engine import Case, Exercise, Property, mistakes
 from .inputs import normal, numbers
 
 
@@ -20,20 +20,20 @@ def flow_log_prob(x, shift, log_scale):
 
 
 def _flow_cases(generator):
-    def case(label, *shape, dtype=torch.float64):
-        scales = (1.5, 1.0, 0.7)
-        return Case(label, tuple(normal(*shape, generator=generator, dtype=dtype, scale=s) for s in scales))
+    def case(label, *shape, dtype=torch.float64, copied=0):
+        x, shift, log_scale = (normal(*shape, generator=generator, dtype=dtype, scale=s) for s in (1.5, 1.0, 0.7))
+        shift[:, :copied], log_scale[:, :copied] = 0, 0
+        return Case(label, (x, shift, log_scale))
 
     return [
-        Case("one coordinate, x = 1, nothing moved or scaled", (numbers([1.0]), numbers([0.0]), numbers([0.0]))),
         Case(
-            "one coordinate, x = 3, shift 1, log-scale log 2 (so z = 1)",
-            (numbers([3.0]), numbers([1.0]), numbers([math.log(2)])),
+            "two examples of one coordinate: x = 1, not moved or scaled, and x = 3, shift 1, scale 2 (so z = 1 twice)",
+            (numbers([1.0], [3.0]), numbers([0.0], [1.0]), numbers([0.0], [math.log(2)])),
         ),
-        Case("two coordinates, one copied", (numbers([1.0, 2.0]), numbers([0.0, 1.0]), numbers([0.0, -0.5]))),
+        case("shape (4, 6), random, three coordinates copied", 4, 6, copied=3),
         case("shape (3, 4), random", 3, 4),
-        case("shape (5, 2), random", 5, 2),
-        case("shape (2, 3) in float32", 2, 3, dtype=torch.float32),
+        case("shape (6, 5), random", 6, 5),
+        case("shape (4, 3) in float32", 4, 3, dtype=torch.float32),
     ]
 
 
@@ -44,105 +44,64 @@ def _integrates_to_one(function):
     return abs(integral - 1) < 1e-6, f"the integral over a line is {integral:.6f}"
 
 
-def _base(z):
-    return -0.5 * (z**2 + math.log(2 * math.pi)).sum(1)
-
-
 FLOW_LOG_PROB = Exercise(
-    name="flow_log_prob",
     equation="log p(x) = log N(z; 0, I) + log|det ∂z/∂x|, z = (x − shift) exp(−log_scale) (GEN-4)",
     reference=flow_log_prob,
     returns=("log_p",),
     cases=_flow_cases,
     properties=(Property("the density integrates to 1", _integrates_to_one),),
-    mistakes=(
-        Mistake(
-            "sign of the log-determinant",
-            "log_scale is added. ∂z/∂x is exp(−log_scale), so its logarithm is −log_scale: where the map to z "
-            "squeezes, the density of x is lower.",
-            lambda x, t, s: _base((x - t) * (-s).exp()) + s.sum(1),
-        ),
-        Mistake(
-            "log-determinant forgotten",
-            "this is log N(z; 0, I), the density of z at the place where x lands; the change of volume is missing.",
-            lambda x, t, s: _base((x - t) * (-s).exp()),
-        ),
-        Mistake(
-            "the inverse direction",
-            "z was computed as x exp(log_scale) + shift, which is the way from z to x; the density needs the way "
-            "from x to z.",
-            lambda x, t, s: _base(x * s.exp() + t) + s.sum(1),
-        ),
-        Mistake(
-            "the inverse direction with the other determinant",
-            "z was computed as x exp(log_scale) + shift, the way from z to x.",
-            lambda x, t, s: _base(x * s.exp() + t) - s.sum(1),
-        ),
-        Mistake(
-            "order of shift and scale",
-            "the shift was subtracted after scaling: z = x exp(−log_scale) − shift; subtract first, then scale.",
-            lambda x, t, s: _base(x * (-s).exp() - t) - s.sum(1),
-        ),
-        Mistake(
-            "shift added",
-            "z is (x + shift) exp(−log_scale) here; from x back to z the shift is subtracted.",
-            lambda x, t, s: _base((x + t) * (-s).exp()) - s.sum(1),
-        ),
-        Mistake(
-            "log-determinant averaged",
-            "the coordinates' log-scales were averaged; a determinant is a product, so its logarithm is a sum.",
-            lambda x, t, s: _base((x - t) * (-s).exp()) - s.mean(1),
-        ),
-        Mistake(
-            "constant of the base density missing",
-            "−½ log 2π of each coordinate is missing: without it the density does not integrate to 1.",
-            lambda x, t, s: -0.5 * ((x - t) * (-s).exp()).square().sum(1) - s.sum(1),
-        ),
-        Mistake(
-            "constant of the base density counted once",
-            "−½ log 2π was added once; N(z; 0, I) has it once for each coordinate.",
-            lambda x, t, s: -0.5 * ((x - t) * (-s).exp()).square().sum(1) - 0.5 * math.log(2 * math.pi) - s.sum(1),
-        ),
-        Mistake(
-            "the ½ is missing",
-            "the exponent of a Gaussian is −z²/2; here it is −z².",
-            lambda x, t, s: -(((x - t) * (-s).exp()) ** 2 + 0.5 * math.log(2 * math.pi)).sum(1) - s.sum(1),
-        ),
-        Mistake(
-            "log-scale read as log-variance",
-            "exp(log_scale / 2) was taken for the scale; log_scale is the logarithm of the scale itself.",
-            lambda x, t, s: _base((x - t) * (-0.5 * s).exp()) - 0.5 * s.sum(1),
-        ),
-        Mistake(
-            "log-scale for scale",
-            "x − shift was divided by log_scale; the scale is exp(log_scale).",
-            lambda x, t, s: _base((x - t) / s) - s.abs().log().sum(1),
-        ),
-        Mistake(
-            "absolute value of the log-scale",
-            "the absolute value belongs around the determinant, not its logarithm: a map may squeeze or stretch.",
-            lambda x, t, s: _base((x - t) * (-s).exp()) - s.abs().sum(1),
-        ),
-        Mistake(
-            "not summed",
-            "this is one number for each coordinate, (B, d); independent coordinates add up to one for each example.",
-            lambda x, t, s: -0.5 * (((x - t) * (-s).exp()) ** 2 + math.log(2 * math.pi)) - s,
-        ),
-        Mistake(
-            "summed over the batch too",
-            "the examples were added up as well; log p(x) is one number for each example, of shape (B,).",
-            lambda x, t, s: flow_log_prob(x, t, s).sum(),
-        ),
-        Mistake(
-            "the density, not its logarithm",
-            "this is p(x); the logarithm is wanted, which does not underflow.",
-            lambda x, t, s: flow_log_prob(x, t, s).exp(),
-        ),
-    ),
     start="First move x to z. Then: how much does a small interval around x shrink on the way?",
     hint="∂z/∂x is diagonal with entries exp(−log_scale), so log|det| is minus the sum of log_scale over axis 1.",
     see="−1.418939 for x = 1 unmoved; with scale 2 and the same z = 1, lower by log 2: −2.112086.",
-)
+    mistakes=mistakes(
+        flow_log_prob,
+        ("sign of the log-determinant",
+         "log_scale is added. ∂z/∂x is exp(−log_scale), so its logarithm is −log_scale: where the map to z squeezes, "
+         "the density of x is lower.", ("-log_scale.sum", "log_scale.sum")),
+        ("log-determinant forgotten",
+         "this is log N(z; 0, I), the density of z at the place where x lands; the change of volume is missing.",
+         (" + log_det", "")),
+        ("the inverse direction",
+         "z was computed as x exp(log_scale) + shift, which is the way from z to x; the density needs the way from x "
+         "to z.",
+         ("(x - shift) * torch.exp(-log_scale)", "x * torch.exp(log_scale) + shift"),
+         ("-log_scale.sum", "log_scale.sum")),
+        ("the inverse direction with the other determinant",
+         "z was computed as x exp(log_scale) + shift, the way from z to x.",
+         ("(x - shift) * torch.exp(-log_scale)", "x * torch.exp(log_scale) + shift")),
+        ("order of shift and scale",
+         "the shift was subtracted after scaling: z = x exp(−log_scale) − shift; subtract first, then scale.",
+         ("(x - shift) * torch.exp(-log_scale)", "x * torch.exp(-log_scale) - shift")),
+        ("shift added", "z is (x + shift) exp(−log_scale) here; from x back to z the shift is subtracted.",
+         ("x - shift", "x + shift")),
+        ("log-determinant averaged",
+         "the coordinates' log-scales were averaged; a determinant is a product, so its logarithm is a sum.",
+         ("log_scale.sum(1)", "log_scale.mean(1)")),
+        ("constant of the base density missing",
+         "−½ log 2π of each coordinate is missing: without it the density does not integrate to 1.",
+         (" + math.log(2 * math.pi)", "")),
+        ("constant of the base density counted once",
+         "−½ log 2π was added once; N(z; 0, I) has it once for each coordinate.",
+         ("(z**2 + math.log(2 * math.pi)).sum(1)", "((z**2).sum(1) + math.log(2 * math.pi))")),
+        ("the ½ is missing", "the exponent of a Gaussian is −z²/2; here it is −z².", ("(z**2", "(2 * z**2")),
+        ("log-scale read as log-variance",
+         "exp(log_scale / 2) was taken for the scale; log_scale is the logarithm of the scale itself.",
+         ("exp(-log_scale)", "exp(-0.5 * log_scale)"), ("-log_scale.sum", "-0.5 * log_scale.sum")),
+        ("log-scale for scale", "x − shift was divided by log_scale; the scale is exp(log_scale).",
+         ("* torch.exp(-log_scale)", "/ log_scale"), ("-log_scale.sum", "-log_scale.abs().log().sum")),
+        ("absolute value of the log-scale",
+         "the absolute value belongs around the determinant, not its logarithm: a map may squeeze or stretch.",
+         ("-log_scale.sum", "-log_scale.abs().sum")),
+        ("not summed",
+         "this is one number for each coordinate, (B, d); independent coordinates add up to one for each example.",
+         (")).sum(1)", "))"), ("log_scale.sum(1)", "log_scale")),
+        ("summed over the batch too",
+         "the examples were added up as well; log p(x) is one number for each example, of shape (B,).",
+         (")).sum(1)", ")).sum()"), ("log_scale.sum(1)", "log_scale.sum()")),
+        ("the density, not its logarithm", "this is p(x); the logarithm is wanted, which does not underflow.",
+         ("log_base + log_det", "torch.exp(log_base + log_det)")),
+    ),
+)  # fmt: skip
 
 
 # ---- evidence_by_sampling -------------------------------------------------------------------------------------------
@@ -157,12 +116,12 @@ def _evidence_cases(generator):
 
     return [
         Case("p(x | z_n) = 0.5 and 0.1", (numbers([0.5, 0.1]).log(),)),
-        Case("one sample", (numbers([-3.0]),)),
+        Case("B = 3, one sample each", (numbers([-3.0], [-5.0], [-4.0]),)),
         case("B = 3, N = 4, random", 3, 4, -2.0),
-        case("B = 2, N = 50, random", 2, 50, -5.0),
-        Case("two log-likelihoods near −1000, as pictures have", (numbers([-1000.0, -1001.0]),)),
-        case("B = 3, N = 6 near −2000", 3, 6, -2000.0),
-        case("B = 2, N = 5 in float32", 2, 5, -3.0, dtype=torch.float32),
+        case("B = 4, N = 50, random", 4, 50, -5.0),
+        case("B = 5, N = 3 near −1000, as pictures have", 5, 3, -1000.0),
+        case("B = 3, N = 5, from −9000 to −1000", 3, 5, torch.linspace(-9000, -1000, 15).double().reshape(3, 5)),
+        case("B = 4, N = 6 in float32", 4, 6, -3.0, dtype=torch.float32),
     ]
 
 
@@ -172,81 +131,56 @@ def _constant_likelihood(function):
 
 
 EVIDENCE_BY_SAMPLING = Exercise(
-    name="evidence_by_sampling",
     equation="log p̂(x) = log (1/N) Σ_n p(x | z_n), z_n ~ p(z) (LVM-1)",
     reference=evidence_by_sampling,
     returns=("log_p",),
     cases=_evidence_cases,
     properties=(Property("equal likelihoods give that likelihood, whatever N", _constant_likelihood),),
-    mistakes=(
-        Mistake(
-            "mean of the logarithms",
-            "the logarithms were averaged; the average of p(x | z) is wanted and its logarithm taken last. By Jensen "
-            "yours is always the smaller one, by a gap that more samples do not close.",
-            lambda ll: ll.mean(1),
-        ),
-        Mistake(
-            "log N not subtracted",
-            "this is the logarithm of the sum; for the average subtract log N.",
-            lambda ll: ll.logsumexp(1),
-        ),
-        Mistake(
-            "log N added",
-            "log N was added; dividing by N subtracts it.",
-            lambda ll: ll.logsumexp(1) + math.log(ll.shape[1]),
-        ),
-        Mistake(
-            "divided by N after the logarithm",
-            "the logarithm of the sum was divided by N; the sum has to be, inside the logarithm.",
-            lambda ll: ll.logsumexp(1) / ll.shape[1],
-        ),
-        Mistake(
-            "exponentials that underflow",
-            "right for likelihoods that a float can hold. exp(−1000) is 0, and the logarithm of 0 is −∞: take out the "
-            "largest term first, or use logsumexp.",
-            lambda ll: ll.exp().mean(1).log(),
-        ),
-        Mistake(
-            "the largest term not added back",
-            "the largest log-likelihood was subtracted before exp and never added again.",
-            lambda ll: (ll - ll.amax(1, keepdim=True)).exp().mean(1).log(),
-        ),
-        Mistake(
-            "the largest term only",
-            "this is the largest log-likelihood, the best explanation found; all samples count, each with 1/N.",
-            lambda ll: ll.amax(1),
-        ),
-        Mistake(
-            "averaged with posterior weights",
-            "each log-likelihood was weighted with its softmax. That is an average of log p(x | z) over the posterior, "
-            "not the evidence.",
-            lambda ll: (ll.softmax(1) * ll).sum(1),
-        ),
-        Mistake(
-            "summed over the wrong axis",
-            "the average runs over the batch, axis 0; samples lie along axis 1.",
-            lambda ll: ll.logsumexp(0) - math.log(ll.shape[0]),
-        ),
-        Mistake(
-            "one number for the whole batch",
-            "all entries were averaged together; each example has an evidence of its own.",
-            lambda ll: ll.flatten().logsumexp(0) - math.log(ll.numel()),
-        ),
-        Mistake(
-            "batch size for N",
-            "the logarithm of the batch size was subtracted; N is the number of samples, the length of axis 1.",
-            lambda ll: ll.logsumexp(1) - math.log(ll.shape[0]),
-        ),
-        Mistake(
-            "the average, not its logarithm",
-            "this is p̂(x) itself, which is 0 in floating point for any real picture; return its logarithm.",
-            lambda ll: evidence_by_sampling(ll).exp(),
-        ),
-    ),
     start="Write it with exp, mean and log first. Then ask what exp(−1000) is.",
     hint="torch.logsumexp(..., dim=1) is the logarithm of a sum of exponentials; an average is a sum divided by N.",
     see="log 0.3 = −1.203973 for likelihoods 0.5 and 0.1; −1000.379885 for −1000 and −1001.",
-)
+    mistakes=mistakes(
+        evidence_by_sampling,
+        ("mean of the logarithms",
+         "the logarithms were averaged; the average of p(x | z) is wanted and its logarithm taken last. By Jensen "
+         "yours is always the smaller one, by a gap that more samples do not close.",
+         ("torch.logsumexp(log_likelihood, dim=1) - math.log(N)", "log_likelihood.mean(1)")),
+        ("log N not subtracted", "this is the logarithm of the sum; for the average subtract log N.",
+         (" - math.log(N)", "")),
+        ("log N added", "log N was added; dividing by N subtracts it.", ("- math", "+ math")),
+        ("divided by N after the logarithm",
+         "the logarithm of the sum was divided by N; the sum has to be, inside the logarithm.",
+         ("- math.log(N)", "/ N")),
+        ("exponentials that underflow",
+         "right for likelihoods that a float can hold. exp(−1000) is 0, and the logarithm of 0 is −∞: take out the "
+         "largest term first, or use logsumexp.",
+         ("torch.logsumexp(log_likelihood, dim=1) - math.log(N)", "log_likelihood.exp().mean(1).log()")),
+        ("the largest term not added back",
+         "the largest log-likelihood was subtracted before exp and never added again.",
+         ("torch.logsumexp(log_likelihood, dim=1) - math.log(N)",
+          "(log_likelihood - log_likelihood.amax(1, keepdim=True)).exp().mean(1).log()")),
+        ("the largest term only",
+         "this is the largest log-likelihood, the best explanation found; all samples count, each with 1/N.",
+         ("torch.logsumexp(log_likelihood, dim=1) - math.log(N)", "log_likelihood.amax(1)")),
+        ("averaged with posterior weights",
+         "each log-likelihood was weighted with its softmax. That is an average of log p(x | z) over the posterior, "
+         "not the evidence.",
+         ("torch.logsumexp(log_likelihood, dim=1) - math.log(N)",
+          "(log_likelihood.softmax(1) * log_likelihood).sum(1)")),
+        ("summed over the wrong axis", "the average runs over the batch, axis 0; samples lie along axis 1.",
+         ("shape[1]", "shape[0]"), ("dim=1", "dim=0")),
+        ("one number for the whole batch",
+         "all entries were averaged together; each example has an evidence of its own.",
+         ("log_likelihood.shape[1]", "log_likelihood.numel()"), ("dim=1", "dim=(0, 1)")),
+        ("batch size for N",
+         "the logarithm of the batch size was subtracted; N is the number of samples, the length of axis 1.",
+         ("shape[1]", "shape[0]")),
+        ("the average, not its logarithm",
+         "this is p̂(x) itself, which is 0 in floating point for any real picture; return its logarithm.",
+         ("torch.logsumexp(log_likelihood, dim=1) - math.log(N)",
+          "torch.exp(torch.logsumexp(log_likelihood, dim=1) - math.log(N))")),
+    ),
+)  # fmt: skip
 
 
 # ---- effective_sample_size ------------------------------------------------------------------------------------------
@@ -260,13 +194,12 @@ def _ess_cases(generator):
         return Case(label, (centre + normal(B, N, generator=generator, dtype=dtype),))
 
     return [
-        Case("weights 1 and 1", (numbers([0.0, 0.0]),)),
-        Case("weights 3 and 1", (numbers([math.log(3), 0.0]),)),
-        Case("weights 1, 2 and 3", (numbers([1.0, 2.0, 3.0]).log(),)),
+        Case("two examples: weights (1, 1) and (3, 1)", (numbers([1.0, 1.0], [3.0, 1.0]).log(),)),
         case("B = 3, N = 5, random", 3, 5, 0.0),
-        case("B = 2, N = 40, random", 2, 40, -3.0),
-        Case("two log-weights near −1000", (numbers([-1000.0, -1001.0]),)),
-        case("B = 2, N = 6 in float32", 2, 6, 0.0, dtype=torch.float32),
+        case("B = 4, N = 40, random", 4, 40, -3.0),
+        case("B = 5, N = 3 near −1000", 5, 3, -1000.0),
+        case("B = 3, N = 4, from −4000 to 2600", 3, 4, torch.linspace(-4000, 2600, 12).double().reshape(3, 4)),
+        case("B = 4, N = 6 in float32", 4, 6, 0.0, dtype=torch.float32),
     ]
 
 
@@ -277,74 +210,43 @@ def _scale_free(function):
 
 
 EFFECTIVE_SAMPLE_SIZE = Exercise(
-    name="effective_sample_size",
     equation="ESS = (Σ_n w_n)² / Σ_n w_n² (LVM-1)",
     reference=effective_sample_size,
     returns=("ess",),
     cases=_ess_cases,
     properties=(Property("only ratios of weights matter", _scale_free),),
-    mistakes=(
-        Mistake(
-            "upside down",
-            "this is Σw² / (Σw)², one divided by the effective sample size.",
-            lambda s: (s.softmax(1) ** 2).sum(1),
-        ),
-        Mistake(
-            "divided by N",
-            "this is ESS / N, the share of the samples that counts; the number itself is wanted.",
-            lambda s: 1 / (s.softmax(1) ** 2).sum(1) / s.shape[1],
-        ),
-        Mistake(
-            "log-weights for weights",
-            "the log-weights were squared and summed; take their exponentials, or softmax, first.",
-            lambda s: s.sum(1) ** 2 / (s**2).sum(1),
-        ),
-        Mistake(
-            "exponentials that underflow",
-            "right while exp(log_w) can be held. At −1000 both sums are 0 and the ratio is NaN: softmax first, since "
-            "a common factor of the weights cancels.",
-            lambda s: s.exp().sum(1) ** 2 / (s.exp() ** 2).sum(1),
-        ),
-        Mistake(
-            "the sum not squared",
-            "Σw / Σw² depends on the scale of the weights; the sum above is squared.",
-            lambda s: s.exp().sum(1) / (s.exp() ** 2).sum(1),
-        ),
-        Mistake(
-            "a factor 2 lost in logarithms",
-            "the logarithm of (Σw)² is twice the log-sum-exp; the 2 is missing in front.",
-            lambda s: (s.logsumexp(1) - (2 * s).logsumexp(1)).exp(),
-        ),
-        Mistake(
-            "the logarithm returned",
-            "this is log ESS; two equal weights are worth two samples.",
-            lambda s: 2 * s.logsumexp(1) - (2 * s).logsumexp(1),
-        ),
-        Mistake(
-            "one over the largest share",
-            "this is 1 / max share, another measure of the same thing and never above ESS; all squares count here.",
-            lambda s: 1 / s.softmax(1).amax(1),
-        ),
-        Mistake(
-            "exponential of the entropy",
-            "this is the perplexity exp(−Σ share log share), which never lies below ESS.",
-            lambda s: (-(s.softmax(1) * s.log_softmax(1)).sum(1)).exp(),
-        ),
-        Mistake(
-            "over the wrong axis",
-            "the sums run over the batch, axis 0; samples lie along axis 1.",
-            lambda s: 1 / (s.softmax(0) ** 2).sum(0),
-        ),
-        Mistake(
-            "one number for the whole batch",
-            "the examples were averaged; each one has weights, and an ESS, of its own.",
-            lambda s: effective_sample_size(s).mean(),
-        ),
-    ),
     start="What should it be if all N weights are equal? If one of them is everything?",
     hint="Divide the weights by their sum first: softmax does. Then Σw is 1.",
     see="2 for weights 1 and 1; 16/10 = 1.6 for weights 3 and 1.",
-)
+    mistakes=mistakes(
+        effective_sample_size,
+        ("upside down", "this is Σw² / (Σw)², one divided by the effective sample size.", ("1 / ", "")),
+        ("divided by N", "this is ESS / N, the share of the samples that counts; the number itself is wanted.",
+         (".sum(1)", ".sum(1) / log_w.shape[1]")),
+        ("log-weights for weights",
+         "the log-weights were squared and summed; take their exponentials, or softmax, first.",
+         ("1 / (share**2).sum(1)", "log_w.sum(1) ** 2 / (log_w**2).sum(1)")),
+        ("exponentials that underflow",
+         "right while exp(log_w) can be held. At −1000 both sums are 0 and the ratio is NaN: softmax first, since a "
+         "common factor of the weights cancels.",
+         ("1 / (share**2).sum(1)", "log_w.exp().sum(1) ** 2 / (log_w.exp() ** 2).sum(1)")),
+        ("the sum not squared", "Σw / Σw² depends on the scale of the weights; the sum above is squared.",
+         ("1 / (share**2).sum(1)", "log_w.exp().sum(1) / (log_w.exp() ** 2).sum(1)")),
+        ("a factor 2 lost in logarithms", "the logarithm of (Σw)² is twice the log-sum-exp; the 2 is missing in front.",
+         ("1 / (share**2).sum(1)", "torch.exp(log_w.logsumexp(1) - (2 * log_w).logsumexp(1))")),
+        ("the logarithm returned", "this is log ESS; two equal weights are worth two samples.",
+         ("1 / (share**2).sum(1)", "torch.log(1 / (share**2).sum(1))")),
+        ("one over the largest share",
+         "this is 1 / max share, another measure of the same thing and never above ESS; all squares count here.",
+         ("(share**2).sum(1)", "share.amax(1)")),
+        ("exponential of the entropy", "this is the perplexity exp(−Σ share log share), which never lies below ESS.",
+         ("1 / (share**2).sum(1)", "torch.exp(-(share * log_w.log_softmax(1)).sum(1))")),
+        ("over the wrong axis", "the sums run over the batch, axis 0; samples lie along axis 1.",
+         ("dim=1", "dim=0"), (".sum(1)", ".sum(0)")),
+        ("one number for the whole batch", "the examples were averaged; each one has weights, and an ESS, of its own.",
+         ("1 / (share**2).sum(1)", "(1 / (share**2).sum(1)).mean()")),
+    ),
+)  # fmt: skip
 
 
 # ---- reconstruction_error -------------------------------------------------------------------------------------------
@@ -360,11 +262,11 @@ def _error_cases(generator):
 
     return [
         Case("one example, x = (1, 2), x̂ = (1, 5)", (numbers([1.0, 2.0]), numbers([1.0, 5.0]))),
-        Case("two examples of two numbers", (numbers([0.0, 0.0], [1.0, 1.0]), numbers([2.0, 0.0], [1.0, 2.0]))),
         case("shape (3, 5), random", 3, 5),
-        case("images of shape (3, 1, 4, 2)", 3, 1, 4, 2),
-        case("images of shape (2, 3, 2, 2)", 2, 3, 2, 2),
-        case("shape (2, 4) in float32", 2, 4, dtype=torch.float32),
+        case("shape (6, 4), random", 6, 4),
+        case("images of shape (4, 3, 5, 6)", 4, 3, 5, 6),
+        case("images of shape (5, 4, 3, 7)", 5, 4, 3, 7),
+        case("shape (4, 3) in float32", 4, 3, dtype=torch.float32),
     ]
 
 
@@ -375,92 +277,48 @@ def _unit_noise(function):
     return abs(z) < 5, f"z = {z:.1f}; beyond 5 by chance once in two million"
 
 
-def _in_place(x, x_hat):
-    return x.sub_(x_hat).square().mean()
-
-
 RECONSTRUCTION_ERROR = Exercise(
-    name="reconstruction_error",
     equation="J = (1/N) Σ_i (1/P) ‖x_i − x̂_i‖² (AE-1)",
     reference=reconstruction_error,
     returns=("J",),
     cases=_error_cases,
     properties=(Property("noise of variance 1 in each entry gives J = 1", _unit_noise),),
-    mistakes=(
-        Mistake(
-            "summed over the entries",
-            "the 1/P is missing: this is the squared distance of whole examples, which grows with their size.",
-            lambda x, y: (x - y).square().flatten(1).sum(1).mean(),
-        ),
-        Mistake(
-            "summed over the batch",
-            "the 1/N is missing: the examples are averaged, so that J does not grow with the batch.",
-            lambda x, y: (x - y).square().flatten(1).mean(1).sum(),
-        ),
-        Mistake(
-            "summed over everything",
-            "both 1/N and 1/P are missing.",
-            lambda x, y: (x - y).square().sum(),
-        ),
-        Mistake(
-            "one number for each example",
-            "the mean over the batch is missing: J is a single number.",
-            lambda x, y: (x - y).square().flatten(1).mean(1),
-        ),
-        Mistake(
-            "one number for each example, summed",
-            "these are the squared distances ‖x_i − x̂_i‖² themselves: divide by P and average.",
-            lambda x, y: (x - y).square().flatten(1).sum(1),
-        ),
-        Mistake(
-            "not averaged at all",
-            "these are the squared differences of single entries.",
-            lambda x, y: (x - y).square(),
-        ),
-        Mistake(
-            "root taken",
-            "this is √J; its gradient is that of J divided by 2√J, and it is no log-likelihood.",
-            lambda x, y: (x - y).square().mean().sqrt(),
-        ),
-        Mistake(
-            "distance for squared distance",
-            "‖x_i − x̂_i‖ was not squared: this weighs badly reconstructed examples less.",
-            lambda x, y: ((x - y).flatten(1).norm(dim=1) / x[0].numel()).mean(),
-        ),
-        Mistake(
-            "absolute error",
-            "the absolute differences were averaged, the error of a Laplace likelihood; here they are squared.",
-            lambda x, y: (x - y).abs().mean(),
-        ),
-        Mistake(
-            "difference not squared",
-            "the differences themselves were averaged, so that errors of opposite sign cancel.",
-            lambda x, y: (x - y).mean(),
-        ),
-        Mistake(
-            "a ½ too many",
-            "this is J/2; the formula has no ½.",
-            lambda x, y: 0.5 * (x - y).square().mean(),
-        ),
-        Mistake(
-            "the last axis taken for P",
-            "P counts all entries of an example, C·H·W for an image; here only the last axis was counted.",
-            lambda x, y: ((x - y).square().flatten(1).sum(1) / x.shape[-1]).mean(),
-        ),
-        Mistake(
-            "batch size and entries swapped",
-            "P counts the entries of one example, not the examples: the sum over entries was divided by N, twice.",
-            lambda x, y: ((x - y).square().flatten(1).sum(1) / len(x)).mean(),
-        ),
-        Mistake(
-            "input modified in place",
-            "the value is right, but x itself was overwritten; the caller still needs it.",
-            _in_place,
-        ),
-    ),
     start="One example first: squared differences, averaged over its P entries.",
     hint="flatten(1) keeps the batch axis and lines all entries up, whatever the shape of an example.",
     see="(0 + 9)/2 = 4.5 for (1, 2) against (1, 5).",
-)
+    mistakes=mistakes(
+        reconstruction_error,
+        ("summed over the entries",
+         "the 1/P is missing: this is the squared distance of whole examples, which grows with their size.",
+         ("squared / P", "squared")),
+        ("summed over the batch",
+         "the 1/N is missing: the examples are averaged, so that J does not grow with the batch.",
+         (".mean()", ".sum()")),
+        ("summed over everything", "both 1/N and 1/P are missing.", ("(squared / P).mean()", "squared.sum()")),
+        ("one number for each example", "the mean over the batch is missing: J is a single number.", (".mean()", "")),
+        ("one number for each example, summed",
+         "these are the squared distances ‖x_i − x̂_i‖² themselves: divide by P and average.",
+         ("(squared / P).mean()", "squared")),
+        ("not averaged at all", "these are the squared differences of single entries.",
+         ("(squared / P).mean()", "(x - x_hat).square()")),
+        ("root taken", "this is √J; its gradient is that of J divided by 2√J, and it is no log-likelihood.",
+         (".mean()", ".mean().sqrt()")),
+        ("distance for squared distance",
+         "‖x_i − x̂_i‖ was not squared: this weighs badly reconstructed examples less.",
+         ("squared / P", "squared.sqrt() / P")),
+        ("absolute error",
+         "the absolute differences were averaged, the error of a Laplace likelihood; here they are squared.",
+         (".square()", ".abs()")),
+        ("difference not squared", "the differences themselves were averaged, so that errors of opposite sign cancel.",
+         (".square()", "")),
+        ("a ½ too many", "this is J/2; the formula has no ½.", ("return", "return 0.5 *")),
+        ("the last axis taken for P",
+         "P counts all entries of an example, C·H·W for an image; here only the last axis was counted.",
+         ("x[0].numel()", "x.shape[-1]")),
+        ("batch size and entries swapped",
+         "P counts the entries of one example, not the examples: the sum over entries was divided by N, twice.",
+         ("x[0].numel()", "len(x)")),
+    ),
+)  # fmt: skip
 
 EXERCISES = (FLOW_LOG_PROB, EVIDENCE_BY_SAMPLING, EFFECTIVE_SAMPLE_SIZE, RECONSTRUCTION_ERROR)

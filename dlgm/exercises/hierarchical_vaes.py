@@ -10,18 +10,8 @@ import math
 
 import torch
 
-from .engine import Case, Exercise, Mistake, Property
-from .inputs import normal
-
-F64 = torch.float64
-
-
-def _number(value):
-    return torch.tensor(value, dtype=F64)
-
-
-def _row(*values):
-    return torch.tensor([values], dtype=F64)
+from .engine import Case, Exercise, Property, mistakes
+from .inputs import normal, numbers
 
 
 # ---- chain_marginal -------------------------------------------------------------------------------------------------
@@ -34,138 +24,66 @@ def chain_marginal(A1, A2, v1, v2):
 def _marginal_cases(generator):
     def case(label, d0, d1, d2, v1, v2):
         maps = normal(d0, d1, generator=generator), normal(d1, d2, generator=generator)
-        return Case(label, (*maps, _number(v1), _number(v2)))
+        return Case(label, (*maps, *numbers(v1, v2)))
 
     return [
-        Case("one number a level", (_row(2.0), _row(3.0), _number(0.5), _number(0.25))),
-        Case("two numbers below one", (torch.tensor([[1.0], [2.0]], dtype=F64), _row(3.0), _number(0.5), _number(4.0))),
-        case("3 data dimensions, levels of 2 and 2", 3, 2, 2, 0.3, 0.6),
-        case("2 data dimensions, levels of 2 and 2", 2, 2, 2, 0.7, 0.2),
-        case("4 data dimensions, levels of 3 and 1", 4, 3, 1, 0.05, 1.7),
+        Case("one number a level", (numbers([2.0]), numbers([3.0]), *numbers(0.5, 0.25))),
+        case("5 data dimensions, levels of 4 and 3", 5, 4, 3, 0.3, 0.6),
+        case("3 numbers a level", 3, 3, 3, 0.7, 0.2),
+        case("3 data dimensions, levels of 4 and 6", 3, 4, 6, 0.05, 1.7),
     ]
 
 
 def _reaches_the_data(function):
     """Without noise in the middle and below, x = A_1 A_2 z_2 + noise of almost no variance."""
-    A1, A2 = _row(2.0), _row(3.0)
-    seen = function(A1, A2, _number(1e-9), _number(1e-9))[1].item()
+    A1, A2 = numbers([2.0]), numbers([3.0])
+    seen = function(A1, A2, *numbers(1e-9, 1e-9))[1].item()
     return abs(seen - 36) < 1e-6, f"Cov x = {seen:.6f} for A_1 = 2, A_2 = 3"
 
 
-def _two_step(A1, A2, v1, v2, middle=1.0, low=1.0):
-    """The right covariances with the noise of the middle and of the lowest step scaled."""
-    cov = A2 @ A2.T + middle * v2 * torch.eye(len(A2), dtype=F64)
-    return cov, A1 @ cov @ A1.T + low * v1 * torch.eye(len(A1), dtype=F64)
-
-
-def _noise_not_carried(A1, A2, v1, v2):
-    carried = A1 @ A2 @ A2.T @ A1.T + (v1 + v2) * torch.eye(len(A1), dtype=F64)
-    return chain_marginal(A1, A2, v1, v2)[0], carried
-
-
-def _from_the_top(A1, A2, v1, v2):
-    carried = A1 @ A2 @ A2.T @ A1.T + v1 * torch.eye(len(A1), dtype=F64)
-    return chain_marginal(A1, A2, v1, v2)[0], carried
-
-
-def _prior_on_z1(A1, A2, v1, v2):
-    cov = torch.eye(len(A2), dtype=F64)
-    return cov, A1 @ A1.T + v1 * torch.eye(len(A1), dtype=F64)
-
-
-def _noise_everywhere(A1, A2, v1, v2):
-    cov = A2 @ A2.T + v2
-    return cov, A1 @ cov @ A1.T + v1
-
-
-def _prior_dropped(A1, A2, v1, v2):
-    cov = v2 * torch.eye(len(A2), dtype=F64)
-    return cov, A1 @ cov @ A1.T + v1 * torch.eye(len(A1), dtype=F64)
-
-
-def _transposed(A1, A2, v1, v2):
-    cov = A2.T @ A2 + v2 * torch.eye(A2.shape[1], dtype=F64)
-    return cov, A1.T @ cov @ A1 + v1 * torch.eye(A1.shape[1], dtype=F64)
-
-
-def _not_squared(A1, A2, v1, v2):
-    cov = A2 @ torch.ones_like(A2).T / A2.shape[1] + v2 * torch.eye(len(A2), dtype=F64)
-    return cov, A1 @ cov + v1 * torch.eye(len(A1), dtype=F64)
-
-
 CHAIN_MARGINAL = Exercise(
-    name="chain_marginal",
     equation="Cov z_1 = A_2 A_2ᵀ + v_2 I, Cov x = A_1 (Cov z_1) A_1ᵀ + v_1 I (GAUSS-1, HVAE-1)",
     reference=chain_marginal,
     returns=("cov_z1", "cov_x"),
     cases=_marginal_cases,
     properties=(Property("without noise on the way, x is A_1 A_2 z_2", _reaches_the_data),),
-    mistakes=(
-        Mistake(
-            "standard deviation for variance",
-            "v_1 and v_2 were squared; they are variances already, and covariances add as they are.",
-            lambda A1, A2, v1, v2: chain_marginal(A1, A2, v1**2, v2**2),
-        ),
-        Mistake(
-            "root of the variances",
-            "√v_1 and √v_2 were added; standard deviations do not add, variances do (GAUSS-1).",
-            lambda A1, A2, v1, v2: chain_marginal(A1, A2, v1.sqrt(), v2.sqrt()),
-        ),
-        Mistake(
-            "middle noise not carried down",
-            "the noise v_2 of z_1 was added to x as it is; it enters through A_1 and arrives as v_2 A_1 A_1ᵀ.",
-            _noise_not_carried,
-        ),
-        Mistake(
-            "noise of the middle level lost",
-            "cov_x is A_1 A_2 A_2ᵀ A_1ᵀ + v_1 I: the noise v_2 that z_1 has of its own never reached x.",
-            _from_the_top,
-        ),
-        Mistake(
-            "noise dropped at both levels",
-            "v_1 and v_2 do not appear: each step adds fresh noise to the diagonal.",
-            lambda A1, A2, v1, v2: _two_step(A1, A2, v1, v2, 0.0, 0.0),
-        ),
-        Mistake(
-            "noise of x dropped",
-            "cov_x lacks v_1 I, the noise of the last step.",
-            lambda A1, A2, v1, v2: _two_step(A1, A2, v1, v2, 1.0, 0.0),
-        ),
-        Mistake(
-            "prior on z_1 instead of z_2",
-            "z_1 was taken as N(0, I); only the top level z_2 has that prior, and z_1 inherits A_2 A_2ᵀ + v_2 I.",
-            _prior_on_z1,
-        ),
-        Mistake(
-            "top level dropped",
-            "Cov z_1 is v_2 I alone: the part A_2 A_2ᵀ that comes down from z_2 is missing.",
-            _prior_dropped,
-        ),
-        Mistake(
-            "noise added to every entry",
-            "v was added to the whole matrix; independent noise is v I and touches the diagonal only.",
-            _noise_everywhere,
-        ),
-        Mistake(
-            "transposed",
-            "this is Aᵀ (...) A; for column vectors Cov(A z) = A Cov(z) Aᵀ.",
-            _transposed,
-        ),
-        Mistake(
-            "the two noises swapped",
-            "v_1 was used for z_1 and v_2 for x; v_t belongs to the kernel that produces level t − 1.",
-            lambda A1, A2, v1, v2: chain_marginal(A1, A2, v2, v1),
-        ),
-        Mistake(
-            "the map on one side only",
-            "a covariance is quadratic: the map stands on both sides, A Cov Aᵀ.",
-            _not_squared,
-        ),
-    ),
     start="First z_1 = A_2 z_2 + √v_2 ε: what is the covariance of A_2 z_2 if that of z_2 is I?",
     hint="Cov(A z) = A Cov(z) Aᵀ, and independent noise adds v I. Use the first result in the second.",
     see="For A_1 = 2, A_2 = 3, v_1 = 0.5, v_2 = 0.25: Cov z_1 = 9.25 and Cov x = 37.5.",
-)
+    mistakes=mistakes(
+        chain_marginal,
+        ("standard deviation for variance",
+         "v_1 and v_2 were squared; they are variances already, and covariances add as they are.",
+         ("v2 * torch", "v2**2 * torch"), ("v1 * torch", "v1**2 * torch")),
+        ("root of the variances", "√v_1 and √v_2 were added; standard deviations do not add, variances do (GAUSS-1).",
+         ("v2 * torch", "v2.sqrt() * torch"), ("v1 * torch", "v1.sqrt() * torch")),
+        ("middle noise not carried down",
+         "the noise v_2 of z_1 was added to x as it is; it enters through A_1 and arrives as v_2 A_1 A_1ᵀ.",
+         ("A1 @ cov_z1 @ A1.T + v1", "A1 @ A2 @ A2.T @ A1.T + (v1 + v2)")),
+        ("noise of the middle level lost",
+         "cov_x is A_1 A_2 A_2ᵀ A_1ᵀ + v_1 I: the noise v_2 that z_1 has of its own never reached x.",
+         ("A1 @ cov_z1 @ A1.T", "A1 @ A2 @ A2.T @ A1.T")),
+        ("noise dropped at both levels", "v_1 and v_2 do not appear: each step adds fresh noise to the diagonal.",
+         (" + v2 * torch.eye(len(A2), dtype=A2.dtype)", ""), (" + v1 * torch.eye(len(A1), dtype=A1.dtype)", "")),
+        ("noise of x dropped", "cov_x lacks v_1 I, the noise of the last step.",
+         (" + v1 * torch.eye(len(A1), dtype=A1.dtype)", "")),
+        ("prior on z_1 instead of z_2",
+         "z_1 was taken as N(0, I); only the top level z_2 has that prior, and z_1 inherits A_2 A_2ᵀ + v_2 I.",
+         ("A2 @ A2.T + v2 * ", "")),
+        ("top level dropped", "Cov z_1 is v_2 I alone: the part A_2 A_2ᵀ that comes down from z_2 is missing.",
+         ("A2 @ A2.T + ", "")),
+        ("noise added to every entry",
+         "v was added to the whole matrix; independent noise is v I and touches the diagonal only.",
+         (" * torch.eye(len(A2), dtype=A2.dtype)", ""), (" * torch.eye(len(A1), dtype=A1.dtype)", "")),
+        ("transposed", "this is Aᵀ (...) A; for column vectors Cov(A z) = A Cov(z) Aᵀ.",
+         lambda A1, A2, v1, v2: chain_marginal(A1.T, A2.T, v1, v2)),
+        ("the two noises swapped",
+         "v_1 was used for z_1 and v_2 for x; v_t belongs to the kernel that produces level t − 1.",
+         lambda A1, A2, v1, v2: chain_marginal(A1, A2, v2, v1)),
+        ("the map on one side only", "a covariance is quadratic: the map stands on both sides, A Cov Aᵀ.",
+         ("A2 @ A2.T", "A2"), ("A1 @ cov_z1 @ A1.T", "A1 @ cov_z1")),
+    ),
+)  # fmt: skip
 
 
 # ---- hierarchy_log_joint --------------------------------------------------------------------------------------------
@@ -181,51 +99,21 @@ def _joint_cases(generator):
     def case(label, B, d0, d1, d2, v1, v2):
         levels = [normal(B, d, generator=generator) for d in (d0, d1, d2)]
         maps = normal(d0, d1, generator=generator), normal(d1, d2, generator=generator)
-        return Case(label, (*levels, *maps, _number(v1), _number(v2)))
+        return Case(label, (*levels, *maps, *numbers(v1, v2)))
 
-    small = [_row(3.0), _row(1.0), _row(0.5), _row(2.0), _row(4.0), _number(0.5), _number(0.25)]
+    small = [numbers([4.0]), numbers([1.0]), numbers([0.5]), numbers([2.0]), numbers([4.0]), *numbers(0.5, 0.25)]
     return [
         Case("one number a level", tuple(small)),
-        case("one example, two numbers a level", 1, 2, 2, 2, 0.3, 0.8),
-        case("4 examples, two numbers a level", 4, 2, 2, 2, 0.6, 0.2),
-        case("5 examples, three numbers a level", 5, 3, 3, 3, 0.15, 1.4),
-        case("3 examples, 4 data dimensions, levels of 3 and 2", 3, 4, 3, 2, 0.3, 0.5),
+        case("4 examples, three numbers a level", 4, 3, 3, 3, 0.6, 0.2),
+        case("3 examples, five numbers a level", 3, 5, 5, 5, 0.15, 1.4),
+        case("3 examples, 6 data dimensions, levels of 5 and 4", 3, 6, 5, 4, 0.3, 0.5),
     ]
-
-
-def _log_normal(value, mean, var, reduce=lambda terms: terms.sum(1), constant=True):
-    var = torch.as_tensor(var, dtype=value.dtype)
-    return reduce(-0.5 * ((value - mean) ** 2 / var + constant * torch.log(2 * math.pi * var)))
-
-
-def _joint_from(*kernels):
-    """A wrong joint as a sum of (value, mean, var), each given as a function of all seven arguments."""
-    return lambda *a: sum(_log_normal(*kernel(*a)) for kernel in kernels)
-
-
-def _top(x, z1, z2, A1, A2, v1, v2):
-    return z2, 0.0, 1.0
-
-
-def _middle(x, z1, z2, A1, A2, v1, v2):
-    return z1, z2 @ A2.T, v2
-
-
-def _bottom(x, z1, z2, A1, A2, v1, v2):
-    return x, z1 @ A1.T, v1
-
-
-def _joint_reduced(reduce, constant=True):
-    def function(*a):
-        return sum(_log_normal(*kernel(*a), reduce, constant) for kernel in (_top, _middle, _bottom))
-
-    return function
 
 
 def _integrates_to_the_marginal(function):
     """With one number a level, ∫∫ p(x, z_1, z_2) dz_1 dz_2 on a grid against N(x; 0, Cov x)."""
-    A1, A2, v1, v2 = _row(0.8), _row(0.6), _number(0.5), _number(0.4)
-    line = torch.linspace(-8, 8, 161, dtype=F64)
+    A1, A2, v1, v2 = numbers([0.8]), numbers([0.6]), *numbers(0.5, 0.4)
+    line = torch.linspace(-8, 8, 161, dtype=torch.float64)
     z1, z2 = (v.reshape(-1, 1) for v in torch.meshgrid(line, line, indexing="ij"))
     x = torch.full_like(z1, 0.7)
     seen = function(x, z1, z2, A1, A2, v1, v2).logsumexp(0).item() + 2 * math.log(0.1)
@@ -235,104 +123,61 @@ def _integrates_to_the_marginal(function):
 
 
 HIERARCHY_LOG_JOINT = Exercise(
-    name="hierarchy_log_joint",
     equation="log p(x, z_1, z_2) = log p(z_2) + log p(z_1 | z_2) + log p(x | z_1) (HVAE-1)",
     reference=hierarchy_log_joint,
     returns=("log_joint",),
     cases=_joint_cases,
     properties=(Property("z_1 and z_2 integrated out leave p(x)", _integrates_to_the_marginal),),
-    mistakes=(
-        Mistake(
-            "top prior dropped",
-            "log p(z_2) = log N(z_2; 0, I) is missing: without it z_2 may wander off for free.",
-            _joint_from(_middle, _bottom),
-        ),
-        Mistake(
-            "prior on z_1 instead of z_2",
-            "N(0, I) was put on z_1; it belongs to the top level, and z_1 has its law from z_2.",
-            _joint_from(lambda *a: (a[1], 0.0, 1.0), _middle, _bottom),
-        ),
-        Mistake(
-            "a prior on both levels",
-            "z_1 is counted twice, once as N(0, I) and once given z_2; only the top level has a prior of its own.",
-            _joint_from(_top, lambda *a: (a[1], 0.0, 1.0), _middle, _bottom),
-        ),
-        Mistake(
-            "middle level dropped",
-            "log p(z_1 | z_2) is missing: nothing ties the two levels together.",
-            _joint_from(_top, _bottom),
-        ),
-        Mistake(
-            "likelihood dropped",
-            "log p(x | z_1) is missing: this is log p(z_1, z_2), and x does not appear (erratum E-23 the other way).",
-            _joint_from(_top, _middle),
-        ),
-        Mistake(
-            "z_1 conditioned on itself",
-            "the mean of z_1 is A_2 z_2; here it is A_2 z_1, so the variable predicts itself.",
-            _joint_from(_top, lambda *a: (a[1], a[1] @ a[4].T, a[6]), _bottom),
-        ),
-        Mistake(
-            "chain skipped: x from z_2",
-            "the mean of x is A_1 z_1; here z_2 stands in the place of z_1, and the level between is jumped over.",
-            _joint_from(_top, _middle, lambda *a: (a[0], a[2] @ a[3].T, a[5])),
-        ),
-        Mistake(
-            "order reversed",
-            "this generates z_1 from N(0, I) and z_2 from z_1; generation runs from the top, z_2, down.",
-            _joint_from(lambda *a: (a[1], 0.0, 1.0), lambda *a: (a[2], a[1] @ a[4].T, a[6]), _bottom),
-        ),
-        Mistake(
-            "standard deviation for variance",
-            "v was squared as if it were a standard deviation; v_1 and v_2 are variances.",
-            lambda x, z1, z2, A1, A2, v1, v2: hierarchy_log_joint(x, z1, z2, A1, A2, v1**2, v2**2),
-        ),
-        Mistake(
-            "the two noises swapped",
-            "v_1 was used for z_1 and v_2 for x; v_1 is the variance of x given z_1.",
-            lambda x, z1, z2, A1, A2, v1, v2: hierarchy_log_joint(x, z1, z2, A1, A2, v2, v1),
-        ),
-        Mistake(
-            "the two maps swapped",
-            "A_2 was used to make x and A_1 to make z_1; A_t maps level t to the level below it.",
-            lambda x, z1, z2, A1, A2, v1, v2: hierarchy_log_joint(x, z1, z2, A2, A1, v1, v2),
-        ),
-        Mistake(
-            "maps transposed",
-            "z @ A multiplies by Aᵀ; for rows of a batch the product A z is z @ A.T.",
-            lambda x, z1, z2, A1, A2, v1, v2: hierarchy_log_joint(x, z1, z2, A1.T, A2.T, v1, v2),
-        ),
-        Mistake(
-            "mean over dimensions",
-            "the dimensions were averaged; independent coordinates multiply, so their log-densities are summed.",
-            _joint_reduced(lambda terms: terms.mean(1)),
-        ),
-        Mistake(
-            "normalising constant dropped",
-            "½ log(2πv) is missing for each coordinate: without it the density does not integrate to 1, and levels "
-            "with different variances cannot be compared.",
-            _joint_reduced(lambda terms: terms.sum(1), constant=False),
-        ),
-        Mistake(
-            "sign",
-            "this is −log p(x, z_1, z_2), a loss; the function returns the log-density itself.",
-            lambda *a: -hierarchy_log_joint(*a),
-        ),
-        Mistake(
-            "density, not its logarithm",
-            "this is p(x, z_1, z_2) itself; it underflows in high dimensions, which is why everything stays in logs.",
-            lambda *a: hierarchy_log_joint(*a).exp(),
-        ),
-        Mistake(
-            "summed over the batch",
-            "the examples were summed too; return one number for each example, of shape (B,).",
-            lambda *a: hierarchy_log_joint(*a).sum(),
-        ),
-    ),
     start="Write log N(value; mean, v I), summed over dimension 1, once. Then call it three times.",
     hint="For rows z of a batch, A z is z @ A.T. The top level has mean 0 and variance 1.",
-    see="For x = 3, z_1 = 1, z_2 = 0.5, A = (2, 4), v = (0.5, 0.25): −2.7568 − 0.125 − 1 − 2 + 1.0397 = −4.8421.",
-)
+    see="For x = 4, z_1 = 1, z_2 = 0.5, A = (2, 4), v = (0.5, 0.25): −2.7568 − 0.125 − 2 − 4 + 1.0397 = −7.8421.",
+    mistakes=mistakes(
+        hierarchy_log_joint,
+        ("top prior dropped", "log p(z_2) = log N(z_2; 0, I) is missing: without it z_2 may wander off for free.",
+         ("log_normal(z2, 0.0, one) + ", "")),
+        ("prior on z_1 instead of z_2",
+         "N(0, I) was put on z_1; it belongs to the top level, and z_1 has its law from z_2.",
+         ("log_normal(z2, 0.0, one)", "log_normal(z1, 0.0, one)")),
+        ("a prior on both levels",
+         "z_1 is counted twice, once as N(0, I) and once given z_2; only the top level has a prior of its own.",
+         ("log_normal(z2, 0.0, one)", "log_normal(z2, 0.0, one) + log_normal(z1, 0.0, one)")),
+        ("middle level dropped", "log p(z_1 | z_2) is missing: nothing ties the two levels together.",
+         ("log_normal(z1, z2 @ A2.T, v2) + ", "")),
+        ("likelihood dropped",
+         "log p(x | z_1) is missing: this is log p(z_1, z_2), and x does not appear (erratum E-23 the other way).",
+         (" + log_normal(x, z1 @ A1.T, v1)", "")),
+        ("z_1 conditioned on itself",
+         "the mean of z_1 is A_2 z_2; here it is A_2 z_1, so the variable predicts itself.",
+         ("z2 @ A2.T", "z1 @ A2.T")),
+        ("chain skipped: x from z_2",
+         "the mean of x is A_1 z_1; here z_2 stands in the place of z_1, and the level between is jumped over.",
+         ("z1 @ A1.T", "z2 @ A1.T")),
+        ("order reversed", "this generates z_1 from N(0, I) and z_2 from z_1; generation runs from the top, z_2, down.",
+         ("log_normal(z2, 0.0, one) + log_normal(z1, z2 @ A2.T, v2)",
+          "log_normal(z1, 0.0, one) + log_normal(z2, z1 @ A2.T, v2)")),
+        ("standard deviation for variance",
+         "v was squared as if it were a standard deviation; v_1 and v_2 are variances.",
+         ("A2.T, v2", "A2.T, v2**2"), ("A1.T, v1", "A1.T, v1**2")),
+        ("the two noises swapped", "v_1 was used for z_1 and v_2 for x; v_1 is the variance of x given z_1.",
+         ("A2.T, v2", "A2.T, v1"), ("A1.T, v1", "A1.T, v2")),
+        ("the two maps swapped", "A_2 was used to make x and A_1 to make z_1; A_t maps level t to the level below it.",
+         ("z2 @ A2.T", "z2 @ A1.T"), ("z1 @ A1.T", "z1 @ A2.T")),
+        ("maps transposed", "z @ A multiplies by Aᵀ; for rows of a batch the product A z is z @ A.T.",
+         ("A2.T", "A2"), ("A1.T", "A1")),
+        ("mean over dimensions",
+         "the dimensions were averaged; independent coordinates multiply, so their log-densities are summed.",
+         (".sum(1)", ".mean(1)")),
+        ("normalising constant dropped",
+         "½ log(2πv) is missing for each coordinate: without it the density does not integrate to 1, and levels with "
+         "different variances cannot be compared.", (" + torch.log(2 * math.pi * var)", "")),
+        ("sign", "this is −log p(x, z_1, z_2), a loss; the function returns the log-density itself.", ("-0.5", "0.5")),
+        ("density, not its logarithm",
+         "this is p(x, z_1, z_2) itself; it underflows in high dimensions, which is why everything stays in logs.",
+         lambda *a: hierarchy_log_joint(*a).exp()),
+        ("summed over the batch", "the examples were summed too; return one number for each example, of shape (B,).",
+         (".sum(1)", ".sum()")),
+    ),
+)  # fmt: skip
 
 
 # ---- sample_q -------------------------------------------------------------------------------------------------------
@@ -346,15 +191,14 @@ def _sample_cases(generator):
     def case(label, B, d0, d1, d2, s1, s2):
         maps = normal(d1, d0, generator=generator), normal(d2, d1, generator=generator)
         noise = normal(B, d1, generator=generator), normal(B, d2, generator=generator)
-        return Case(label, (normal(B, d0, generator=generator), *maps, _number(s1), _number(s2), *noise))
+        return Case(label, (normal(B, d0, generator=generator), *maps, *numbers(s1, s2), *noise))
 
-    first = (_row(1.0), _row(2.0), _row(3.0), _number(0.25), _number(0.16), _row(1.0), _row(-1.0))
+    first = (numbers([1.0]), numbers([2.0]), numbers([3.0]), *numbers(0.25, 0.16), numbers([1.0]), numbers([-1.0]))
     return [
         Case("one number a level", first),
-        case("one example, two numbers a level", 1, 2, 2, 2, 0.3, 0.8),
-        case("4 examples, two numbers a level", 4, 2, 2, 2, 0.6, 0.2),
-        case("5 examples, 3 data dimensions, levels of 2 and 2", 5, 3, 2, 2, 0.15, 1.4),
-        case("3 examples, 4 data dimensions, levels of 3 and 2", 3, 4, 3, 2, 0.3, 0.5),
+        case("4 examples, three numbers a level", 4, 3, 3, 3, 0.6, 0.2),
+        case("3 examples, five numbers a level", 3, 5, 5, 5, 0.15, 1.4),
+        case("3 examples, 6 data dimensions, levels of 5 and 4", 3, 6, 5, 4, 0.3, 0.5),
     ]
 
 
@@ -362,106 +206,51 @@ def _spreads(function):
     """Var(z_2 | x) = K_2 s_1 K_2ᵀ + s_2 for one number a level, over many draws."""
     generator, n = torch.Generator().manual_seed(3), 40_000
     eps1, eps2 = normal(n, 1, generator=generator), normal(n, 1, generator=generator)
-    z2 = function(torch.ones(n, 1, dtype=F64), _row(2.0), _row(3.0), _number(0.25), _number(0.5), eps1, eps2)[1]
+    z2 = function(
+        torch.ones(n, 1, dtype=torch.float64), numbers([2.0]), numbers([3.0]), *numbers(0.25, 0.5), eps1, eps2
+    )[1]
     z = (z2.var().item() / 2.75 - 1) / math.sqrt(2 / n)
     return abs(z) < 5, f"z = {z:.1f}; beyond 5 by chance once in two million"
 
 
-def _mean_passed_up(x, K1, K2, s1, s2, eps1, eps2):
-    mean = x @ K1.T
-    return mean + s1.sqrt() * eps1, mean @ K2.T + s2.sqrt() * eps2
-
-
-def _x_passed_up(x, K1, K2, s1, s2, eps1, eps2):
-    z1 = x @ K1.T + s1.sqrt() * eps1
-    return z1, x @ K2.T + s2.sqrt() * eps2
-
-
-def _eps_of_level_one(x, K1, K2, s1, s2, eps1, eps2):
-    return sample_q(x, K1, K2, s1, s2, eps1, eps1)
-
-
-def _means_only(x, K1, K2, s1, s2, eps1, eps2):
-    return x @ K1.T, x @ K1.T @ K2.T
-
-
-def _own_noise(x, K1, K2, s1, s2, eps1, eps2):
-    return sample_q(x, K1, K2, s1, s2, torch.randn_like(eps1), torch.randn_like(eps2))
-
-
-def _only_noise(x, K1, K2, s1, s2, eps1, eps2):
-    z1 = x @ K1.T + s1.sqrt() * eps1
-    return z1, s2.sqrt() * eps2 + 0 * z1.sum(1, keepdim=True)
-
-
 SAMPLE_Q = Exercise(
-    name="sample_q",
     equation="z_1 = K_1 x + √s_1 ε_1, z_2 = K_2 z_1 + √s_2 ε_2 (HVAE-1)",
     reference=sample_q,
     returns=("z1", "z2"),
     cases=_sample_cases,
     properties=(Property("given x, z_2 has variance s_1 K_2² + s_2", _spreads),),
-    mistakes=(
-        Mistake(
-            "variance for standard deviation",
-            "the noise is multiplied by the variance s; a sample is scaled by the standard deviation √s.",
-            lambda x, K1, K2, s1, s2, e1, e2: sample_q(x, K1, K2, s1**2, s2**2, e1, e2),
-        ),
-        Mistake(
-            "one eps for all levels",
-            "ε_1 was used at both levels; then z_1 and z_2 share their noise and q is another law.",
-            _eps_of_level_one,
-        ),
-        Mistake(
-            "chain skipped: x given where z_1 belongs",
-            "z_2 was computed from x; its kernel is conditioned on z_1, the level right below.",
-            _x_passed_up,
-        ),
-        Mistake(
-            "the mean passed up instead of the sample",
-            "z_2 was computed from the mean K_1 x; the noise of z_1 has to travel up with it.",
-            _mean_passed_up,
-        ),
-        Mistake(
-            "no noise",
-            "these are the means; q is a law, and a draw from it uses both noises.",
-            _means_only,
-        ),
-        Mistake(
-            "top level without its mean",
-            "z_2 is noise alone: it ignores z_1, as a collapsed level does.",
-            _only_noise,
-        ),
-        Mistake(
-            "noise subtracted",
-            "ε is subtracted. The law is the same, but eps is then not the noise that was added.",
-            lambda x, K1, K2, s1, s2, e1, e2: sample_q(x, K1, K2, s1, s2, -e1, -e2),
-        ),
-        Mistake(
-            "the two noises swapped",
-            "s_1 was used for z_2 and s_2 for z_1; s_t is the variance of z_t given the level below.",
-            lambda x, K1, K2, s1, s2, e1, e2: sample_q(x, K1, K2, s2, s1, e1, e2),
-        ),
-        Mistake(
-            "order of the results reversed",
-            "z_2 came first; return the levels bottom-up, z_1 and then z_2.",
-            lambda *a: sample_q(*a)[::-1],
-        ),
-        Mistake(
-            "one noise for the whole batch",
-            "the noise of the first example was used for all; each example has noise of its own.",
-            lambda x, K1, K2, s1, s2, e1, e2: sample_q(x, K1, K2, s1, s2, e1[:1].expand_as(e1), e2[:1].expand_as(e2)),
-        ),
-        Mistake(
-            "noise of its own instead of the given one",
-            "eps1 and eps2 were ignored and new noise drawn from the global generator; the result cannot be repeated.",
-            _own_noise,
-        ),
-    ),
     start="Draw z_1 from x first. What does z_2 need to know?",
     hint="Each level is mean + √s ε, and the mean of z_2 uses the z_1 you have drawn.",
     see="For x = 1, K = (2, 3), s = (0.25, 0.16), ε = (1, −1): z_1 = 2.5 and z_2 = 7.1.",
-)
+    mistakes=mistakes(
+        sample_q,
+        ("variance for standard deviation",
+         "the noise is multiplied by the variance s; a sample is scaled by the standard deviation √s.",
+         ("s1.sqrt()", "s1"), ("s2.sqrt()", "s2")),
+        ("one eps for all levels",
+         "ε_1 was used at both levels; then z_1 and z_2 share their noise and q is another law.", ("* eps2", "* eps1")),
+        ("chain skipped: x given where z_1 belongs",
+         "z_2 was computed from x; its kernel is conditioned on z_1, the level right below.",
+         ("z1 @ K2.T", "x @ K2.T")),
+        ("the mean passed up instead of the sample",
+         "z_2 was computed from the mean K_1 x; the noise of z_1 has to travel up with it.",
+         ("z1 @ K2.T", "x @ K1.T @ K2.T")),
+        ("no noise", "these are the means; q is a law, and a draw from it uses both noises.",
+         (" + s1.sqrt() * eps1", ""), (" + s2.sqrt() * eps2", "")),
+        ("top level without its mean", "z_2 is noise alone: it ignores z_1, as a collapsed level does.",
+         ("z1 @ K2.T + ", "")),
+        ("noise subtracted", "ε is subtracted. The law is the same, but eps is then not the noise that was added.",
+         ("+ s1", "- s1"), ("+ s2", "- s2")),
+        ("the two noises swapped",
+         "s_1 was used for z_2 and s_2 for z_1; s_t is the variance of z_t given the level below.",
+         ("s1.sqrt() * eps1", "s2.sqrt() * eps1"), ("s2.sqrt() * eps2", "s1.sqrt() * eps2")),
+        ("order of the results reversed", "z_2 came first; return the levels bottom-up, z_1 and then z_2.",
+         ("return z1, z2", "return z2, z1")),
+        ("one noise for the whole batch",
+         "the noise of the first example was used for all; each example has noise of its own.",
+         ("* eps1", "* eps1[:1]"), ("* eps2", "* eps2[:1]")),
+    ),
+)  # fmt: skip
 
 
 # ---- level_terms ----------------------------------------------------------------------------------------------------
@@ -476,131 +265,68 @@ def _terms_cases(generator):
         return Case(label, (normal(B, K, T + 1, generator=generator) - 2, normal(B, K, T, generator=generator) - 1))
 
     return [
-        Case(
-            "one example, one draw, T = 2",
-            (torch.tensor([[[-5.0, -1.0, -2.0]]], dtype=F64), torch.tensor([[[-0.5, -0.25]]], dtype=F64)),
-        ),
-        case("one example, three draws, T = 2", 1, 3, 2),
-        case("four examples, three draws, T = 2", 4, 3, 2),
+        Case("one example, one draw, T = 2", (numbers([[-5.0, -1.0, -2.0]]), numbers([[-0.5, -0.25]]))),
+        case("three examples, four draws, T = 6", 3, 4, 6),
+        case("six examples, three draws, T = 4", 6, 3, 4),
         case("three examples, five draws, T = 1 (a flat model)", 3, 5, 1),
-        case("five examples, two draws, T = 4", 5, 2, 4),
     ]
 
 
 def _sums_to_the_bound(function):
     """reconstruction + Σ levels must be the mean log weight, log p(x, z) − log q(z | x), each summed on its own."""
-    log_p, log_q = _terms_cases(torch.Generator().manual_seed(4))[4].args
+    log_p, log_q = _terms_cases(torch.Generator().manual_seed(4))[1].args
     reconstruction, levels = function(log_p, log_q)
     gap = (reconstruction + levels.sum(1) - (log_p.sum(-1) - log_q.sum(-1)).mean(1)).abs().max().item()
     return gap < 1e-12, f"largest gap {gap:.0e}"
 
 
-def _with(log_p, log_q, levels):
-    return log_p[:, :, 0].mean(1), levels
-
-
-def _drop(log_p, log_q, part):
-    """Levels with log p or log q of the top level left out."""
-    p, q = log_p[:, :, 1:].clone(), log_q.clone()
-    (p if part == "p" else q)[:, :, -1] = 0
-    return _with(log_p, log_q, (p - q).mean(1))
-
-
-def _log_of_means(log_p, log_q):
-    def log_mean(terms):
-        return terms.logsumexp(1) - math.log(terms.shape[1])
-
-    return log_mean(log_p[:, :, 0]), log_mean(log_p[:, :, 1:] - log_q)
-
-
-def _shifted_pairs(log_p, log_q):
-    return log_p[:, :, -1].mean(1), (log_p[:, :, :-1] - log_q).mean(1)
-
-
 LEVEL_TERMS = Exercise(
-    name="level_terms",
     equation="ELBO = E[log p(x | z_1)] + Σ_t E[log p(z_t | z_{t+1}) − log q(z_t | z_{t−1})] (HVAE-2)",
     reference=level_terms,
     returns=("reconstruction", "levels"),
     cases=_terms_cases,
     properties=(Property("reconstruction + Σ levels is the mean log weight", _sums_to_the_bound),),
-    mistakes=(
-        Mistake(
-            "sign of log q",
-            "log q was added; it is subtracted: a sharp q pays for the information it puts into the level.",
-            lambda p, q: level_terms(p, -q),
-        ),
-        Mistake(
-            "KL instead of −KL",
-            "these are log q − log p, what a level costs; in the ELBO they enter as log p − log q.",
-            lambda p, q: _with(p, q, (q - p[:, :, 1:]).mean(1)),
-        ),
-        Mistake(
-            "top prior term dropped",
-            "log p(z_T) is missing from the top level: the last entry of log_p.",
-            lambda p, q: _drop(p, q, "p"),
-        ),
-        Mistake(
-            "entropy of the top level dropped",
-            "log q(z_T | z_{T−1}) is missing from the top level: then q is free to be a point.",
-            lambda p, q: _drop(p, q, "q"),
-        ),
-        Mistake(
-            "entropy dropped at every level",
-            "log q does not appear: this is the expected log joint, not the ELBO.",
-            lambda p, q: _with(p, q, p[:, :, 1:].mean(1)),
-        ),
-        Mistake(
-            "levels paired one off",
-            "log p(z_{t−1} | z_t) was paired with log q(z_t | z_{t−1}); both must be densities of the same z_t. Entry "
-            "0 of log_p is log p(x | z_1) and stands alone.",
-            _shifted_pairs,
-        ),
-        Mistake(
-            "levels in reversed order",
-            "levels[:, 0] belongs to z_1; here the top level comes first.",
-            lambda p, q: _with(p, q, level_terms(p, q)[1].flip(1)),
-        ),
-        Mistake(
-            "log q in reversed order",
-            "log q was paired from the top: log q(z_1 | x) belongs to log p(z_1 | z_2), of the same variable.",
-            lambda p, q: level_terms(p, q.flip(2)),
-        ),
-        Mistake(
-            "logarithm of means",
-            "the ratios were averaged inside the logarithm; each term of the ELBO is a mean of logarithms. (The "
-            "logarithm of the mean weight is the importance-weighted bound, for the sum over levels, not for each.)",
-            _log_of_means,
-        ),
-        Mistake(
-            "sum over draws",
-            "the draws were summed; an expectation is estimated by their mean.",
-            lambda p, q: tuple(v * p.shape[1] for v in level_terms(p, q)),
-        ),
-        Mistake(
-            "only the first draw",
-            "draw 0 was used; all K draws are averaged.",
-            lambda p, q: level_terms(p[:, :1], q[:, :1]),
-        ),
-        Mistake(
-            "mean over levels",
-            "the reconstruction and the levels were divided by their number T + 1; terms of a bound are summed.",
-            lambda p, q: tuple(v / p.shape[2] for v in level_terms(p, q)),
-        ),
-        Mistake(
-            "mean over the batch",
-            "the examples were averaged too; return the terms of each example.",
-            lambda p, q: tuple(v.mean(0) for v in level_terms(p, q)),
-        ),
-        Mistake(
-            "levels summed",
-            "the levels were summed into one number; return each level by itself, (B, T).",
-            lambda p, q: _with(p, q, level_terms(p, q)[1].sum(1)),
-        ),
-    ),
     start="Which entries of log_p and log_q are densities of the same variable z_1?",
     hint="log_p[:, :, 1:] and log_q line up. Average over dimension 1, the draws.",
     see="For log_p = (−5, −1, −2) and log_q = (−0.5, −0.25): reconstruction −5, levels (−0.5, −1.75), ELBO −7.25.",
-)
+    mistakes=mistakes(
+        level_terms,
+        ("sign of log q",
+         "log q was added; it is subtracted: a sharp q pays for the information it puts into the level.",
+         ("- log_q", "+ log_q")),
+        ("KL instead of −KL", "these are log q − log p, what a level costs; in the ELBO they enter as log p − log q.",
+         ("log_p[:, :, 1:] - log_q", "log_q - log_p[:, :, 1:]")),
+        ("top prior term dropped", "log p(z_T) is missing from the top level: the last entry of log_p.",
+         ("levels = ", "log_p = log_p.clone(); log_p[:, :, -1] = 0; levels = ")),
+        ("entropy of the top level dropped",
+         "log q(z_T | z_{T−1}) is missing from the top level: then q is free to be a point.",
+         ("levels = ", "log_q = log_q.clone(); log_q[:, :, -1] = 0; levels = ")),
+        ("entropy dropped at every level", "log q does not appear: this is the expected log joint, not the ELBO.",
+         (" - log_q", "")),
+        ("levels paired one off",
+         "log p(z_{t−1} | z_t) was paired with log q(z_t | z_{t−1}); both must be densities of the same z_t. Entry 0 "
+         "of log_p is log p(x | z_1) and stands alone.", ("[:, :, 0]", "[:, :, -1]"), ("[:, :, 1:]", "[:, :, :-1]")),
+        ("levels in reversed order", "levels[:, 0] belongs to z_1; here the top level comes first.",
+         ("return reconstruction, levels", "return reconstruction, levels.flip(1)")),
+        ("log q in reversed order",
+         "log q was paired from the top: log q(z_1 | x) belongs to log p(z_1 | z_2), of the same variable.",
+         ("- log_q", "- log_q.flip(2)")),
+        ("logarithm of means",
+         "the ratios were averaged inside the logarithm; each term of the ELBO is a mean of logarithms. (The logarithm "
+         "of the mean weight is the importance-weighted bound, for the sum over levels, not for each.)",
+         ("0].mean(1)", "0].exp().mean(1).log()"), ("log_q).mean(1)", "log_q).exp().mean(1).log()")),
+        ("sum over draws", "the draws were summed; an expectation is estimated by their mean.",
+         ("0].mean(1)", "0].sum(1)"), ("log_q).mean(1)", "log_q).sum(1)")),
+        ("only the first draw", "draw 0 was used; all K draws are averaged.",
+         ("0].mean(1)", "0][:, 0]"), ("log_q).mean(1)", "log_q)[:, 0]")),
+        ("mean over levels",
+         "the reconstruction and the levels were divided by their number T + 1; terms of a bound are summed.",
+         ("return reconstruction, levels", "return reconstruction / log_p.shape[2], levels / log_p.shape[2]")),
+        ("mean over the batch", "the examples were averaged too; return the terms of each example.",
+         ("return reconstruction, levels", "return reconstruction.mean(0), levels.mean(0)")),
+        ("levels summed", "the levels were summed into one number; return each level by itself, (B, T).",
+         ("return reconstruction, levels", "return reconstruction, levels.sum(1)")),
+    ),
+)  # fmt: skip
 
 EXERCISES = (CHAIN_MARGINAL, HIERARCHY_LOG_JOINT, SAMPLE_Q, LEVEL_TERMS)

@@ -1,4 +1,4 @@
-"""Floor 6: the tensors that cases are made of, and pieces that several banks share."""
+"""The tensors that cases are made of, and pieces that several banks share."""
 
 from dataclasses import dataclass
 
@@ -11,21 +11,21 @@ ONE_T = "t[0] was used for every example; each example has a time of its own."
 
 def normal(*shape, generator, dtype=torch.float64, scale=1.0):
     """Normal numbers of standard deviation ``scale``, drawn in float64 so that every dtype gets the same ones."""
-    return scale * torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+    return scale * torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device).to(dtype)
 
 
 def numbers(*values):
     """Given numbers, or rows of them, in float64."""
-    return torch.tensor(values, dtype=torch.float64)
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
 
 
 T4 = numbers(0.0, 0.1, 0.25, 0.4, 0.6)  # β_0..β_4 of a chain in which no step is small
-LONG = torch.cat([numbers(0.0), torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)])  # the linear schedule
+LONG = torch.cat([numbers(0.0), torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64, device="cpu")])  # the linear schedule
 
 
 def random_betas(T, generator):
     """β_0 = 0 and T random β between 0.02 and 0.52."""
-    return torch.cat([numbers(0.0), 0.02 + 0.5 * torch.rand(T, generator=generator, dtype=torch.float64)])
+    return torch.cat([numbers(0.0), 0.02 + 0.5 * uniform(T, generator=generator)])
 
 
 def alpha_bar_of(beta):
@@ -35,7 +35,7 @@ def alpha_bar_of(beta):
 
 def uniform(*shape, generator):
     """Uniform numbers in [0, 1), float64."""
-    return torch.rand(*shape, generator=generator, dtype=torch.float64)
+    return torch.rand(*shape, generator=generator, dtype=torch.float64, device=generator.device)
 
 
 def steps_of(alpha_bar):

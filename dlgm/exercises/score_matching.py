@@ -7,40 +7,39 @@ import math
 from dataclasses import dataclass
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ..tensors import expand, sum_non_batch
-from .engine import Case, Exercise, Mistake, Property
-from .inputs import LONG, T4, Line, alpha_bar_of, mixed, noise_at, normal, numbers, random_betas, steps_of, uniform
+from ..tensors import expand
+from .engine import Case, Exercise, Property, mistakes
+from .inputs import LONG, T4, Line, alpha_bar_of, normal, numbers, random_betas, steps_of, uniform
 
 
 # ---- mixture_score --------------------------------------------------------------------------------------------------
 def mixture_score(x, weights, means, variances):
-    to_mean = means - x[:, None]
-    D = x.shape[1]
+    to_mean, D = means - x[:, None], x.shape[1]
     log_joint = weights.log() - 0.5 * D * variances.log() - 0.5 * to_mean.square().sum(2) / variances
-    posterior = log_joint.softmax(1)
-    return (posterior[:, :, None] * to_mean / variances[:, None]).sum(1)
+    posterior = log_joint.softmax(1)[:, :, None]
+    return (posterior * to_mean / variances[:, None]).sum(1)
 
 
 def _mixture_cases(generator):
-    def case(label, B, K, D, spread=1.0, variance=1.0, dtype=torch.float64):
+    def case(label, B, K, D, reach=1.5, variance=1.0, dtype=torch.float64):
         w = 0.1 + uniform(K, generator=generator)
         v = variance * (0.3 + uniform(K, generator=generator))
-        x, means = (normal(n, D, generator=generator, scale=s) for n, s in ((B, 1.5), (K, spread)))
+        x, means = (normal(n, D, generator=generator, scale=s) for n, s in ((B, reach), (K, 1.0)))
         return Case(label, tuple(a.to(dtype) for a in (x, w / w.sum(), means, v)))
 
     pair = numbers(0.6, 0.4), numbers([0.0], [2.0]), numbers(1.0, 1.0)
     near = numbers(0.3, 0.7), numbers([0.8], [-0.8]), numbers(0.36, 0.36)
-    wide = numbers(0.8, 0.2), numbers([4.0, 0.0], [-4.0, 1.0]), numbers(1.0, 0.5)
     return [
         Case("x = 0, two parts of variance 1", (numbers([0.0]), *pair)),
-        Case("x = 1.1, the example of E-13", (numbers([1.1]), *near)),
+        Case("x = 1.1, parts at 0.8 and −0.8 of variance 0.36", (numbers([1.1]), *near)),
         case("4 points of the line, 3 parts", 4, 3, 1),
-        case("5 points of the plane, 3 parts of unequal variance", 5, 3, 2),
-        case("3 points of 4 numbers, 3 parts", 3, 3, 4),
-        Case("points far from both modes", (numbers([60.0, 1.0], [-50.0, -45.0], [0.0, 80.0]), *wide)),
-        case("2 points of 200 numbers, 3 parts of small variance", 2, 3, 200, variance=0.05),
-        case("4 points of the plane in float32", 4, 3, 2, dtype=torch.float32),
+        case("5 points of 4 numbers, 3 parts of unequal variance", 5, 3, 4),
+        case("3 points of 5 numbers, 4 parts", 3, 4, 5),
+        case("5 points of 3 numbers, far from all 4 modes", 5, 4, 3, reach=60.0),
+        case("4 points of 200 numbers, 3 parts of small variance", 4, 3, 200, variance=0.05),
+        case("3 points of 4 numbers, 5 parts, in float32", 3, 5, 4, dtype=torch.float32),
     ]
 
 
@@ -69,75 +68,37 @@ def _is_the_expected_noise(function):
     return abs(got - want) < 1e-12, f"{got:.4f}; −E[ε | x_t]/√(1−ᾱ_t) = {want:.4f}"
 
 
-def _shares(x, w, m, v):
-    """P(k | x), (B, K), and the scores of the parts, (B, K, D)."""
-    d = m - x[:, None]
-    log_joint = w.log() - 0.5 * x.shape[1] * v.log() - 0.5 * d.square().sum(2) / v
-    return log_joint.softmax(1), d / v[:, None]
+class _Operations(TorchDispatchMode):
+    """Counts the torch operations of what runs inside; a batch is one operation, under torch.func.vmap too."""
+
+    count = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls):
+        return False  # otherwise torch loads its compiler for this, in 2 s
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += 1
+        return function(*args, **(kwargs or {}))
 
 
-def _shared(log_joint, over=1):
-    """The mixture's score with responsibilities of other unnormalised logarithms, from w, v, squared distance, D."""
-
-    def function(x, w, m, v):
-        square = (m - x[:, None]).square().sum(2)
-        r = log_joint(w, v, square, x.shape[1]).softmax(over)
-        return (r[:, :, None] * (m - x[:, None]) / v[:, None]).sum(1)
-
-    return function
-
-
-def _average(weigh):
-    """A wrong average of the scores of the parts: weigh(responsibilities, weights) gives factors."""
-
-    def function(x, w, m, v):
-        r, s = _shares(x, w, m, v)
-        return (weigh(r, w)[..., None] * s).sum(1)
-
-    return function
-
-
-def _densities(x, w, m, v):
-    square = (m - x[:, None]).square().sum(2)
-    return w * (-0.5 * square / v).exp() / (2 * math.pi * v) ** (x.shape[1] / 2)
-
-
-def _without_logs(tiny=0.0):
-    def function(x, w, m, v):
-        p = _densities(x, w, m, v)
-        slope = (p[:, :, None] * (m - x[:, None]) / v[:, None]).sum(1)
-        return slope / (p.sum(1, keepdim=True) + tiny)
-
-    return function
-
-
-def _density_slope(x, w, m, v):
-    return (_densities(x, w, m, v)[:, :, None] * (m - x[:, None]) / v[:, None]).sum(1)
-
-
-def _by_coordinate(x, w, m, v):
-    d = m - x[:, None]
-    r = ((w.log() - 0.5 * v.log())[:, None] - 0.5 * d.square() / v[:, None]).softmax(1)
-    return (r * d / v[:, None]).sum(1)
-
-
-def _mean_over_mean(x, w, m, v):
-    r, _ = _shares(x, w, m, v)
-    return (r @ m - x) / (r @ v)[:, None]
-
-
-def _nearest(x, w, m, v):
-    r, s = _shares(x, w, m, v)
-    return s[torch.arange(len(x)), r.argmax(1)]
-
-
-def _divided_by_root(x, w, m, v):
-    r, s = _shares(x, w, m, v)
-    return (r[:, :, None] * s * v.sqrt()[:, None]).sum(1)
+def _takes_all_points_at_once(function):
+    """30 and 60 points: torch.cdist, which is no loop, takes a few more operations beyond 25 of them."""
+    g, counts = torch.Generator().manual_seed(7), []
+    parts = numbers(0.5, 0.3, 0.2), normal(3, 4, generator=g), numbers(0.4, 1.0, 2.0)
+    for points in (30, 60):
+        x = normal(points, 4, generator=g)
+        with _Operations() as operations:
+            function(x, *parts)
+        counts.append(operations.count)
+    few, many = counts
+    saw = f"{few} operations for 30 points, {many} for 60"
+    if many > few:
+        saw += f", {(many - few) / 30:.3g} more for each point: a loop. x[:, None] or torch.func.vmap takes all at once"
+    return many <= few, saw
 
 
 MIXTURE_SCORE = Exercise(
-    name="mixture_score",
     equation="∇ log p(x) = Σ_k P(k | x) (μ_k − x)/v_k, P(k | x) ∝ w_k N(x; μ_k, v_k I) (SCORE-6)",
     reference=mixture_score,
     returns=("score",),
@@ -145,115 +106,86 @@ MIXTURE_SCORE = Exercise(
     properties=(
         Property("it is the slope of log p", _climbs_log_density),
         Property("for noised data points it is −E[ε | x_t]/√(1−ᾱ_t)", _is_the_expected_noise),
+        Property("more points do not take more torch operations: no loop over the points", _takes_all_points_at_once),
     ),
-    mistakes=(
-        Mistake(
-            "sign",
-            "this is −∇ log p: the score points uphill, from x to the means, μ_k − x.",
-            lambda x, w, m, v: -mixture_score(x, w, m, v),
-        ),
-        Mistake(
-            "σ for σ²",
-            "the way to each mean is divided by √v_k; in the score of a Gaussian it is divided by the variance v_k.",
-            _divided_by_root,
-        ),
-        Mistake(
-            "roots of the variances",
-            "√v_k stands wherever the formula has v_k: variances holds variances already.",
-            lambda x, w, m, v: mixture_score(x, w, m, v.sqrt()),
-        ),
-        Mistake(
-            "variances squared",
-            "v_k² stands wherever the formula has v_k: variances holds variances, not standard deviations.",
-            lambda x, w, m, v: mixture_score(x, w, m, v.square()),
-        ),
-        Mistake(
-            "not divided by the variances",
-            "this is E[μ | x] − x; each part's way to its mean is divided by its variance v_k.",
-            lambda x, w, m, v: (_shares(x, w, m, v)[0][:, :, None] * (m - x[:, None])).sum(1),
-        ),
-        Mistake(
-            "prior average (E-13)",
-            "the scores of the parts are averaged with w_k, the prior; the weights are P(k | x), the posterior: a part "
-            "that is far away has no say at x.",
-            _average(lambda r, w: w.expand_as(r)),
-        ),
-        Mistake(
-            "the slope of p, without the logarithm (E-13)",
-            "this is ∇p(x), the prior average of the slopes of the densities, as deck 002 prints it. ∇ log p is "
-            "∇p divided by p.",
-            _density_slope,
-        ),
-        Mistake(
-            "plain mean of the parts",
-            "every part counts the same, 1/K; the weights are the responsibilities P(k | x).",
-            _average(lambda r, w: torch.full_like(r, 1 / len(w))),
-        ),
-        Mistake(
-            "w_k missing in the responsibilities",
-            "P(k | x) was made of the densities of the parts alone; a heavy part counts in proportion to w_k.",
-            _shared(lambda w, v, square, D: -0.5 * D * v.log() - 0.5 * square / v),
-        ),
-        Mistake(
-            "the densities not normalised",
-            "the factor v_k^(−D/2) of the Gaussians is missing. It cancels for equal variances only; otherwise the "
-            "wide parts get too much.",
-            _shared(lambda w, v, square, D: w.log() - 0.5 * square / v),
-        ),
-        Mistake(
-            "normalised for one dimension",
-            "the Gaussians have the factor v_k^(−1/2); in D dimensions it is v_k^(−D/2).",
-            _shared(lambda w, v, square, D: w.log() - 0.5 * v.log() - 0.5 * square / v),
-        ),
-        Mistake(
-            "½ missing in the exponent",
-            "the Gaussians have e^(−‖x−μ_k‖²/v_k); the exponent is −‖x−μ_k‖²/(2 v_k).",
-            _shared(lambda w, v, square, D: w.log() - 0.5 * D * v.log() - square / v),
-        ),
-        Mistake(
-            "underflow far from the modes",
-            "all densities are 0 there in floating point, and 0/0 is nan. Keep their logarithms and use softmax or "
-            "logsumexp.",
-            _without_logs(),
-        ),
-        Mistake(
-            "a small number added to p",
-            "the small number keeps nan away and pulls the score to 0 wherever p is smaller than it; far from the "
-            "modes the score is large. Keep the logarithms and use softmax or logsumexp.",
-            _without_logs(1e-12),
-        ),
-        Mistake(
-            "the most probable part alone",
-            "only the part with the largest P(k | x) counts; between the modes all do.",
-            _nearest,
-        ),
-        Mistake(
-            "responsibilities for each coordinate",
-            "P(k | x) was computed for each coordinate on its own; a point belongs to a part as a whole: sum the "
-            "squares over the coordinates first.",
-            _by_coordinate,
-        ),
-        Mistake(
-            "softmax over the batch",
-            "the softmax runs over the points; over the parts of each point it has to sum to 1.",
-            _shared(lambda w, v, square, D: w.log() - 0.5 * D * v.log() - 0.5 * square / v, over=0),
-        ),
-        Mistake(
-            "mean of the means over mean of the variances",
-            "E[μ | x] − x is divided by E[v | x]: right for equal variances only. Average the scores of the parts.",
-            _mean_over_mean,
-        ),
+    mistakes=mistakes(
+        mixture_score,
+        ("sign", "this is −∇ log p: the score points uphill, from x to the means, μ_k − x.", ("return (", "return -(")),
+        ("σ for σ²",
+         "the way to each mean is divided by √v_k; in the score of a Gaussian it is divided by the variance v_k.",
+         ("to_mean / variances[:, None]", "to_mean / variances[:, None].sqrt()")),
+        ("roots of the variances", "√v_k stands wherever the formula has v_k: variances holds variances already.",
+         lambda x, w, m, v: mixture_score(x, w, m, v.sqrt())),
+        ("variances squared",
+         "v_k² stands wherever the formula has v_k: variances holds variances, not standard deviations.",
+         lambda x, w, m, v: mixture_score(x, w, m, v.square())),
+        ("not divided by the variances",
+         "this is E[μ | x] − x; each part's way to its mean is divided by its variance v_k.",
+         ("to_mean / variances[:, None]", "to_mean")),
+        ("prior average (E-13)",
+         "the scores of the parts are averaged with w_k, the prior; the weights are P(k | x), the posterior: a part "
+         "that is far away has no say at x.",
+         ("log_joint.softmax(1)[:, :, None]", "weights[:, None]")),
+        ("the slope of p, without the logarithm (E-13)",
+         "this is ∇p(x), the prior average of the slopes of the densities, as deck 002 prints it. ∇ log p is ∇p "
+         "divided by p.",
+         ("log_joint.softmax(1)", "(log_joint.exp() / (2 * torch.pi) ** (D / 2))")),
+        ("plain mean of the parts", "every part counts the same, 1/K; the weights are the responsibilities P(k | x).",
+         ("log_joint.softmax(1)[:, :, None]", "1 / len(weights)")),
+        ("w_k missing in the responsibilities",
+         "P(k | x) was made of the densities of the parts alone; a heavy part counts in proportion to w_k.",
+         ("weights.log() - 0.5 * D", "-0.5 * D")),
+        ("w_k after the softmax",
+         "the softmax of the log-densities was multiplied by w_k, and the products do not sum to 1. Add log w_k before "
+         "the softmax.",
+         ("weights.log() - 0.5 * D", "-0.5 * D"), ("log_joint.softmax(1)", "(weights * log_joint.softmax(1))")),
+        ("w_k for log w_k",
+         "w_k itself is added to the log-densities, so that a part counts in proportion to e^(w_k); add log w_k.",
+         ("weights.log()", "weights")),
+        ("the densities not normalised",
+         "the factor v_k^(−D/2) of the Gaussians is missing. It cancels for equal variances only; otherwise the wide "
+         "parts get too much.",
+         (" - 0.5 * D * variances.log()", "")),
+        ("normalised for one dimension", "the Gaussians have the factor v_k^(−1/2); in D dimensions it is v_k^(−D/2).",
+         ("0.5 * D * variances", "0.5 * variances")),
+        ("½ missing in the exponent", "the Gaussians have e^(−‖x−μ_k‖²/v_k); the exponent is −‖x−μ_k‖²/(2 v_k).",
+         ("0.5 * to_mean.square()", "to_mean.square()")),
+        ("underflow far from the modes",
+         "all densities are 0 there in floating point, and 0/0 is nan. Keep their logarithms and use softmax or "
+         "logsumexp.",
+         ("log_joint.softmax(1)", "(log_joint.exp() / log_joint.exp().sum(1, keepdim=True))")),
+        ("a small number added to p",
+         "the small number keeps nan away and pulls the score to 0 wherever p is smaller than it; far from the modes "
+         "the score is large. Keep the logarithms and use softmax or logsumexp.",
+         ("posterior = ", "p = log_joint.exp() / (2 * torch.pi) ** (D / 2)\n    posterior = "),
+         ("log_joint.softmax(1)", "(p / (p.sum(1, keepdim=True) + 1e-12))")),
+        ("the most probable part alone", "only the part with the largest P(k | x) counts; between the modes all do.",
+         ("log_joint.softmax(1)[:, :, None]", "torch.eye(len(weights), dtype=x.dtype)[log_joint.argmax(1), :, None]")),
+        ("responsibilities for each coordinate",
+         "P(k | x) was computed for each coordinate on its own; a point belongs to a part as a whole: sum the squares "
+         "over the coordinates first.",
+         ("weights.log() - 0.5 * D * variances.log()", "(weights.log() - 0.5 * variances.log())[:, None]"),
+         (".sum(2) / variances", " / variances[:, None]"),
+         ("log_joint.softmax(1)[:, :, None]", "log_joint.softmax(1)")),
+        ("softmax over the batch", "the softmax runs over the points; over the parts of each point it has to sum to 1.",
+         ("softmax(1)", "softmax(0)")),
+        ("mean of the means over mean of the variances",
+         "E[μ | x] − x is divided by E[v | x]: right for equal variances only. Average the scores of the parts.",
+         ("to_mean / variances[:, None]).sum(1)", "to_mean).sum(1) / (posterior * variances[:, None]).sum(1)")),
     ),
     start="Each part has the score (μ_k − x)/v_k. Average them with P(k | x), by Bayes' rule ∝ w_k N(x; μ_k, v_k I).",
     hint="means - x[:, None] has shape (B, K, D). Put log w_k and the log-densities into softmax(1); constants cancel.",
     see="x = 0, weights 0.6 and 0.4, means 0 and 2, variances 1: P(2 | x) = 0.0828, and the score is 0.1655.",
-)
+)  # fmt: skip
 
 
 # ---- implicit_loss --------------------------------------------------------------------------------------------------
 def implicit_loss(s, jacobian):
     divergence = jacobian.diagonal(dim1=1, dim2=2).sum(1)
     return 0.5 * s.square().sum(1) + divergence
+
+
+J_3 = numbers([[-1.0, 1.0, 0.0], [2.0, -3.0, 1.0], [0.0, 4.0, -2.0]])  # of one point: (1, 3, 3)
 
 
 def _implicit_cases(generator):
@@ -263,11 +195,11 @@ def _implicit_cases(generator):
 
     return [
         Case("s = 3, slope −2", (numbers([3.0]), numbers([[-2.0]]))),
-        Case("s = (1, 2), J = ((−1, 0.5), (0.3, −3))", (numbers([1.0, 2.0]), numbers([[-1.0, 0.5], [0.3, -3.0]]))),
-        case("4 points of the line", 4, 1),
+        Case("one point, s = (1, 2, 4), trace of J −6", (numbers([1.0, 2.0, 4.0]), J_3)),
         case("3 points of 3 numbers", 3, 3),
         case("5 points of 3 numbers", 5, 3),
-        case("2 points of 4 numbers in float32", 2, 4, dtype=torch.float32),
+        case("6 points of 4 numbers", 6, 4),
+        case("5 points of 4 numbers in float32", 5, 4, dtype=torch.float32),
     ]
 
 
@@ -283,95 +215,46 @@ def _finds_the_score(function):
     return gap < 1e-12 and least < min(below, above), f"{least:.4g} at a = 1/v, {below:.4g} and {above:.4g} beside it"
 
 
-def _trace(J):
-    return J.diagonal(dim1=1, dim2=2).sum(1)
-
-
-def _half(s):
-    return 0.5 * s.square().sum(1)
-
-
-def _parts(first=_half, second=_trace):
-    return lambda s, J: first(s) + second(J)
-
-
-def _wrong_axes(s, J):
-    return _half(s) + J.diagonal().sum(-1)[: len(s)]
-
-
 IMPLICIT_LOSS = Exercise(
-    name="implicit_loss",
     equation="½ ‖s‖² + Σ_i ∂s_i/∂x_i for each example (M-10; Hyvärinen 2005)",
     reference=implicit_loss,
     returns=("loss",),
     cases=_implicit_cases,
     properties=(Property("for data of variance v and s = −a x the mean loss is least at a = 1/v", _finds_the_score),),
-    mistakes=(
-        Mistake(
-            "minus the divergence",
-            "the divergence is subtracted. Integrating −sᵀ∇p by parts turns its sign: + div s.",
-            _parts(second=lambda J: -_trace(J)),
-        ),
-        Mistake(
-            "sign of the loss",
-            "both signs are turned; a loss is made small, and this would be made large.",
-            lambda s, J: -implicit_loss(s, J),
-        ),
-        Mistake(
-            "½ missing",
-            "this is ‖s‖² + div s; from the square ½ ‖s − ∇ log p‖² comes ½ ‖s‖².",
-            _parts(lambda s: s.square().sum(1)),
-        ),
-        Mistake(
-            "½ on both terms",
-            "the divergence is halved; it comes from the cross term 2 · ½, and has no ½.",
-            _parts(second=lambda J: 0.5 * _trace(J)),
-        ),
-        Mistake(
-            "norm not squared",
-            "this has ½ ‖s‖; the loss has ½ ‖s‖², the sum of the squares.",
-            _parts(lambda s: 0.5 * s.norm(dim=1)),
-        ),
-        Mistake(
-            "one coordinate of the divergence",
-            "only ∂s_1/∂x_1 is there; the divergence adds up ∂s_i/∂x_i over all coordinates.",
-            _parts(second=lambda J: J[:, 0, 0]),
-        ),
-        Mistake(
-            "all entries of the Jacobian",
-            "all ∂s_i/∂x_j are added up; the divergence has i = j only. The gradient of s.sum() adds them up so.",
-            _parts(second=lambda J: J.sum((1, 2))),
-        ),
-        Mistake(
-            "mean of the diagonal",
-            "the diagonal is averaged over D and ‖s‖² is not; the divergence is its sum.",
-            _parts(second=lambda J: _trace(J) / J.shape[1]),
-        ),
-        Mistake(
-            "mean over D",
-            "both terms are divided by D; the loss is their sum over the coordinates.",
-            lambda s, J: implicit_loss(s, J) / s.shape[1],
-        ),
-        Mistake(
-            "the diagonal of the wrong axes",
-            "diagonal() takes the first two axes, and the first is the batch: diagonal(dim1=1, dim2=2).",
-            _wrong_axes,
-        ),
-        Mistake(
-            "without the divergence",
-            "½ ‖s‖² alone is least at s = 0, whatever the data; the divergence keeps s away from 0.",
-            lambda s, J: _half(s),
-        ),
-        Mistake(
-            "mean over the batch",
-            "one number came out; keep one for each example.",
-            lambda s, J: implicit_loss(s, J).mean(),
-        ),
+    mistakes=mistakes(
+        implicit_loss,
+        ("minus the divergence", "the divergence is subtracted. Integrating −sᵀ∇p by parts turns its sign: + div s.",
+         ("+ divergence", "- divergence")),
+        ("sign of the loss", "both signs are turned; a loss is made small, and this would be made large.",
+         lambda s, J: -implicit_loss(s, J)),
+        ("½ missing", "this is ‖s‖² + div s; from the square ½ ‖s − ∇ log p‖² comes ½ ‖s‖².", ("0.5 * ", "")),
+        ("½ on both terms", "the divergence is halved; it comes from the cross term 2 · ½, and has no ½.",
+         ("+ divergence", "+ 0.5 * divergence")),
+        ("norm not squared", "this has ½ ‖s‖; the loss has ½ ‖s‖², the sum of the squares.",
+         ("s.square().sum(1)", "s.norm(dim=1)")),
+        ("one coordinate of the divergence",
+         "only ∂s_1/∂x_1 is there; the divergence adds up ∂s_i/∂x_i over all coordinates.",
+         ("jacobian.diagonal(dim1=1, dim2=2).sum(1)", "jacobian[:, 0, 0]")),
+        ("all entries of the Jacobian",
+         "all ∂s_i/∂x_j are added up; the divergence has i = j only. The gradient of s.sum() adds them up so.",
+         ("jacobian.diagonal(dim1=1, dim2=2).sum(1)", "jacobian.sum((1, 2))")),
+        ("mean of the diagonal", "the diagonal is averaged over D and ‖s‖² is not; the divergence is its sum.",
+         ("dim2=2).sum(1)", "dim2=2).mean(1)")),
+        ("mean over D", "both terms are divided by D; the loss is their sum over the coordinates.",
+         lambda s, J: implicit_loss(s, J) / s.shape[1]),
+        ("the diagonal of the wrong axes",
+         "diagonal() takes the first two axes, and the first is the batch: diagonal(dim1=1, dim2=2).",
+         ("dim1=1, dim2=2", "")),
+        ("without the divergence",
+         "½ ‖s‖² alone is least at s = 0, whatever the data; the divergence keeps s away from 0.",
+         (" + divergence", "")),
+        ("mean over the batch", "one number came out; keep one for each example.",
+         lambda s, J: implicit_loss(s, J).mean()),
     ),
     start="Two terms: the squared length of s, halved, and the sum of ∂s_i/∂x_i.",
     hint="jacobian.diagonal(dim1=1, dim2=2) has shape (B, D). torch.trace takes one matrix, not a batch.",
     see="For s = 3 with slope −2: ½ · 9 − 2 = 2.5.",
-)
+)  # fmt: skip
 
 
 # ---- sliced_loss ----------------------------------------------------------------------------------------------------
@@ -388,15 +271,11 @@ def _sliced_cases(generator):
 
     return [
         Case("s = 3, slope −2, v = 2", (numbers([3.0]), numbers([[-2.0]]), numbers([[2.0]]))),
-        Case(
-            "s = (1, 2), one v = (1, −1)",
-            (numbers([1.0, 2.0]), numbers([[-1.0, 0.5], [0.3, -3.0]]), numbers([[1.0, -1.0]])),
-        ),
-        case("4 points of 3 numbers, one direction", 4, 1, 3),
-        case("one point of 3 numbers, 4 directions", 1, 4, 3),
-        case("3 points of 2 numbers, 3 directions", 3, 3, 2),
-        case("5 points of 4 numbers, 2 directions", 5, 2, 4),
-        case("2 points of 3 numbers, 2 directions, in float32", 2, 2, 3, dtype=torch.float32),
+        Case("one point, s = (1, 2, 4), v = (1, −1, 2)", (numbers([1.0, 2.0, 4.0]), J_3, numbers([[1.0, -1.0, 2.0]]))),
+        case("4 points of 5 numbers, 3 directions", 4, 3, 5),
+        case("3 points of 4 numbers, 5 directions", 3, 5, 4),
+        case("5 points of 3 numbers, 4 directions", 5, 4, 3),
+        case("3 points of 5 numbers, 4 directions, in float32", 3, 4, 5, dtype=torch.float32),
     ]
 
 
@@ -409,20 +288,7 @@ def _axes_give_implicit(function):
     return gap < 1e-12, f"largest gap {gap:.0e}"
 
 
-def _along(s, v):
-    return torch.einsum("bmi,bi->bm", v, s)
-
-
-def _curved(J, v):
-    return torch.einsum("bmi,bij,bmj->bm", v, J, v)
-
-
-def _sliced(first=_curved, second=lambda s, v: 0.5 * _along(s, v).square()):
-    return lambda s, J, v: (first(J, v) + second(s, v)).mean(1)
-
-
 SLICED_LOSS = Exercise(
-    name="sliced_loss",
     equation="mean over the directions v of vᵀ J v + ½ (vᵀs)², J_ij = ∂s_i/∂x_j (M-10; Song et al. 2019)",
     reference=sliced_loss,
     returns=("loss",),
@@ -430,90 +296,49 @@ SLICED_LOSS = Exercise(
     properties=(
         Property("with D directions at right angles, of length √D, it is the implicit loss", _axes_give_implicit),
     ),
-    mistakes=(
-        Mistake(
-            "vᵀs not squared",
-            "½ vᵀs stands where the loss has ½ (vᵀs)²; it is odd in v, and its mean over v is 0.",
-            _sliced(second=lambda s, v: 0.5 * _along(s, v)),
-        ),
-        Mistake(
-            "½ missing",
-            "(vᵀs)² has the factor ½, as ‖s‖² has in the implicit loss.",
-            _sliced(second=lambda s, v: _along(s, v).square()),
-        ),
-        Mistake(
-            "½ on both terms",
-            "vᵀJv is halved too; its mean over v is the divergence, which has no ½.",
-            _sliced(lambda J, v: 0.5 * _curved(J, v)),
-        ),
-        Mistake(
-            "minus vᵀJv",
-            "vᵀJv is subtracted; integrating by parts turned its sign to +.",
-            _sliced(lambda J, v: -_curved(J, v)),
-        ),
-        Mistake(
-            "½ ‖s‖² for ½ (vᵀs)²",
-            "this is the reduced form, in which the mean of (vᵀs)² over v is taken exactly. It has the same mean and "
-            "less noise; this exercise asks for the form with (vᵀs)².",
-            _sliced(second=lambda s, v: _half(s)[:, None]),
-        ),
-        Mistake(
-            "directions of length 1",
-            "v was divided by its length. Then E vvᵀ = I/D, and the mean is that of tr J + ½ ‖s‖² over D.",
-            lambda s, J, v: sliced_loss(s, J, v / v.norm(dim=2, keepdim=True)),
-        ),
-        Mistake(
-            "one set of directions for the whole batch",
-            "the directions of the first example were used for all. The mean stays right, but the errors of the "
-            "examples no longer cancel.",
-            lambda s, J, v: sliced_loss(s, J, v[:1].expand_as(v)),
-        ),
-        Mistake(
-            "first direction only",
-            "only v[:, 0] was used; average over the M directions.",
-            lambda s, J, v: sliced_loss(s, J, v[:, :1]),
-        ),
-        Mistake(
-            "sum over the directions",
-            "the directions are summed; their mean does not grow with M.",
-            lambda s, J, v: sliced_loss(s, J, v) * v.shape[1],
-        ),
-        Mistake(
-            "directions averaged first",
-            "the v were averaged before they were used; both terms are squares in v: take the mean of the terms.",
-            lambda s, J, v: sliced_loss(s, J, v.mean(1, keepdim=True)),
-        ),
-        Mistake(
-            "vᵀs averaged before the square",
-            "the mean over the directions was taken of vᵀs; it is taken of (vᵀs)².",
-            lambda s, J, v: _curved(J, v).mean(1) + 0.5 * _along(s, v).mean(1).square(),
-        ),
-        Mistake(
-            "the diagonal alone",
-            "this has Σ_i v_i² ∂s_i/∂x_i; vᵀJv has the other entries of J too. One backward pass gives Jᵀv, and the "
-            "diagonal would take D of them.",
-            _sliced(lambda J, v: (v.square() * J.diagonal(dim1=1, dim2=2)[:, None]).sum(2)),
-        ),
-        Mistake(
-            "the trace itself",
-            "tr J stands where the loss has vᵀJv: right in the mean, but it costs D backward passes.",
-            _sliced(lambda J, v: _trace(J)[:, None]),
-        ),
-        Mistake(
-            "mean over D",
-            "the products with v are averaged over the coordinates; vᵀJv and vᵀs are sums over them.",
-            lambda s, J, v: ((v @ J * v).mean(2) + 0.5 * (v * s[:, None]).mean(2).square()).mean(1),
-        ),
-        Mistake(
-            "mean over the batch",
-            "one number came out; keep one for each example.",
-            lambda s, J, v: sliced_loss(s, J, v).mean(),
-        ),
+    mistakes=mistakes(
+        sliced_loss,
+        ("vᵀs not squared", "½ vᵀs stands where the loss has ½ (vᵀs)²; it is odd in v, and its mean over v is 0.",
+         ("along.square()", "along")),
+        ("½ missing", "(vᵀs)² has the factor ½, as ‖s‖² has in the implicit loss.", ("0.5 * ", "")),
+        ("½ on both terms", "vᵀJv is halved too; its mean over v is the divergence, which has no ½.",
+         ("(curvature + ", "(0.5 * curvature + ")),
+        ("minus vᵀJv", "vᵀJv is subtracted; integrating by parts turned its sign to +.",
+         ("(curvature + ", "(-curvature + ")),
+        ("½ ‖s‖² for ½ (vᵀs)²",
+         "this is the reduced form, in which the mean of (vᵀs)² over v is taken exactly. It has the same mean and "
+         "less noise; this exercise asks for the form with (vᵀs)².",
+         ("along.square()", "s.square().sum(1, keepdim=True)")),
+        ("directions of length 1",
+         "v was divided by its length. Then E vvᵀ = I/D, and the mean is that of tr J + ½ ‖s‖² over D.",
+         lambda s, J, v: sliced_loss(s, J, v / v.norm(dim=2, keepdim=True))),
+        ("one set of directions for the whole batch",
+         "the directions of the first example were used for all. The mean stays right, but the errors of the examples "
+         "no longer cancel.",
+         lambda s, J, v: sliced_loss(s, J, v[:1].expand_as(v))),
+        ("first direction only", "only v[:, 0] was used; average over the M directions.",
+         lambda s, J, v: sliced_loss(s, J, v[:, :1])),
+        ("sum over the directions", "the directions are summed; their mean does not grow with M.",
+         (".mean(1)", ".sum(1)")),
+        ("directions averaged first",
+         "the v were averaged before they were used; both terms are squares in v: take the mean of the terms.",
+         lambda s, J, v: sliced_loss(s, J, v.mean(1, keepdim=True))),
+        ("vᵀs averaged before the square", "the mean over the directions was taken of vᵀs; it is taken of (vᵀs)².",
+         ("along.square()", "along.mean(1, keepdim=True).square()")),
+        ("the diagonal alone",
+         "this has Σ_i v_i² ∂s_i/∂x_i; vᵀJv has the other entries of J too. One backward pass gives Jᵀv, and the "
+         "diagonal would take D of them.",
+         ("v @ jacobian * v", "v.square() * jacobian.diagonal(dim1=1, dim2=2)[:, None]")),
+        ("the trace itself", "tr J stands where the loss has vᵀJv: right in the mean, but it costs D backward passes.",
+         ("(v @ jacobian * v).sum(2)", "jacobian.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)")),
+        ("mean over D", "the products with v are averaged over the coordinates; vᵀJv and vᵀs are sums over them.",
+         ("jacobian * v).sum(2)", "jacobian * v).mean(2)"), ("s[:, None]).sum(2)", "s[:, None]).mean(2)")),
+        ("mean over the batch", "one number came out; keep one for each example.", (".mean(1)", ".mean()")),
     ),
     start="For one example and one direction: v @ J @ v and half the square of v @ s. Then the mean over directions.",
     hint="v @ jacobian has shape (B, M, D): row m is vᵀJ. s[:, None] lines s up with the directions.",
     see="s = 3, slope −2, v = 2: −2 · 4 + ½ · 36 = 10.",
-)
+)  # fmt: skip
 
 
 # ---- denoising_loss -------------------------------------------------------------------------------------------------
@@ -533,11 +358,11 @@ def _denoising_cases(generator):
     first = (line, numbers([1.0]), numbers([2.0]), torch.tensor([2]), alpha_bar_of(T4))
     return [
         Case("one number, T = 4, t = 2, x_0 = 1, ε = 2", first),
-        case("one example of 3 numbers, T = 4, t = 4", line, [4], 3),
+        case("x0 of shape (3, 5), T = 4", line, [4, 1, 2], 5),
         case("x0 of shape (4, 4), a different t for each example", line, [3, 1, 4, 2], 4),
-        case("x0 of shape (3, 2), random β", Line(-0.3, 4.0), [5, 1, 8], 2, beta=random_betas(9, generator)),
-        case("images of shape (3, 1, 3, 3), T = 1000", Line(-0.9, 1e3), [1, 500, 999], 1, 3, 3, beta=LONG),
-        case("x0 of shape (2, 3) in float32", line, [2, 3], 3, dtype=torch.float32),
+        case("x0 of shape (5, 3), random β", Line(-0.3, 4.0), [6, 1, 8, 3, 5], 3, beta=random_betas(9, generator)),
+        case("images of shape (3, 4, 6, 5), T = 1000", Line(-0.9, 1e3), [1, 500, 999], 4, 6, 5, beta=LONG),
+        case("x0 of shape (5, 4) in float32", line, [3, 1, 4, 2, 2], 4, dtype=torch.float32),
     ]
 
 
@@ -570,32 +395,7 @@ def _score_learns(function):
     return math.isclose(got, want, rel_tol=1e-9), f"dL/dθ = {got:.6g}, required {want:.6g}"
 
 
-def _kernel(a, x0, eps, t):
-    return -eps / noise_at(a, t, x0)
-
-
-def _denoised(target=_kernel, seen=mixed, told=lambda t, a: t, reduce=lambda e: 0.5 * sum_non_batch(e.square())):
-    """denoising_loss with one part exchanged: target, what the score sees and is told, reduction of the error."""
-    return lambda f, x0, eps, t, a: reduce(f(seen(a, x0, eps, t), told(t, a)) - target(a, x0, eps, t))
-
-
-def _denoising_not_cast(f, x0, eps, t, a):
-    shape = (-1, *[1] * (x0.ndim - 1))
-    signal, noise = (c.sqrt().reshape(shape) for c in (a[t], 1 - a[t]))
-    return 0.5 * sum_non_batch((f(signal * x0 + noise * eps, t) + eps / noise).square())
-
-
-def _not_lined_up(f, x0, eps, t, a):
-    signal, noise = a[t].sqrt(), (1 - a[t]).sqrt()
-    return 0.5 * sum_non_batch((f(signal * x0 + noise * eps, t) + eps / noise).square())
-
-
-def _noise_weighted(f, x0, eps, t, a):
-    return 0.5 * sum_non_batch((noise_at(a, t, x0) * f(mixed(a, x0, eps, t), t) + eps).square())
-
-
 DENOISING_LOSS = Exercise(
-    name="denoising_loss",
     equation="½ ‖s(x_t, t) + ε/√(1−ᾱ_t)‖², x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε, for each example (SCORE-3, SCORE-4)",
     reference=denoising_loss,
     returns=("loss",),
@@ -605,124 +405,63 @@ DENOISING_LOSS = Exercise(
         Property("for data of variance 1 the best s = −a x_t has a = 1", _normal_data),
         Property("the gradient reaches the score network", _score_learns),
     ),
-    mistakes=(
-        Mistake(
-            "sign of the score",
-            "the target is +ε/√(1−ᾱ_t); the score of the kernel points back towards the data: −ε/√(1−ᾱ_t).",
-            _denoised(lambda a, x, e, t: e / noise_at(a, t, x)),
-        ),
-        Mistake(
-            "target −ε",
-            "the noise is not divided by √(1−ᾱ_t): this teaches −√(1−ᾱ_t) times the score.",
-            _denoised(lambda a, x, e, t: -e),
-        ),
-        Mistake(
-            "target ε",
-            "this is a noise network's loss; the score of the kernel is −ε/√(1−ᾱ_t).",
-            _denoised(lambda a, x, e, t: e),
-        ),
-        Mistake(
-            "σ² for σ",
-            "ε is divided by 1 − ᾱ_t. It is x_t − √ᾱ_t x_0 that is divided by the variance; ε by its root.",
-            _denoised(lambda a, x, e, t: -e / expand(1 - a[t], x)),
-        ),
-        Mistake(
-            "the score of the step",
-            "ε is divided by √β_t, the noise of one step; x_t was made from x_0, with noise of variance 1 − ᾱ_t.",
-            _denoised(lambda a, x, e, t: -e / noise_at(steps_of(a), t, x)),
-        ),
-        Mistake(
-            "√ᾱ_t missing in the target",
-            "this is −(x_t − x_0)/(1−ᾱ_t); the mean of the kernel is √ᾱ_t x_0.",
-            _denoised(lambda a, x, e, t: -(mixed(a, x, e, t) - x) / expand(1 - a[t], x)),
-        ),
-        Mistake(
-            "multiplied through by σ",
-            "this is ½ ‖σ s + ε‖², the loss with weight 1 − ᾱ_t. It is a good one to train with (E-20); this exercise "
-            "asks for the loss without a weight.",
-            _noise_weighted,
-        ),
-        Mistake(
-            "½ missing",
-            "this is twice the loss; all four losses of this lesson have ½ in front of the square.",
-            _denoised(reduce=lambda e: sum_non_batch(e.square())),
-        ),
-        Mistake(
-            "norm not squared",
-            "this is half the length of the error; the loss has its square.",
-            _denoised(reduce=lambda e: 0.5 * sum_non_batch(e.square()).sqrt()),
-        ),
-        Mistake(
-            "sum over one axis only",
-            "the squares were summed over axis 1 only; an image has more axes: .flatten(1).sum(1).",
-            _denoised(reduce=lambda e: 0.5 * e.square().sum(1)),
-        ),
-        Mistake(
-            "coefficients not lined up with x0",
-            "alpha_bar[t] has shape (B,), and (B,) times (B, D) multiplies column by column, or raises; "
-            "expand(alpha_bar[t], x0) gives it the shape (B, 1, ...).",
-            _not_lined_up,
-        ),
-        Mistake(
-            "mean over the dimensions",
-            "the squares of an example are averaged; ‖·‖² is their sum.",
-            _denoised(reduce=lambda e: 0.5 * e.square().flatten(1).mean(1)),
-        ),
-        Mistake(
-            "mean over the batch",
-            "one number came out; keep one for each example.",
-            _denoised(reduce=lambda e: 0.5 * sum_non_batch(e.square()).mean()),
-        ),
-        Mistake(
-            "the network sees x_0",
-            "score was called with the clean x_0; it is the score of noisy data, at x_t.",
-            _denoised(seen=lambda a, x, e, t: x),
-        ),
-        Mistake(
-            "√ᾱ_t missing on x_0",
-            "this x_t is x_0 + √(1−ᾱ_t) ε; the kernel shrinks x_0 by √ᾱ_t.",
-            _denoised(seen=lambda a, x, e, t: x + noise_at(a, t, x) * e),
-        ),
-        Mistake(
-            "square roots missing in x_t",
-            "x_t was made with ᾱ_t and 1 − ᾱ_t; the factors are their square roots.",
-            _denoised(seen=lambda a, x, e, t: expand(a[t], x) * x + expand(1 - a[t], x) * e),
-        ),
-        Mistake(
-            "noise subtracted in x_t",
-            "x_t has −√(1−ᾱ_t) ε, and then its score is +ε/√(1−ᾱ_t): the two do not fit.",
-            _denoised(seen=lambda a, x, e, t: mixed(a, x, -e, t)),
-        ),
-        Mistake(
-            "α_t for ᾱ_t",
-            "x_t and target have √α_t and √β_t, the factors of one step; from x_0 to x_t it takes ᾱ_t.",
-            lambda f, x, e, t, a: denoising_loss(f, x, e, t, steps_of(a)),
-        ),
-        Mistake(
-            "index shifted: t − 1",
-            "x_t and target have ᾱ_{t−1}: the table starts with the clean state, so ᾱ_t is alpha_bar[t].",
-            _denoised(lambda a, x, e, t: _kernel(a, x, e, t - 1), lambda a, x, e, t: mixed(a, x, e, t - 1)),
-        ),
-        Mistake(
-            "one t for the whole batch",
-            "t[0] was used for every example; each has a time of its own.",
-            lambda f, x, e, t, a: denoising_loss(f, x, e, t[:1].expand(len(t)), a),
-        ),
-        Mistake(
-            "the network is told t − 1",
-            "x_t is right, but score was called with t − 1; in this course t runs from 1 to T for the network too.",
-            _denoised(told=lambda t, a: t - 1),
-        ),
-        Mistake(
-            "coefficients not cast to x0's dtype",
-            "the float64 table turned a float32 batch into float64; expand casts, or use .to(x0.dtype).",
-            _denoising_not_cast,
-        ),
-    ),
     start="Make x_t from x_0 and ε, ask the score at (x_t, t), and compare it with −ε/√(1−ᾱ_t).",
     hint="alpha_bar[t] has shape (B,); expand(c, x0) from dlgm.tensors lines it up with x0. .flatten(1).sum(1) sums.",
     see="T = 4, t = 2, x_0 = 1, ε = 2: x_t = 1.9618, s = −0.7809, target −3.5082, loss ½ · 2.72735² = 3.7192.",
-)
+    mistakes=mistakes(
+        denoising_loss,
+        ("sign of the score",
+         "the target is +ε/√(1−ᾱ_t); the score of the kernel points back towards the data: −ε/√(1−ᾱ_t).",
+         ("-eps / expand", "eps / expand")),
+        ("target −ε", "the noise is not divided by √(1−ᾱ_t): this teaches −√(1−ᾱ_t) times the score.",
+         ("-eps / expand(noise, x0)", "-eps")),
+        ("target ε", "this is a noise network's loss; the score of the kernel is −ε/√(1−ᾱ_t).",
+         ("-eps / expand(noise, x0)", "eps")),
+        ("σ² for σ", "ε is divided by 1 − ᾱ_t. It is x_t − √ᾱ_t x_0 that is divided by the variance; ε by its root.",
+         ("-eps / expand(noise, x0)", "-eps / expand(noise**2, x0)")),
+        ("the score of the step",
+         "ε is divided by √β_t, the noise of one step; x_t was made from x_0, with noise of variance 1 − ᾱ_t.",
+         ("-eps / expand(noise, x0)", "-eps / expand((1 - alpha_bar[t] / alpha_bar[t - 1]).sqrt(), x0)")),
+        ("√ᾱ_t missing in the target", "this is −(x_t − x_0)/(1−ᾱ_t); the mean of the kernel is √ᾱ_t x_0.",
+         ("-eps / expand(noise, x0)", "-(x_t - x0) / expand(noise**2, x0)")),
+        ("multiplied through by σ",
+         "this is ½ ‖σ s + ε‖², the loss with weight 1 − ᾱ_t. It is a good one to train with (E-20); this exercise "
+         "asks for the loss without a weight.",
+         ("score(x_t, t) - kernel_score", "expand(noise, x0) * (score(x_t, t) - kernel_score)")),
+        ("½ missing", "this is twice the loss; all four losses of this lesson have ½ in front of the square.",
+         ("0.5 * ", "")),
+        ("norm not squared", "this is half the length of the error; the loss has its square.",
+         (".sum(1)", ".sum(1).sqrt()")),
+        ("sum over one axis only",
+         "the squares were summed over axis 1 only; an image has more axes: .flatten(1).sum(1).", (".flatten(1)", "")),
+        ("coefficients not lined up with x0",
+         "alpha_bar[t] has shape (B,), and (B,) times (B, D) multiplies column by column, or raises; "
+         "expand(alpha_bar[t], x0) gives it the shape (B, 1, ...).",
+         ("expand(signal, x0) * x0 + expand(noise, x0) *", "signal * x0 + noise *"),
+         ("-eps / expand(noise, x0)", "-eps / noise")),
+        ("mean over the dimensions", "the squares of an example are averaged; ‖·‖² is their sum.",
+         (".sum(1)", ".mean(1)")),
+        ("mean over the batch", "one number came out; keep one for each example.", (".sum(1)", ".sum(1).mean()")),
+        ("the network sees x_0", "score was called with the clean x_0; it is the score of noisy data, at x_t.",
+         ("score(x_t, t)", "score(x0, t)")),
+        ("√ᾱ_t missing on x_0", "this x_t is x_0 + √(1−ᾱ_t) ε; the kernel shrinks x_0 by √ᾱ_t.",
+         ("expand(signal, x0) * x0", "x0")),
+        ("square roots missing in x_t", "x_t was made with ᾱ_t and 1 − ᾱ_t; the factors are their square roots.",
+         ("expand(signal, x0) * x0 + expand(noise, x0)", "expand(signal**2, x0) * x0 + expand(noise**2, x0)")),
+        ("noise subtracted in x_t", "x_t has −√(1−ᾱ_t) ε, and then its score is +ε/√(1−ᾱ_t): the two do not fit.",
+         ("x0 + expand(", "x0 - expand(")),
+        ("α_t for ᾱ_t", "x_t and target have √α_t and √β_t, the factors of one step; from x_0 to x_t it takes ᾱ_t.",
+         lambda f, x, e, t, a: denoising_loss(f, x, e, t, steps_of(a))),
+        ("index shifted: t − 1",
+         "x_t and target have ᾱ_{t−1}: the table starts with the clean state, so ᾱ_t is alpha_bar[t].",
+         ("alpha_bar[t].sqrt(), (1 - alpha_bar[t])", "alpha_bar[t - 1].sqrt(), (1 - alpha_bar[t - 1])")),
+        ("one t for the whole batch", "t[0] was used for every example; each has a time of its own.",
+         lambda f, x, e, t, a: denoising_loss(f, x, e, t[:1].expand(len(t)), a)),
+        ("the network is told t − 1",
+         "x_t is right, but score was called with t − 1; in this course t runs from 1 to T for the network too.",
+         ("score(x_t, t)", "score(x_t, t - 1)")),
+    ),
+)  # fmt: skip
 
 
 # ---- langevin_move --------------------------------------------------------------------------------------------------
@@ -737,11 +476,11 @@ def _move_cases(generator):
 
     return [
         Case("x = 1, score −2, h = 0.08, z = 1", (numbers([1.0]), numbers([-2.0]), 0.08, numbers([1.0]))),
-        case("one number, h = 0.3", 0.3, 1, 1),
-        case("4 points of the plane, h = 0.02", 0.02, 4, 2),
-        case("3 points of 3 numbers, h = 1.5", 1.5, 3, 3),
-        case("images of shape (2, 1, 3, 3), h = 0.1", 0.1, 2, 1, 3, 3),
-        case("2 points of 3 numbers in float32", 0.1, 2, 3, dtype=torch.float32),
+        case("4 points of 3 numbers, h = 0.3", 0.3, 4, 3),
+        case("5 points of 4 numbers, h = 0.02", 0.02, 5, 4),
+        case("3 points of 5 numbers, h = 1.5", 1.5, 3, 5),
+        case("arrays of shape (3, 5, 4), h = 0.1", 0.1, 3, 5, 4),
+        case("5 points of 3 numbers in float32", 0.1, 5, 3, dtype=torch.float32),
     ]
 
 
@@ -754,110 +493,54 @@ def _settles(function):
     return worst < 1e-12, f"largest gap {worst:.0e}"
 
 
-def _moved(drift=lambda h: h, noise=lambda h: (2 * h) ** 0.5):
-    return lambda x, score, h, z: x + drift(h) * score + noise(h) * z
-
-
-def _move_in_place(x, score, h, z):
-    x += h * score + math.sqrt(2 * h) * z
-    return x
-
-
 LANGEVIN_MOVE = Exercise(
-    name="langevin_move",
     equation="x ← x + h ∇ log p(x) + √(2h) z, z ~ N(0, I) (SCORE-7)",
     reference=langevin_move,
     returns=("x",),
     cases=_move_cases,
     properties=(Property("for N(0, v) it keeps the variance v/(1 − h/2v)", _settles),),
-    mistakes=(
-        Mistake(
-            "noise √h",
-            "the noise is √h z: half the variance it needs, and the walk settles at about half the variance of p.",
-            _moved(noise=lambda h: h**0.5),
-        ),
-        Mistake(
-            "noise h",
-            "the noise is h z; in many small moves its variance vanishes, and the walk only climbs. It is √(2h) z.",
-            _moved(noise=lambda h: h),
-        ),
-        Mistake(
-            "noise 2h",
-            "the noise is 2h z: 2h is its variance. A sample is scaled by the standard deviation √(2h).",
-            _moved(noise=lambda h: 2 * h),
-        ),
-        Mistake(
-            "noise √2 · h",
-            "the noise is √2 · h z: the root was taken of the 2 alone. Its variance must be 2h: √(2h) z.",
-            _moved(noise=lambda h: 2**0.5 * h),
-        ),
-        Mistake(
-            "noise not scaled",
-            "z is added at full size, whatever the step; it is scaled by √(2h).",
-            _moved(noise=lambda h: 1.0),
-        ),
-        Mistake(
-            "½h drift with √(2h) noise",
-            "two conventions are mixed: h with √(2h), as here, or ½h with √h. With ½h and √(2h) the walk settles at "
-            "about twice the variance of p.",
-            _moved(drift=lambda h: h / 2),
-        ),
-        Mistake(
-            "½h drift with √h noise",
-            "this is a right Langevin move, in the convention of Song & Ermon, and half as long; in this course it is "
-            "h with √(2h).",
-            _moved(lambda h: h / 2, lambda h: h**0.5),
-        ),
-        Mistake(
-            "2h drift",
-            "the drift is 2h s; with noise √(2h) z it is h s.",
-            _moved(drift=lambda h: 2 * h),
-        ),
-        Mistake(
-            "score not scaled",
-            "the whole score is added; it is multiplied by h.",
-            _moved(drift=lambda h: 1.0),
-        ),
-        Mistake(
-            "against the score",
-            "the score is subtracted, so the walk runs downhill, out of the data; the score points uphill, add it.",
-            _moved(drift=lambda h: -h),
-        ),
-        Mistake(
-            "noise subtracted",
-            "z is subtracted. z and −z have the same law, so the walk is right in law; the check expects + √(2h) z.",
-            _moved(noise=lambda h: -((2 * h) ** 0.5)),
-        ),
-        Mistake(
-            "without noise",
-            "without noise every walk climbs to the nearest mode and stays there.",
-            _moved(noise=lambda h: 0.0),
-        ),
-        Mistake(
-            "without drift",
-            "the score does not enter: this is a random walk that spreads for ever.",
-            _moved(drift=lambda h: 0.0),
-        ),
-        Mistake(
-            "one noise for the whole batch",
-            "the first example's z was used for all, so that all walk in step; each has noise of its own.",
-            lambda x, score, h, z: langevin_move(x, score, h, z[:1].expand_as(z)),
-        ),
-        Mistake(
-            "noise of its own instead of the given one",
-            "the function drew its own noise and ignored z.",
-            lambda x, score, h, z: langevin_move(x, score, h, torch.randn_like(z)),
-        ),
-        Mistake(
-            "input modified in place",
-            "the values are right, but x itself was overwritten (+= does that); the caller still needs it.",
-            _move_in_place,
-        ),
+    mistakes=mistakes(
+        langevin_move,
+        ("noise √h",
+         "the noise is √h z: half the variance it needs, and the walk settles at about half the variance of p.",
+         ("2 * h", "h")),
+        ("noise h",
+         "the noise is h z; in many small moves its variance vanishes, and the walk only climbs. It is √(2h) z.",
+         ("math.sqrt(2 * h)", "h")),
+        ("noise 2h", "the noise is 2h z: 2h is its variance. A sample is scaled by the standard deviation √(2h).",
+         ("math.sqrt(2 * h)", "2 * h")),
+        ("noise √2 · h", "the noise is √2 · h z: the root was taken of the 2 alone. Its variance must be 2h: √(2h) z.",
+         ("math.sqrt(2 * h)", "math.sqrt(2) * h")),
+        ("noise not scaled", "z is added at full size, whatever the step; it is scaled by √(2h).",
+         ("math.sqrt(2 * h) * z", "z")),
+        ("½h drift with √(2h) noise",
+         "two conventions are mixed: h with √(2h), as here, or ½h with √h. With ½h and √(2h) the walk settles at "
+         "about twice the variance of p.",
+         ("h * score", "h / 2 * score")),
+        ("½h drift with √h noise",
+         "this is a right Langevin move, in the convention of Song & Ermon, and half as long; in this course it is h "
+         "with √(2h).",
+         lambda x, score, h, z: langevin_move(x, score, h / 2, z)),
+        ("2h drift", "the drift is 2h s; with noise √(2h) z it is h s.", ("h * score", "2 * h * score")),
+        ("score not scaled", "the whole score is added; it is multiplied by h.", ("h * score", "score")),
+        ("against the score",
+         "the score is subtracted, so the walk runs downhill, out of the data; the score points uphill, add it.",
+         ("x + h", "x - h")),
+        ("noise subtracted",
+         "z is subtracted. z and −z have the same law, so the walk is right in law; the check expects + √(2h) z.",
+         ("+ math", "- math")),
+        ("without noise", "without noise every walk climbs to the nearest mode and stays there.",
+         (" + math.sqrt(2 * h) * z", "")),
+        ("without drift", "the score does not enter: this is a random walk that spreads for ever.",
+         (" + h * score", "")),
+        ("one noise for the whole batch",
+         "the first example's z was used for all, so that all walk in step; each has noise of its own.",
+         lambda x, score, h, z: langevin_move(x, score, h, z[:1].expand_as(z))),
     ),
     start="Three summands: where you are, a step uphill, noise.",
     hint="h is a number: math.sqrt(2 * h).",
     see="x = 1, score −2, h = 0.08, z = 1: 1 − 0.16 + 0.4 = 1.24.",
-)
+)  # fmt: skip
 
 
 # ---- annealed_langevin ----------------------------------------------------------------------------------------------
@@ -879,7 +562,7 @@ def annealed_langevin(score, x, sigmas, step, z):
     for sigma, noises in zip(sigmas, z, strict=True):
         h = step * sigma**2
         for noise in noises:
-            x = x + h * score(x, sigma) + (2 * h).sqrt() * noise
+            x = x + h * score(x, sigma) + (2 * h) ** 0.5 * noise
     return x
 
 
@@ -891,12 +574,13 @@ def _annealed_cases(generator):
     first = (Pull(1.0, 1.0), numbers([3.0]), numbers(1.0), 0.5, numbers(1.0).reshape(1, 1, 1, 1))
     return [
         Case("one number, one level σ = 1, one move, step 0.5, z = 1", first),
-        case("one number, σ = 2 and 1, one move at each", [2.0, 1.0], 1, 1, 1),
-        case("one number, one level, 3 moves", [0.7], 3, 1, 1),
-        case("4 points of the plane, 3 levels of 2 moves", [4.0, 1.5, 0.5], 2, 4, 2),
-        case("3 points of 3 numbers, 3 levels of 3 moves", [5.0, 2.0, 0.8], 3, 3, 3, Pull(-1.0, 0.5), 0.1),
-        case("2 points of 2 numbers, 6 levels of 4 moves", [8.0, 4.0, 2.0, 1.0, 0.5, 0.25], 4, 2, 2, step=0.3),
-        case("2 points of 3 numbers, 2 levels of 2 moves, in float32", [2.0, 0.5], 2, 2, 3, dtype=torch.float32),
+        case("3 points of 5 numbers, one level of 4 moves", [0.7], 4, 3, 5),
+        case("4 points of 5 numbers, 3 levels of 6 moves", [4.0, 1.5, 0.5], 6, 4, 5),
+        case("4 points of 5 numbers, 3 levels of 3 moves", [5.0, 2.0, 0.8], 3, 4, 5, Pull(-1.0, 0.5), 0.1),
+        case("3 points of 5 numbers, 6 levels of 4 moves", [8.0, 4.0, 2.0, 1.0, 0.5, 0.25], 4, 3, 5, step=0.3),
+        case(
+            "3 points of 6 numbers, 4 levels of 5 moves, in float32", [4.0, 2.0, 1.0, 0.5], 5, 3, 6, dtype=torch.float32
+        ),
     ]
 
 
@@ -909,70 +593,7 @@ def _settles_at_the_last_level(function):
     return abs(got - want) < 0.1, f"{got:.4f}; σ_L²/(1 − step/2) = {want:.4f}"
 
 
-def _walked(
-    size=lambda step, sigma, sigmas: step * sigma**2,
-    noise=lambda h, sigma, step: (2 * h) ** 0.5,
-    drift=1.0,
-    told=lambda level, sigmas: sigmas[level],
-    draws=lambda z: z,
-):
-    """annealed_langevin with one part exchanged: h, the noise, the drift, the σ that the score is told, the draws."""
-
-    def function(score, x, sigmas, step, z):
-        for level, noises in enumerate(draws(z)):
-            h = size(step, sigmas[level], sigmas)
-            for one in noises:
-                change = drift * h * score(x, told(level, sigmas))
-                x = x + change + noise(h, sigmas[level], step) * one
-        return x
-
-    return function
-
-
-def _score_kept(score, x, sigmas, step, z):
-    for sigma, noises in zip(sigmas, z, strict=True):
-        h, s = step * sigma**2, score(x, sigma)
-        for noise in noises:
-            x = x + h * s + (2 * h).sqrt() * noise
-    return x
-
-
-def _last_move_bare(score, x, sigmas, step, z):
-    z = z.clone()
-    z[-1, -1] = 0
-    return annealed_langevin(score, x, sigmas, step, z)
-
-
-def _told_h(score, x, sigmas, step, z):
-    return annealed_langevin(lambda x, sigma: score(x, step * sigma**2), x, sigmas, step, z)
-
-
-def _z_turned(score, x, sigmas, step, z):
-    for level, sigma in enumerate(sigmas):
-        h = step * sigma**2
-        for move in range(z.shape[1]):
-            x = x + h * score(x, sigma) + (2 * h).sqrt() * z[move, level]
-    return x
-
-
-def _walk_in_place(score, x, sigmas, step, z):
-    for sigma, noises in zip(sigmas, z, strict=True):
-        for noise in noises:
-            x += step * sigma**2 * score(x, sigma) + (2 * step) ** 0.5 * sigma * noise
-    return x
-
-
-def _afresh(score, x, sigmas, step, z):
-    return annealed_langevin(score, x, sigmas[-1:], step, z[-1:])
-
-
-def _cleaned(score, x, sigmas, step, z):
-    x = annealed_langevin(score, x, sigmas, step, z)
-    return x + sigmas[-1] ** 2 * score(x, sigmas[-1])
-
-
 ANNEALED_LANGEVIN = Exercise(
-    name="annealed_langevin",
     equation="for σ_1 > ... > σ_L: K moves x ← x + h s(x, σ) + √(2h) z with h = step σ² (M-11; Song & Ermon 2019)",
     reference=annealed_langevin,
     returns=("x",),
@@ -982,149 +603,102 @@ ANNEALED_LANGEVIN = Exercise(
             "around a lone data point it ends with variance σ_L²/(1 − step/2), to 0.1", _settles_at_the_last_level
         ),
     ),
-    mistakes=(
-        Mistake(
-            "ladder upwards",
-            "the walk goes from the smallest σ to the largest; it starts at the largest, where the modes are one hill.",
-            lambda score, x, sigmas, step, z: annealed_langevin(score, x, sigmas.flip(0), step, z),
-        ),
-        Mistake(
-            "h = step σ",
-            "h has the factor σ; with σ² drift and noise keep the same ratio at every level.",
-            _walked(lambda step, sigma, sigmas: step * sigma),
-        ),
-        Mistake(
-            "h = step at every level",
-            "h is the same at all levels: too short to cross the wide ones, or too long for the narrow ones.",
-            _walked(lambda step, sigma, sigmas: step),
-        ),
-        Mistake(
-            "h = step σ²/σ_L²",
-            "this is the convention of Song & Ermon, step for the last level; in this exercise h = step σ².",
-            _walked(lambda step, sigma, sigmas: step * sigma**2 / sigmas[-1] ** 2),
-        ),
-        Mistake(
-            "h = step σ²/σ_1²",
-            "h is divided by σ_1², so that step is h at the first level; in this exercise h = step σ².",
-            _walked(lambda step, sigma, sigmas: step * sigma**2 / sigmas[0] ** 2),
-        ),
-        Mistake(
-            "h = step σ²/2",
-            "every move is half as long: h = step σ²/2, drift and noise. It is a right walk, with step as Song & Ermon "
-            "would count it, twice h; in this exercise h = step σ².",
-            _walked(lambda step, sigma, sigmas: step * sigma**2 / 2),
-        ),
-        Mistake(
-            "½h drift with √(2h) noise",
-            "two conventions are mixed: h with √(2h), as here, or ½h with √h.",
-            _walked(drift=0.5),
-        ),
-        Mistake(
-            "noise √h",
-            "the noise is √h z: half the variance it needs. It is √(2h) z.",
-            _walked(noise=lambda h, sigma, step: h**0.5),
-        ),
-        Mistake(
-            "noise √(2 step)",
-            "the noise has √(2 step) at every level; h has the factor σ², so the noise is √(2 step) σ z.",
-            _walked(noise=lambda h, sigma, step: (2 * step) ** 0.5),
-        ),
-        Mistake(
-            "without noise",
-            "without noise this is a climb to one mode; the walk needs √(2h) z to keep the weights of the modes.",
-            _walked(noise=lambda h, sigma, step: 0.0),
-        ),
-        Mistake(
-            "no noise in the last move",
-            "the last move has no noise. Samplers of lesson 09 end so; a Langevin walk keeps its variance only if "
-            "every move has its noise.",
-            _last_move_bare,
-        ),
-        Mistake(
-            "one move at each level",
-            "only the first of the K moves was made; the walk needs time to settle at a level.",
-            _walked(draws=lambda z: z[:, :1]),
-        ),
-        Mistake(
-            "the same z for all moves of a level",
-            "the first noise of a level was used for all its moves; they add up to a drift of their own.",
-            _walked(draws=lambda z: z[:, :1].expand_as(z)),
-        ),
-        Mistake(
-            "the same z at every level",
-            "the noises of the first level were used at all; every move has one of its own.",
-            _walked(draws=lambda z: z[:1].expand_as(z)),
-        ),
-        Mistake(
-            "score of the next level",
-            "the score was asked at the σ of the next level; h and the score belong to one σ.",
-            _walked(told=lambda level, sigmas: sigmas[min(level + 1, len(sigmas) - 1)]),
-        ),
-        Mistake(
-            "score of the last level",
-            "the score was asked at σ_L throughout. That is the walk without annealing: far from the data a learned "
-            "score of one small σ knows nothing.",
-            _walked(told=lambda level, sigmas: sigmas[-1]),
-        ),
-        Mistake(
-            "the score is told σ²",
-            "score was called with σ²; it takes the standard deviation σ.",
-            _walked(told=lambda level, sigmas: sigmas[level] ** 2),
-        ),
-        Mistake(
-            "the score is told h",
-            "score was called with h; h is the length of the move, and the score takes the noise level σ.",
-            _told_h,
-        ),
-        Mistake(
-            "z[k, i] for z[i, k]",
-            "z was asked for [move, level]; z[i, k] is the noise of move k at level i, the level first.",
-            _z_turned,
-        ),
-        Mistake(
-            "the score is told the number of the level",
-            "score was called with 0, 1, 2, ...; this one takes σ itself.",
-            _walked(told=lambda level, sigmas: level),
-        ),
-        Mistake(
-            "score computed once a level",
-            "the score was kept for all moves of a level; x moves, and the score is asked anew at each.",
-            _score_kept,
-        ),
-        Mistake(
-            "the last level left out",
-            "the walk ends at σ_{L−1}, and its answer still has that much noise.",
-            lambda score, x, sigmas, step, z: annealed_langevin(score, x, sigmas[:-1], step, z[:-1]) + 0,
-        ),
-        Mistake(
-            "the first level left out",
-            "the walk starts at σ_2; x comes from σ_1 and has to settle there first.",
-            lambda score, x, sigmas, step, z: annealed_langevin(score, x, sigmas[1:], step, z[1:]) + 0,
-        ),
-        Mistake(
-            "each level starts afresh",
-            "every level starts from the x that came in; the point of the ladder is to go on from the level before.",
-            _afresh,
-        ),
-        Mistake(
-            "x multiplied by σ_1",
-            "x is the start already, noise and all; it needs no factor.",
-            lambda score, x, sigmas, step, z: annealed_langevin(score, sigmas[0] * x, sigmas, step, z),
-        ),
-        Mistake(
-            "cleaned at the end",
-            "x + σ_L² s(x, σ_L) at the end is Tweedie's formula and a good last step; it is not part of this function.",
-            _cleaned,
-        ),
-        Mistake(
-            "input modified in place",
-            "the values are right, but x itself was overwritten (+= does that); the caller still needs it.",
-            _walk_in_place,
-        ),
+    mistakes=mistakes(
+        annealed_langevin,
+        ("ladder upwards",
+         "the walk goes from the smallest σ to the largest; it starts at the largest, where the modes are one hill.",
+         lambda score, x, sigmas, step, z: annealed_langevin(score, x, sigmas.flip(0), step, z)),
+        ("h = step σ", "h has the factor σ; with σ² drift and noise keep the same ratio at every level.",
+         ("sigma**2", "sigma")),
+        ("h = step at every level",
+         "h is the same at all levels: too short to cross the wide ones, or too long for the narrow ones.",
+         ("step * sigma**2", "step")),
+        ("one h for all levels, from σ_L",
+         "h was computed once, from σ_L, the smallest σ: at the wide levels the moves are too short to get anywhere. "
+         "Each level has its own h = step σ².",
+         ("sigma**2", "sigmas[-1] ** 2")),
+        ("one h for all levels, from σ_1",
+         "h was computed once, from σ_1, the largest σ: at the narrow levels the moves leap across the modes. Each "
+         "level has its own h = step σ².",
+         ("sigma**2", "sigmas[0] ** 2")),
+        ("h = step σ²/σ_L²",
+         "this is the convention of Song & Ermon, step for the last level; in this exercise h = step σ².",
+         ("sigma**2", "sigma**2 / sigmas[-1] ** 2")),
+        ("h = step σ²/σ_1²",
+         "h is divided by σ_1², so that step is h at the first level; in this exercise h = step σ².",
+         ("sigma**2", "sigma**2 / sigmas[0] ** 2")),
+        ("h = step σ²/2",
+         "every move is half as long: h = step σ²/2, drift and noise. It is a right walk, with step as Song & Ermon "
+         "would count it, twice h; in this exercise h = step σ².",
+         ("sigma**2", "sigma**2 / 2")),
+        ("½h drift with √(2h) noise", "two conventions are mixed: h with √(2h), as here, or ½h with √h.",
+         ("h * score", "h / 2 * score")),
+        ("noise √h", "the noise is √h z: half the variance it needs. It is √(2h) z.", ("(2 * h)", "h")),
+        ("noise √(2 step)",
+         "the noise has √(2 step) at every level; h has the factor σ², so the noise is √(2 step) σ z.",
+         ("2 * h", "2 * step")),
+        ("without noise",
+         "without noise this is a climb to one mode; the walk needs √(2h) z to keep the weights of the modes.",
+         (" + (2 * h) ** 0.5 * noise", "")),
+        ("no noise in the last move",
+         "the last move has no noise. Samplers of lesson 09 end so; a Langevin walk keeps its variance only if every "
+         "move has its noise.",
+         ("return x", "return x - (2 * h) ** 0.5 * noise")),
+        ("one move at each level", "only the first of the K moves was made; the walk needs time to settle at a level.",
+         ("in noises:", "in noises[:1]:")),
+        ("the last move of each level left out",
+         "each level makes K − 1 of its K moves; range(K) has K entries, 0 to K − 1.",
+         ("in noises:", "in noises[:-1]:")),
+        ("return after the first move",
+         "return stands inside the loop over the moves, so the walk ends after its first move; it belongs after both "
+         "loops.",
+         ("    return x", "            return x")),
+        ("the same z for all moves of a level",
+         "the first noise of a level was used for all its moves; they add up to a drift of their own.",
+         ("* noise", "* noises[0]")),
+        ("the same z at every level", "the noises of the first level were used at all; every move has one of its own.",
+         lambda score, x, sigmas, step, z: annealed_langevin(score, x, sigmas, step, z[:1].expand_as(z))),
+        ("score of the next level", "the score was asked at the σ of the next level; h and the score belong to one σ.",
+         ("sigma, noises in zip(sigmas, ", "sigma, told, noises in zip(sigmas, [*sigmas[1:], sigmas[-1]], "),
+         ("score(x, sigma)", "score(x, told)")),
+        ("score of the last level",
+         "the score was asked at σ_L throughout. That is the walk without annealing: far from the data a learned "
+         "score of one small σ knows nothing.",
+         ("score(x, sigma)", "score(x, sigmas[-1])")),
+        ("the score is told σ²", "score was called with σ²; it takes the standard deviation σ.",
+         ("score(x, sigma)", "score(x, sigma**2)")),
+        ("the score is told h",
+         "score was called with h; h is the length of the move, and the score takes the noise level σ.",
+         ("score(x, sigma)", "score(x, h)")),
+        ("z[k, i] for z[i, k]",
+         "z was asked for [move, level]; z[i, k] is the noise of move k at level i, the level first.",
+         ("sigma, noises in zip(sigmas, z, strict=True)", "i, sigma in enumerate(sigmas)"),
+         ("noise in noises", "k in range(z.shape[1])"), ("* noise", "* z[k, i]")),
+        ("the score is told the number of the level", "score was called with 0, 1, 2, ...; this one takes σ itself.",
+         ("sigma, noises in zip(sigmas, z, strict=True)", "i, (sigma, noises) in enumerate(zip(sigmas, z))"),
+         ("score(x, sigma)", "score(x, i)")),
+        ("score computed once a level",
+         "the score was kept for all moves of a level; x moves, and the score is asked anew at each.",
+         ("h = step * sigma**2", "h, s = step * sigma**2, score(x, sigma)"), ("h * score(x, sigma)", "h * s")),
+        ("the last level left out", "the walk ends at σ_{L−1}, and its answer still has that much noise.",
+         ("zip(sigmas, z,", "zip(sigmas[:-1], z[:-1],")),
+        ("the first level left out", "the walk starts at σ_2; x comes from σ_1 and has to settle there first.",
+         ("zip(sigmas, z,", "zip(sigmas[1:], z[1:],")),
+        ("return after the first level",
+         "return stands inside the loop over the levels, so the walk ends at σ_1; it belongs after both loops.",
+         ("    return x", "        return x")),
+        ("each level starts afresh",
+         "every level starts from the x that came in; the point of the ladder is to go on from the level before.",
+         lambda score, x, sigmas, step, z: annealed_langevin(score, x, sigmas[-1:], step, z[-1:])),
+        ("x multiplied by σ_1", "x is the start already, noise and all; it needs no factor.",
+         lambda score, x, sigmas, step, z: annealed_langevin(score, sigmas[0] * x, sigmas, step, z)),
+        ("cleaned at the end",
+         "x + σ_L² s(x, σ_L) at the end is Tweedie's formula and a good last step; it is not part of this function.",
+         ("return x", "return x + sigma**2 * score(x, sigma)")),
     ),
     start="Two loops: over the levels, and over the moves of a level. Inside, the Langevin move with h = step σ².",
     hint="zip(sigmas, z) goes over the levels; z[l] has shape (K, B, D), one noise for each move.",
     see="x = 3, score (1 − x)/2 = −1, σ = 1, step 0.5, z = 1: h = 0.5, and 3 − 0.5 + 1 = 3.5.",
-)
+)  # fmt: skip
 
 EXERCISES = (MIXTURE_SCORE, IMPLICIT_LOSS, SLICED_LOSS, DENOISING_LOSS, LANGEVIN_MOVE, ANNEALED_LANGEVIN)

@@ -6,12 +6,10 @@ Ledger REV-2, POST-1, POST-2, POST-5, ALG-2.
 import torch
 
 from ..tensors import expand
-from .engine import Case, Exercise, Mistake, Property
-from .inputs import LONG, ONE_T, T4, alpha_bar_of, normal, numbers, random_betas
+from .engine import Case, Exercise, Property, mistakes
+from .inputs import LONG, ONE_T, T4, alpha_bar_of, mixed, normal, numbers, random_betas, steps_of, uniform
 
 WRONG_AXIS = "a coefficient of shape (B,) was lined up with the last axis, not the batch; expand(c, x_t) lines it up."
-NOT_CAST = "the float64 table turned float32 data into float64; expand casts, or use .to(x_t.dtype)."
-IN_PLACE = "the values are right, but x_t itself was overwritten; the caller still needs it."
 
 
 # ---- reverse_kernel -------------------------------------------------------------------------------------------------
@@ -23,7 +21,7 @@ def reverse_kernel(q_prev, kernel):
 
 def _kernel_cases(generator):
     def rows(*shape, dtype=torch.float64):
-        p = 0.1 + torch.rand(*shape, generator=generator, dtype=torch.float64)
+        p = 0.1 + uniform(*shape, generator=generator)
         return (p / p.sum(-1, keepdim=True)).to(dtype)
 
     still = torch.eye(3, dtype=torch.float64)
@@ -44,74 +42,47 @@ def _returns_the_marginal(function):
     return gap < 1e-12, f"largest gap {gap:.0e}"
 
 
-def _pairs_in_place(q_prev, kernel):
-    kernel.mul_(q_prev[:, None])
-    return (kernel / kernel.sum(0)).T
-
-
 REVERSE_KERNEL = Exercise(
-    name="reverse_kernel",
     equation="q(x_{t−1} | x_t) = q(x_{t−1}) q(x_t | x_{t−1}) / q(x_t) (REV-2)",
     reference=reverse_kernel,
     returns=("reverse",),
     cases=_kernel_cases,
     properties=(Property("one step forward and one back return q(x_{t−1})", _returns_the_marginal),),
-    mistakes=(
-        Mistake(
-            "divided by q(x_{t−1}), the printed ratio (E-04)",
-            "the ratio has the marginal of x_{t−1} below: that gives back the forward kernel q(x_t | x_{t−1}). Divide "
-            "by q(x_t), the sum over x_{t−1}.",
-            lambda q, k: k.clone(),
-        ),
-        Mistake(
-            "the forward kernel transposed",
-            "this is q(x_t | x_{t−1}) with rows and columns exchanged: each row is a likelihood of x_{t−1}, which need "
-            "not sum to 1.",
-            lambda q, k: k.T.clone(),
-        ),
-        Mistake(
-            "prior forgotten",
-            "the likelihood alone was normalised, as if all x_{t−1} were equally frequent. Multiply by q(x_{t−1}), "
-            "along the rows: along the columns it cancels.",
-            lambda q, k: (k / k.sum(0)).T,
-        ),
-        Mistake(
-            "rows and columns exchanged in the answer",
-            "the numbers are right, but row i holds x_{t−1} = i; a row of the answer is one x_t, and sums to 1.",
-            lambda q, k: q[:, None] * k / (q @ k),
-        ),
-        Mistake(
-            "kernel transposed on the way in",
-            "the kernel was read with rows x_t; its rows are x_{t−1}, where the step starts.",
-            lambda q, k: reverse_kernel(q, k.T),
-        ),
-        Mistake(
-            "not normalised",
-            "this is the joint q(x_{t−1}, x_t); dividing by q(x_t) makes each row sum to 1.",
-            lambda q, k: (q[:, None] * k).T,
-        ),
-        Mistake(
-            "divided by q(x_t) on the wrong axis",
-            "the division by q(x_t) ran along x_{t−1}: each row x_t of the answer is divided by its own q(x_t).",
-            lambda q, k: (q[:, None] * k).T / (q @ k),
-        ),
-        Mistake(
-            "transposed, then divided by q(x_{t−1})",
-            "the joint was transposed and its row j divided by q_prev[j], the chance of x_{t−1} = j; but now row j is "
-            "x_t = j, and its sum q(x_t = j) belongs below.",
-            lambda q, k: (q[:, None] * k).T / q[:, None],
-        ),
-        Mistake(
-            "input modified in place",
-            "the values are right, but kernel itself was overwritten; the caller still needs it.",
-            _pairs_in_place,
-        ),
+    mistakes=mistakes(
+        reverse_kernel,
+        ("divided by q(x_{t−1}), the printed ratio (E-04)",
+         "the ratio has the marginal of x_{t−1} below: that gives back the forward kernel q(x_t | x_{t−1}). Divide "
+         "by q(x_t), the sum over x_{t−1}.",
+         ("(pairs / q_next).T", "pairs / q_prev[:, None]")),
+        ("the forward kernel transposed",
+         "this is q(x_t | x_{t−1}) with rows and columns exchanged: each row is a likelihood of x_{t−1}, which need "
+         "not sum to 1.",
+         ("(pairs / q_next)", "kernel")),
+        ("prior forgotten",
+         "the likelihood alone was normalised, as if all x_{t−1} were equally frequent. Multiply by q(x_{t−1}), "
+         "along the rows: along the columns it cancels.",
+         ("q_prev[:, None] * kernel", "kernel")),
+        ("rows and columns exchanged in the answer",
+         "the numbers are right, but row i holds x_{t−1} = i; a row of the answer is one x_t, and sums to 1.",
+         (".T", "")),
+        ("kernel transposed on the way in",
+         "the kernel was read with rows x_t; its rows are x_{t−1}, where the step starts.",
+         ("* kernel", "* kernel.T")),
+        ("not normalised", "this is the joint q(x_{t−1}, x_t); dividing by q(x_t) makes each row sum to 1.",
+         ("(pairs / q_next)", "pairs")),
+        ("divided by q(x_t) on the wrong axis",
+         "the division by q(x_t) ran along x_{t−1}: each row x_t of the answer is divided by its own q(x_t).",
+         ("(pairs / q_next).T", "pairs.T / q_next")),
+        ("transposed, then divided by q(x_{t−1})",
+         "the joint was transposed and its row j divided by q_prev[j], the chance of x_{t−1} = j; but now row j is "
+         "x_t = j, and its sum q(x_t = j) belongs below.",
+         ("(pairs / q_next).T", "pairs.T / q_prev[:, None]")),
     ),
     start="Write down the joint q(x_{t−1}, x_t) as a table. What is the sum over x_{t−1}?",
     hint="Multiply by q(x_{t−1}) before transposing: q_prev[:, None] * kernel is the joint, rows x_{t−1}. Divide each "
     "column by its sum, then transpose.",
     see="For q_prev = (0.2, 0.8) and kernel = ((0.5, 0.5), (0.25, 0.75)): ((1/3, 2/3), (1/7, 6/7)).",
-)
+)  # fmt: skip
 
 
 # ---- posterior_mean -------------------------------------------------------------------------------------------------
@@ -126,20 +97,22 @@ def posterior_mean(alpha_bar, x0, x_t, t):
 def _pair_cases(generator, noise=False):
     """Cases (alpha_bar, first, second, t) of every shape, t = 1 and t = T included; with noise, a third tensor z."""
 
-    def case(label, t, *shape, table=None, dtype=torch.float64):
-        shape = (len(t), *shape)
-        first, second, z = (normal(*shape, generator=generator, dtype=dtype) for _ in range(3))
-        args = (alpha_bar_of(T4) if table is None else table, first, second, torch.tensor(t))
+    def case(label, t, *shape, beta=T4, dtype=torch.float64):
+        tensors = [normal(len(t), *shape, generator=generator, dtype=dtype) for _ in range(3)]
+        return made(label, t, tensors, beta)
+
+    def made(label, t, tensors, beta=T4):
+        first, second, z = tensors
+        args = alpha_bar_of(beta), first, second, torch.tensor(t)
         return Case(label, (*args, z) if noise else args)
 
     return [
-        case("one number, T = 4, t = 2", [2]),
-        case("one number, T = 4, t = 1 (the clean state is next)", [1]),
-        case("one number, T = 4, t = 4 (the last)", [4]),
-        case("shape (4, 4), a different t for each example", [3, 1, 4, 2], 4),
-        case("shape (3, 2), random β", [5, 2, 9], 2, table=alpha_bar_of(random_betas(9, generator))),
-        case("images of shape (3, 1, 3, 3), T = 1000", [1, 400, 1000], 1, 3, 3, table=alpha_bar_of(LONG)),
-        case("shape (2, 3) in float32", [2, 3], 3, dtype=torch.float32),
+        made("one number, T = 4, t = 2", [2], (numbers(1.0), numbers(2.0), numbers(3.0))),
+        case("three numbers, T = 4, t = 3, 4 (the last) and 1 (the clean state is next)", [3, 4, 1]),
+        case("shape (6, 6), each example with its own t", [3, 1, 4, 2, 2, 3], 6),
+        case("shape (3, 4), random β", [7, 2, 5], 4, beta=random_betas(9, generator)),
+        case("images of shape (4, 3, 5, 6), T = 1000", [1, 400, 1000, 40], 3, 5, 6, beta=LONG),
+        case("shape (3, 5) in float32", [2, 4, 3], 5, dtype=torch.float32),
     ]
 
 
@@ -150,219 +123,106 @@ def _keeps_the_noiseless_line(function):
     return gap < 1e-12, f"largest gap {gap:.0e}"
 
 
-def _mean(c_0=None, c_t=None):
-    """The posterior mean with other coefficients, functions of (ᾱ_{t−1}, ᾱ_t); None keeps the right one."""
-    c_0 = c_0 or (lambda s, t: s.sqrt() * (1 - t / s) / (1 - t))
-    c_t = c_t or (lambda s, t: (t / s).sqrt() * (1 - s) / (1 - t))
-
-    def function(a, x0, x_t, t):
-        pair = a[t - 1], a[t]
-        return expand(c_0(*pair), x0) * x0 + expand(c_t(*pair), x_t) * x_t
-
-    return function
-
-
-def _by_precisions(a, x0, x_t, t):
-    """Precision-weighted mean, taken literally: inf · 0 at t = 1."""
-    s, beta = a[t - 1], 1 - a[t] / a[t - 1]
-    prior, likelihood = 1 / (1 - s), (1 - beta) / beta
-    c_0, c_t = prior * s.sqrt(), likelihood / (1 - beta).sqrt()
-    return (expand(c_0, x0) * x0 + expand(c_t, x_t) * x_t) / expand(prior + likelihood, x_t)
-
-
-def _unscaled_observation(a, x0, x_t, t):
-    """Precisions right, but x_t itself averaged in, not x_t/√α_t: the factor α_t/β_t stands where √α_t/β_t must."""
-    return _mean(c_t=lambda s, t: t / s * (1 - s) / (1 - t))(a, x0, x_t, t)
-
-
-def _mean_in_place(a, x0, x_t, t):
-    out = posterior_mean(a, x0, x_t, t)
-    x_t.copy_(out)
-    return x_t
-
-
-def _mean_not_cast(a, x0, x_t, t):
-    return posterior_mean(a, x0.double(), x_t.double(), t)
-
-
-def _last_axis(function):
-    """A function of (alpha_bar, x, y, t, ...) whose coefficients are lined up with the last axis of the data."""
-
-    def wrong(a, x, y, t, *rest):
-        if x.ndim == 1:
-            return function(a, x, y, t, *rest)
-        wide = [v.movedim(-1, 0) for v in (x, y, *rest)]
-        if x.shape[-1] != len(t) and len(t) > 1:
-            raise RuntimeError(f"sizes {x.shape[-1]} and {len(t)} do not match")
-        t = t if len(t) > 1 else t.expand(x.shape[-1])
-        return function(a, wide[0], wide[1], t, *wide[2:]).movedim(0, -1)
-
-    return wrong
-
-
 POSTERIOR_MEAN = Exercise(
-    name="posterior_mean",
     equation="μ̃_t = √ᾱ_{t−1} β_t/(1−ᾱ_t) x_0 + √α_t (1−ᾱ_{t−1})/(1−ᾱ_t) x_t (POST-1)",
     reference=posterior_mean,
     returns=("mean",),
     cases=_pair_cases,
     properties=(Property("without noise, x_t = √ᾱ_t x_0, the mean is √ᾱ_{t−1} x_0", _keeps_the_noiseless_line),),
-    mistakes=(
-        Mistake(
-            "ᾱ_t for ᾱ_{t−1} at x_0 (E-01)",
-            "the coefficient of x_0 has √ᾱ_t where the formula has √ᾱ_{t−1}; they agree only as β_t → 0.",
-            _mean(c_0=lambda s, t: t.sqrt() * (1 - t / s) / (1 - t)),
-        ),
-        Mistake(
-            "√ᾱ_t at x_t (E-02)",
-            "the coefficient of x_t is √ᾱ_t(1−ᾱ_t)/(1−ᾱ_t) = √ᾱ_t, as deck 004 prints it; it is "
-            "√α_t(1−ᾱ_{t−1})/(1−ᾱ_t).",
-            _mean(c_t=lambda s, t: t.sqrt()),
-        ),
-        Mistake(
-            "both coefficients as deck 004 prints them (E-01, E-02)",
-            "both coefficients have ᾱ_t where ᾱ_{t−1} belongs, and √ᾱ_t stands where √α_t does, as deck 004 prints "
-            "them.",
-            _mean(lambda s, t: t.sqrt() * (1 - t / s) / (1 - t), lambda s, t: t.sqrt()),
-        ),
-        Mistake(
-            "ᾱ_t for ᾱ_{t−1} at x_t",
-            "with 1 − ᾱ_t for 1 − ᾱ_{t−1} the fraction at x_t cancels and √α_t is left; the numerator is 1 − ᾱ_{t−1}.",
-            _mean(c_t=lambda s, t: (t / s).sqrt()),
-        ),
-        Mistake(
-            "weights that sum to 1",
-            "the coefficient of x_0 is 1 − c_t, as if x_0 and x_t were averaged. The average is of √ᾱ_{t−1} x_0 and "
-            "x_t/√α_t; c_0 + c_t is 1 at t = 1 only.",
-            _mean(c_0=lambda s, t: 1 - (t / s).sqrt() * (1 - s) / (1 - t)),
-        ),
-        Mistake(
-            "β_t for √α_t at x_t",
-            "the coefficient of x_t has β_t where √α_t belongs; β_t stands with x_0.",
-            _mean(c_t=lambda s, t: (1 - t / s) * (1 - s) / (1 - t)),
-        ),
-        Mistake(
-            "√ᾱ_t for √α_t at x_t",
-            "x_t is multiplied by √ᾱ_t(1−ᾱ_{t−1})/(1−ᾱ_t); the root is of α_t, one step's share: the likelihood "
-            "speaks of one step.",
-            _mean(c_t=lambda s, t: t.sqrt() * (1 - s) / (1 - t)),
-        ),
-        Mistake(
-            "β under the root (E-16)",
-            "the coefficient of x_0 has √(ᾱ_{t−1}β_t), as deck 001 prints it; β_t stands outside the root.",
-            _mean(c_0=lambda s, t: (s * (1 - t / s)).sqrt() / (1 - t)),
-        ),
-        Mistake(
-            "coefficients swapped",
-            "the coefficient of x_0 multiplies x_t and the other way round; for small β_t nearly all weight is on x_t.",
-            lambda a, x0, x_t, t: posterior_mean(a, x_t, x0, t),
-        ),
-        Mistake(
-            "square root missing at x_0",
-            "x_0 is multiplied by ᾱ_{t−1}β_t/(1−ᾱ_t); its factor has √ᾱ_{t−1}.",
-            _mean(c_0=lambda s, t: s * (1 - t / s) / (1 - t)),
-        ),
-        Mistake(
-            "x_t not divided by √α_t before averaging",
-            "the coefficient of x_t has α_t where √α_t belongs: the likelihood is centred at x_t/√α_t, not at x_t.",
-            _unscaled_observation,
-        ),
-        Mistake(
-            "square roots missing at both",
-            "both roots are missing: √ᾱ_{t−1} at x_0 and √α_t at x_t.",
-            _mean(lambda s, t: s * (1 - t / s) / (1 - t), lambda s, t: t / s * (1 - s) / (1 - t)),
-        ),
-        Mistake(
-            "the total noise for β_t",
-            "1 − ᾱ_t was taken for β_t; β_t = 1 − ᾱ_t/ᾱ_{t−1} is the noise of step t alone.",
-            _mean(c_0=lambda s, t: s.sqrt()),
-        ),
-        Mistake(
-            "denominator 1 − ᾱ_{t−1}",
-            "both denominators are 1 − ᾱ_t; 1 − ᾱ_{t−1} is 0 at t = 1.",
-            _mean(
-                lambda s, t: s.sqrt() * (1 - t / s) / (1 - s),
-                lambda s, t: (t / s).sqrt() * (1 - s) / (1 - s),
-            ),
-        ),
-        Mistake(
-            "the weights exchanged",
-            "prior and likelihood were weighted with their own variances; in a product of Gaussians each mean is "
-            "weighted with its precision, 1/variance.",
-            _mean(
-                lambda s, t: s.sqrt() * t / s * (1 - s) / (1 - t),
-                lambda s, t: (1 - t / s) / (1 - t) / (t / s).sqrt(),
-            ),
-        ),
-        Mistake(
-            "x_0 ignored",
-            "this is x_t/√α_t, where the likelihood is centred; what is known of x_0 pulls the mean away from it.",
-            lambda a, x0, x_t, t: expand((a[t - 1] / a[t]).sqrt(), x_t) * x_t,
-        ),
-        Mistake(
-            "x_t ignored",
-            "this is √ᾱ_{t−1}x_0, the mean of q(x_{t−1} | x_0); x_t says where the path went, too.",
-            lambda a, x0, x_t, t: expand(a[t - 1].sqrt(), x0) * x0,
-        ),
-        Mistake(
-            "0 / 0 at t = 1",
-            "the precision of q(x_{t−1} | x_0) is infinite at t = 1, and inf/inf is nan. Multiply numerator and "
-            "denominator by the variances first: that is POST-1.",
-            _by_precisions,
-        ),
-        Mistake(
-            "t off by one: the step from t + 1",
-            "this is the step from t + 1 to t; the step from t to t − 1 needs alpha_bar[t] and alpha_bar[t - 1].",
-            lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t + 1),
-        ),
-        Mistake(
-            "t off by one: the step from t − 1",
-            "this is the step from t − 1 to t − 2; the table starts with the clean state, so no shift is needed.",
-            lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t - 1),
-        ),
-        Mistake(
-            "one t for the whole batch",
-            ONE_T,
-            lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t[:1].expand(len(t))),
-        ),
-        Mistake(
-            "broadcast over the wrong axis",
-            WRONG_AXIS,
-            _last_axis(posterior_mean),
-        ),
-        Mistake(
-            "coefficients not cast to x_t's dtype",
-            NOT_CAST,
-            _mean_not_cast,
-        ),
-        Mistake(
-            "input modified in place",
-            IN_PLACE,
-            _mean_in_place,
-        ),
+    mistakes=mistakes(
+        posterior_mean,
+        ("ᾱ_t for ᾱ_{t−1} at x_0 (E-01)",
+         "the coefficient of x_0 has √ᾱ_t where the formula has √ᾱ_{t−1}; they agree only as β_t → 0.",
+         ("before.sqrt()", "bar.sqrt()")),
+        ("√ᾱ_t at x_t (E-02)",
+         "the coefficient of x_t is √ᾱ_t(1−ᾱ_t)/(1−ᾱ_t) = √ᾱ_t, as deck 004 prints it; it is "
+         "√α_t(1−ᾱ_{t−1})/(1−ᾱ_t).",
+         ("alpha.sqrt() * (1 - before)", "bar.sqrt() * (1 - bar)")),
+        ("both coefficients as deck 004 prints them (E-01, E-02)",
+         "both coefficients have ᾱ_t where ᾱ_{t−1} belongs, and √ᾱ_t stands where √α_t does, as deck 004 prints "
+         "them.",
+         ("before.sqrt()", "bar.sqrt()"), ("alpha.sqrt() * (1 - before)", "bar.sqrt() * (1 - bar)")),
+        ("ᾱ_t for ᾱ_{t−1} at x_t",
+         "with 1 − ᾱ_t for 1 − ᾱ_{t−1} the fraction at x_t cancels and √α_t is left; the numerator is 1 − ᾱ_{t−1}.",
+         ("(1 - before)", "(1 - bar)")),
+        ("weights that sum to 1",
+         "the coefficient of x_0 is 1 − c_t, as if x_0 and x_t were averaged. The average is of √ᾱ_{t−1} x_0 and "
+         "x_t/√α_t; c_0 + c_t is 1 at t = 1 only.",
+         ("expand(c_0, x0)", "expand(1 - c_t, x0)")),
+        ("β_t for √α_t at x_t", "the coefficient of x_t has β_t where √α_t belongs; β_t stands with x_0.",
+         ("alpha.sqrt()", "(1 - alpha)")),
+        ("√ᾱ_t for √α_t at x_t",
+         "x_t is multiplied by √ᾱ_t(1−ᾱ_{t−1})/(1−ᾱ_t); the root is of α_t, one step's share: the likelihood "
+         "speaks of one step.",
+         ("alpha.sqrt()", "bar.sqrt()")),
+        ("β under the root (E-16)",
+         "the coefficient of x_0 has √(ᾱ_{t−1}β_t), as deck 001 prints it; β_t stands outside the root.",
+         ("before.sqrt() * (1 - alpha)", "(before * (1 - alpha)).sqrt()")),
+        ("coefficients swapped",
+         "the coefficient of x_0 multiplies x_t and the other way round; for small β_t nearly all weight is on x_t.",
+         lambda a, x0, x_t, t: posterior_mean(a, x_t, x0, t)),
+        ("square root missing at x_0", "x_0 is multiplied by ᾱ_{t−1}β_t/(1−ᾱ_t); its factor has √ᾱ_{t−1}.",
+         ("before.sqrt()", "before")),
+        ("x_t not divided by √α_t before averaging",
+         "the coefficient of x_t has α_t where √α_t belongs: the likelihood is centred at x_t/√α_t, not at x_t.",
+         ("alpha.sqrt()", "alpha")),
+        ("square roots missing at both", "both roots are missing: √ᾱ_{t−1} at x_0 and √α_t at x_t.",
+         ("before.sqrt()", "before"), ("alpha.sqrt()", "alpha")),
+        ("the total noise for β_t", "1 − ᾱ_t was taken for β_t; β_t = 1 − ᾱ_t/ᾱ_{t−1} is the noise of step t alone.",
+         ("(1 - alpha)", "(1 - bar)")),
+        ("denominator 1 − ᾱ_{t−1}", "both denominators are 1 − ᾱ_t; 1 − ᾱ_{t−1} is 0 at t = 1.",
+         ("(1 - alpha) / (1 - bar)", "(1 - alpha) / (1 - before)"),
+         ("(1 - before) / (1 - bar)", "(1 - before) / (1 - before)")),
+        ("the weights exchanged",
+         "prior and likelihood were weighted with their own variances; in a product of Gaussians each mean is "
+         "weighted with its precision, 1/variance.",
+         ("before.sqrt() * (1 - alpha)", "before.sqrt() * alpha * (1 - before)"),
+         ("alpha.sqrt() * (1 - before)", "(1 - alpha) / alpha.sqrt()")),
+        ("x_0 ignored",
+         "this is x_t/√α_t, where the likelihood is centred; what is known of x_0 pulls the mean away from it.",
+         ("expand(c_0, x0) * x0 + expand(c_t, x_t) * x_t", "x_t / expand(alpha.sqrt(), x_t)")),
+        ("x_t ignored",
+         "this is √ᾱ_{t−1}x_0, the mean of q(x_{t−1} | x_0); x_t says where the path went, too.",
+         ("expand(c_0, x0) * x0 + expand(c_t, x_t) * x_t", "expand(before.sqrt(), x0) * x0")),
+        ("0 / 0 at t = 1",
+         "the precision of q(x_{t−1} | x_0) is infinite at t = 1, and inf/inf is nan. Multiply numerator and "
+         "denominator by the variances first: that is POST-1.",
+         ("before.sqrt() * (1 - alpha) / (1 - bar)",
+          "before.sqrt() / (1 - before) / (1 / (1 - before) + alpha / (1 - alpha))")),
+        ("t off by one: the step from t + 1",
+         "this is the step from t + 1 to t; the step from t to t − 1 needs alpha_bar[t] and alpha_bar[t - 1].",
+         lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t + 1)),
+        ("t off by one: the step from t − 1",
+         "this is the step from t − 1 to t − 2; the table starts with the clean state, so no shift is needed.",
+         lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t - 1)),
+        ("one t for the whole batch", ONE_T,
+         lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t[:1].expand(len(t)))),
+        ("broadcast over the wrong axis", WRONG_AXIS,
+         ("expand(c_0, x0)", "c_0.to(x0.dtype)"), ("expand(c_t, x_t)", "c_t.to(x_t.dtype)")),
     ),
     start="Two numbers for each example: α_t = ᾱ_t/ᾱ_{t−1}, and from it β_t = 1 − α_t.",
     hint="c_0 and c_t come from alpha_bar[t] and alpha_bar[t - 1]; expand(c, x_t) lines each up with the batch.",
     see="On the chain β = (0.1, 0.25, 0.4, 0.6) at t = 2: 0.7298 x_0 + 0.2665 x_t. At t = 1 the mean is x_0.",
-)
+)  # fmt: skip
 
 
 # ---- posterior_variance ---------------------------------------------------------------------------------------------
 def posterior_variance(alpha_bar, t):
-    beta = 1 - alpha_bar[t] / alpha_bar[t - 1]
-    return (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]) * beta
+    bar, before = alpha_bar[t], alpha_bar[t - 1]
+    beta = 1 - bar / before
+    return (1 - before) / (1 - bar) * beta
 
 
 def _variance_cases(generator):
-    def case(label, t, table):
-        return Case(label, (table, torch.tensor(t)))
+    def case(label, t, beta):
+        return Case(label, (alpha_bar_of(beta), torch.tensor(t)))
 
     return [
-        case("T = 4, t = 2", [2], alpha_bar_of(T4)),
-        case("T = 4, t = 1 (the clean state is next)", [1], alpha_bar_of(T4)),
-        case("T = 4, all t", [1, 2, 3, 4], alpha_bar_of(T4)),
-        case("T = 30, random β", [7, 30, 1, 2], alpha_bar_of(random_betas(30, generator))),
-        case("T = 1000, the linear schedule", [1, 2, 400, 1000], alpha_bar_of(LONG)),
+        case("T = 4, t = 2", [2], T4),
+        case("T = 4, t = 3, 1 (the clean state is next) and 4 (the last)", [3, 1, 4], T4),
+        case("T = 9, random β, t = 7, 2 and 5", [7, 2, 5], random_betas(9, generator)),
+        case("T = 30, random β", [7, 30, 1, 2], random_betas(30, generator)),
+        case("T = 1000, the linear schedule", [400, 1, 1000, 2, 50], LONG),
     ]
 
 
@@ -377,94 +237,58 @@ def _below_both(function):
     return bool((room >= -1e-12).all()), f"least room {room.min().item():.3g}"
 
 
-def _variance(of):
-    """A variance that is another function of (ᾱ_{t−1}, ᾱ_t)."""
-    return lambda a, t: of(a[t - 1], a[t])
-
-
 POSTERIOR_VARIANCE = Exercise(
-    name="posterior_variance",
     equation="β̃_t = (1−ᾱ_{t−1})/(1−ᾱ_t) β_t (POST-2)",
     reference=posterior_variance,
     returns=("variance",),
     cases=_variance_cases,
     properties=(Property("no wider than prior and likelihood, at any t", _below_both),),
-    mistakes=(
-        Mistake(
-            "β_t",
-            "this is β_t, the variance of the forward step (1 − ᾱ_t for 1 − ᾱ_{t−1} in the numerator gives it too). "
-            "Knowing x_0 makes the step back narrower: by (1−ᾱ_{t−1})/(1−ᾱ_t).",
-            _variance(lambda s, t: 1 - t / s),
-        ),
-        Mistake(
-            "ratio upside down",
-            "the ratio is (1−ᾱ_t)/(1−ᾱ_{t−1}), above 1 and infinite at t = 1; it is the other way round.",
-            _variance(lambda s, t: (1 - t) / (1 - s) * (1 - t / s)),
-        ),
-        Mistake(
-            "standard deviation for variance",
-            "this is √β̃_t, the standard deviation; the variance is its square.",
-            _variance(lambda s, t: ((1 - s) / (1 - t) * (1 - t / s)).sqrt()),
-        ),
-        Mistake(
-            "precision for variance",
-            "this is α_t/β_t + 1/(1−ᾱ_{t−1}), the precision; the variance is one over it.",
-            _variance(lambda s, t: t / s / (1 - t / s) + 1 / (1 - s)),
-        ),
-        Mistake(
-            "variances added",
-            "the variances of likelihood and prior were added; in a product of Gaussians the precisions add.",
-            _variance(lambda s, t: (s / t - 1) + (1 - s)),
-        ),
-        Mistake(
-            "precision of the likelihood without α_t",
-            "the likelihood's precision was taken as 1/β_t; as a function of x_{t−1} it is α_t/β_t, because x_{t−1} is "
-            "shrunk by √α_t before the noise comes.",
-            _variance(lambda s, t: 1 / (1 / (1 - t / s) + 1 / (1 - s))),
-        ),
-        Mistake(
-            "the variance of the prior",
-            "this is 1 − ᾱ_{t−1}, the variance of q(x_{t−1} | x_0); x_t has not been used.",
-            _variance(lambda s, t: 1 - s),
-        ),
-        Mistake(
-            "the variance of the likelihood",
-            "this is β_t/α_t, the width of q(x_t | x_{t−1}) as a function of x_{t−1}; x_0 has not been used. (A ratio "
-            "of the ᾱ, where one of the 1 − ᾱ belongs, gives it too.)",
-            _variance(lambda s, t: s / t - 1),
-        ),
-        Mistake(
-            "β_t left out",
-            "this is (1−ᾱ_{t−1})/(1−ᾱ_t) alone; it multiplies β_t.",
-            _variance(lambda s, t: (1 - s) / (1 - t)),
-        ),
-        Mistake(
-            "β_1 put in at t = 1",
-            "β̃_1 is 0: with x_0 known, the step to x_0 has nothing left to guess. (Losses that need a density at "
-            "t = 1 put β_1 there; that is their choice, not this variance.)",
-            lambda a, t: torch.where(t == 1, 1 - a[1], posterior_variance(a, t)),
-        ),
-        Mistake(
-            "a table of β without an entry for t = 0",
-            "1 - alpha_bar[1:] / alpha_bar[:-1] starts with β_1: its entry t is β_{t+1}, and there is none at t = T. "
-            "Index it with t - 1, or compute 1 - alpha_bar[t] / alpha_bar[t - 1].",
-            lambda a, t: (1 - a[t - 1]) / (1 - a[t]) * (1 - a[1:] / a[:-1])[t],
-        ),
-        Mistake(
-            "t off by one: the step from t + 1",
-            "this is β̃_{t+1}; β̃_t needs alpha_bar[t] and alpha_bar[t - 1].",
-            lambda a, t: posterior_variance(a, t + 1),
-        ),
-        Mistake(
-            "t off by one: the step from t − 1",
-            "this is β̃_{t−1}; the table starts with the clean state, so no shift is needed.",
-            lambda a, t: posterior_variance(a, t - 1),
-        ),
+    mistakes=mistakes(
+        posterior_variance,
+        ("β_t",
+         "this is β_t, the variance of the forward step (1 − ᾱ_t for 1 − ᾱ_{t−1} in the numerator gives it too). "
+         "Knowing x_0 makes the step back narrower: by (1−ᾱ_{t−1})/(1−ᾱ_t).",
+         ("(1 - before) / (1 - bar) * beta", "beta")),
+        ("ratio upside down",
+         "the ratio is (1−ᾱ_t)/(1−ᾱ_{t−1}), above 1 and infinite at t = 1; it is the other way round.",
+         ("(1 - before) / (1 - bar)", "(1 - bar) / (1 - before)")),
+        ("standard deviation for variance", "this is √β̃_t, the standard deviation; the variance is its square.",
+         ("(1 - before) / (1 - bar) * beta", "((1 - before) / (1 - bar) * beta).sqrt()")),
+        ("precision for variance", "this is α_t/β_t + 1/(1−ᾱ_{t−1}), the precision; the variance is one over it.",
+         ("(1 - before) / (1 - bar) * beta", "(1 - beta) / beta + 1 / (1 - before)")),
+        ("variances added",
+         "the variances of likelihood and prior were added; in a product of Gaussians the precisions add.",
+         ("(1 - before) / (1 - bar) * beta", "beta / (1 - beta) + (1 - before)")),
+        ("precision of the likelihood without α_t",
+         "the likelihood's precision was taken as 1/β_t; as a function of x_{t−1} it is α_t/β_t, because x_{t−1} is "
+         "shrunk by √α_t before the noise comes.",
+         ("(1 - before) / (1 - bar) * beta", "1 / (1 / beta + 1 / (1 - before))")),
+        ("the variance of the prior",
+         "this is 1 − ᾱ_{t−1}, the variance of q(x_{t−1} | x_0); x_t has not been used.",
+         (" / (1 - bar) * beta", "")),
+        ("the variance of the likelihood",
+         "this is β_t/α_t, the width of q(x_t | x_{t−1}) as a function of x_{t−1}; x_0 has not been used. (A ratio "
+         "of the ᾱ, where one of the 1 − ᾱ belongs, gives it too.)",
+         ("(1 - before) / (1 - bar) * beta", "beta / (1 - beta)")),
+        ("β_t left out", "this is (1−ᾱ_{t−1})/(1−ᾱ_t) alone; it multiplies β_t.", (" * beta", "")),
+        ("β_1 put in at t = 1",
+         "β̃_1 is 0: with x_0 known, the step to x_0 has nothing left to guess. (Losses that need a density at "
+         "t = 1 put β_1 there; that is their choice, not this variance.)",
+         ("(1 - before) / (1 - bar) * beta", "torch.where(t == 1, 1, (1 - before) / (1 - bar)) * beta")),
+        ("a table of β without an entry for t = 0",
+         "1 - alpha_bar[1:] / alpha_bar[:-1] starts with β_1: its entry t is β_{t+1}, and there is none at t = T. "
+         "Index it with t - 1, or compute 1 - alpha_bar[t] / alpha_bar[t - 1].",
+         ("1 - bar / before", "(1 - alpha_bar[1:] / alpha_bar[:-1])[t]")),
+        ("t off by one: the step from t + 1", "this is β̃_{t+1}; β̃_t needs alpha_bar[t] and alpha_bar[t - 1].",
+         lambda a, t: posterior_variance(a, t + 1)),
+        ("t off by one: the step from t − 1",
+         "this is β̃_{t−1}; the table starts with the clean state, so no shift is needed.",
+         lambda a, t: posterior_variance(a, t - 1)),
     ),
     start="Precisions add: α_t/β_t from the step, 1/(1−ᾱ_{t−1}) from x_0. One over the sum is β̃_t.",
     hint="beta = 1 - alpha_bar[t] / alpha_bar[t - 1]; both noise shares come from the same table.",
     see="On the chain β = (0.1, 0.25, 0.4, 0.6): 0, 0.0769, 0.2185, 0.4260.",
-)
+)  # fmt: skip
 
 
 # ---- mean_from_eps --------------------------------------------------------------------------------------------------
@@ -482,136 +306,61 @@ def _same_as_from_x0(function):
     return gap < 1e-12, f"largest gap {gap:.0e}"
 
 
-def _from_eps(weight=None, root=None):
-    """The mean from ε with another weight or prefactor, functions of (ᾱ_{t−1}, ᾱ_t): (x_t − weight ε) / root."""
-    weight = weight or (lambda s, t: (1 - t / s) / (1 - t).sqrt())
-    root = root or (lambda s, t: (t / s).sqrt())
-
-    def function(a, x_t, eps, t):
-        pair = a[t - 1], a[t]
-        return (x_t - expand(weight(*pair), x_t) * eps) / expand(root(*pair), x_t)
-
-    return function
-
-
-def _eps_in_place(a, x_t, eps, t):
-    out = mean_from_eps(a, x_t, eps, t)
-    x_t.copy_(out)
-    return x_t
-
-
 MEAN_FROM_EPS = Exercise(
-    name="mean_from_eps",
     equation="μ̃_t = (x_t − β_t/√(1−ᾱ_t) ε) / √α_t (POST-5)",
     reference=mean_from_eps,
     returns=("mean",),
     cases=_pair_cases,
     properties=(Property("the same mean as from x_0, where x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε", _same_as_from_x0),),
-    mistakes=(
-        Mistake(
-            "√ᾱ_t for √α_t in the prefactor (E-03)",
-            "the result is divided by √ᾱ_t, as deck 004 prints it; one step back divides by √α_t.",
-            _from_eps(root=lambda s, t: t.sqrt()),
-        ),
-        Mistake(
-            "the noise subtracted at the scale of one step",
-            "√β_t ε was subtracted, the size of the step's own noise; ε is the noise of all t steps, and what one "
-            "step takes away of it is β_t/√(1−ᾱ_t) ε.",
-            _from_eps(weight=lambda s, t: (1 - t / s).sqrt()),
-        ),
-        Mistake(
-            "all of the noise subtracted (E-46)",
-            "√(1−ᾱ_t) ε was subtracted, all noise there is; one step back takes away β_t/√(1−ᾱ_t) ε only.",
-            _from_eps(weight=lambda s, t: (1 - t).sqrt()),
-        ),
-        Mistake(
-            "x_0 instead of the mean",
-            "this is (x_t − √(1−ᾱ_t) ε)/√ᾱ_t = x_0, all t steps at once.",
-            _from_eps(lambda s, t: (1 - t).sqrt(), lambda s, t: t.sqrt()),
-        ),
-        Mistake(
-            "square root missing under β",
-            "ε is multiplied by β_t/(1−ᾱ_t); the denominator is √(1−ᾱ_t).",
-            _from_eps(weight=lambda s, t: (1 - t / s) / (1 - t)),
-        ),
-        Mistake(
-            "square root missing in the prefactor",
-            "the result is divided by α_t; the factor is 1/√α_t.",
-            _from_eps(root=lambda s, t: t / s),
-        ),
-        Mistake(
-            "prefactor missing",
-            "the result was not divided by √α_t: the step shrank the state, and one step back undoes that.",
-            _from_eps(root=lambda s, t: torch.ones_like(t)),
-        ),
-        Mistake(
-            "the parenthesis forgotten",
-            "only x_t was divided by √α_t; the whole difference is, so the weight of ε is β_t/(√α_t √(1−ᾱ_t)).",
-            lambda a, x_t, eps, t: (
-                x_t / expand((a[t] / a[t - 1]).sqrt(), x_t)
-                - expand((1 - a[t] / a[t - 1]) / (1 - a[t]).sqrt(), x_t) * eps
-            ),
-        ),
-        Mistake(
-            "multiplied by √α_t",
-            "the result was multiplied by √α_t where it has to be divided by it.",
-            _from_eps(root=lambda s, t: (s / t).sqrt()),
-        ),
-        Mistake(
-            "β without a weight",
-            "β_t ε was subtracted; ε counts with β_t/√(1−ᾱ_t).",
-            _from_eps(weight=lambda s, t: 1 - t / s),
-        ),
-        Mistake(
-            "noise added",
-            "ε was added; the step back takes noise away.",
-            _from_eps(weight=lambda s, t: -(1 - t / s) / (1 - t).sqrt()),
-        ),
-        Mistake(
-            "ᾱ_{t−1} under the root",
-            "the root is of 1 − ᾱ_t, the noise in x_t; with 1 − ᾱ_{t−1} it is 0 at t = 1.",
-            _from_eps(weight=lambda s, t: (1 - t / s) / (1 - s).sqrt()),
-        ),
-        Mistake(
-            "the arguments exchanged",
-            "x_t and eps were exchanged: ε is what is subtracted.",
-            lambda a, x_t, eps, t: mean_from_eps(a, eps, x_t, t),
-        ),
-        Mistake(
-            "t off by one: the step from t + 1",
-            "this is the step from t + 1 to t; the step from t to t − 1 needs alpha_bar[t] and alpha_bar[t - 1].",
-            lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t + 1),
-        ),
-        Mistake(
-            "t off by one: the step from t − 1",
-            "this is the step from t − 1 to t − 2; the table starts with the clean state, so no shift is needed.",
-            lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t - 1),
-        ),
-        Mistake(
-            "one t for the whole batch",
-            ONE_T,
-            lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t[:1].expand(len(t))),
-        ),
-        Mistake(
-            "broadcast over the wrong axis",
-            WRONG_AXIS,
-            _last_axis(mean_from_eps),
-        ),
-        Mistake(
-            "coefficients not cast to x_t's dtype",
-            NOT_CAST,
-            lambda a, x_t, eps, t: mean_from_eps(a, x_t.double(), eps.double(), t),
-        ),
-        Mistake(
-            "input modified in place",
-            IN_PLACE,
-            _eps_in_place,
-        ),
+    mistakes=mistakes(
+        mean_from_eps,
+        ("√ᾱ_t for √α_t in the prefactor (E-03)",
+         "the result is divided by √ᾱ_t, as deck 004 prints it; one step back divides by √α_t.",
+         ("alpha.sqrt()", "alpha_bar[t].sqrt()")),
+        ("the noise subtracted at the scale of one step",
+         "√β_t ε was subtracted, the size of the step's own noise; ε is the noise of all t steps, and what one "
+         "step takes away of it is β_t/√(1−ᾱ_t) ε.",
+         ("(1 - alpha) / (1 - alpha_bar[t]).sqrt()", "(1 - alpha).sqrt()")),
+        ("all of the noise subtracted (E-46)",
+         "√(1−ᾱ_t) ε was subtracted, all noise there is; one step back takes away β_t/√(1−ᾱ_t) ε only.",
+         ("(1 - alpha) / ", "")),
+        ("x_0 instead of the mean", "this is (x_t − √(1−ᾱ_t) ε)/√ᾱ_t = x_0, all t steps at once.",
+         ("(1 - alpha) / ", ""), ("alpha.sqrt()", "alpha_bar[t].sqrt()")),
+        ("square root missing under β", "ε is multiplied by β_t/(1−ᾱ_t); the denominator is √(1−ᾱ_t).",
+         ("(1 - alpha_bar[t]).sqrt()", "(1 - alpha_bar[t])")),
+        ("square root missing in the prefactor", "the result is divided by α_t; the factor is 1/√α_t.",
+         ("alpha.sqrt()", "alpha")),
+        ("prefactor missing",
+         "the result was not divided by √α_t: the step shrank the state, and one step back undoes that.",
+         (" / expand(alpha.sqrt(), x_t)", "")),
+        ("the parenthesis forgotten",
+         "only x_t was divided by √α_t; the whole difference is, so the weight of ε is β_t/(√α_t √(1−ᾱ_t)).",
+         ("(x_t - expand(weight, x_t) * eps) / expand(alpha.sqrt(), x_t)",
+          "x_t / expand(alpha.sqrt(), x_t) - expand(weight, x_t) * eps")),
+        ("multiplied by √α_t", "the result was multiplied by √α_t where it has to be divided by it.",
+         (") / expand", ") * expand")),
+        ("β without a weight", "β_t ε was subtracted; ε counts with β_t/√(1−ᾱ_t).",
+         (" / (1 - alpha_bar[t]).sqrt()", "")),
+        ("noise added", "ε was added; the step back takes noise away.", ("x_t - expand", "x_t + expand")),
+        ("ᾱ_{t−1} under the root", "the root is of 1 − ᾱ_t, the noise in x_t; with 1 − ᾱ_{t−1} it is 0 at t = 1.",
+         ("(1 - alpha_bar[t])", "(1 - alpha_bar[t - 1])")),
+        ("the arguments exchanged", "x_t and eps were exchanged: ε is what is subtracted.",
+         lambda a, x_t, eps, t: mean_from_eps(a, eps, x_t, t)),
+        ("t off by one: the step from t + 1",
+         "this is the step from t + 1 to t; the step from t to t − 1 needs alpha_bar[t] and alpha_bar[t - 1].",
+         lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t + 1)),
+        ("t off by one: the step from t − 1",
+         "this is the step from t − 1 to t − 2; the table starts with the clean state, so no shift is needed.",
+         lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t - 1)),
+        ("one t for the whole batch", ONE_T,
+         lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t[:1].expand(len(t)))),
+        ("broadcast over the wrong axis", WRONG_AXIS,
+         ("expand(weight, x_t)", "weight.to(x_t.dtype)"), ("expand(alpha.sqrt(), x_t)", "alpha.sqrt().to(x_t.dtype)")),
     ),
     start="How much of the noise in x_t is taken away by one step? And what did the forward step multiply by?",
     hint="alpha = alpha_bar[t] / alpha_bar[t - 1]; the weight of eps is (1 - alpha) / sqrt(1 - alpha_bar[t]).",
     see="At t = 1 this is x_0: (x_1 − √β_1 ε)/√α_1. For small β_t it is close to x_t.",
-)
+)  # fmt: skip
 
 
 # ---- ancestral_step -------------------------------------------------------------------------------------------------
@@ -639,29 +388,9 @@ def _keeps_the_kernel(function):
     return gap < 1e-12, f"largest gap {gap:.0e}"
 
 
-def _step(std=None, mean=posterior_mean):
-    """The step with another factor of z, a function of (ᾱ_{t−1}, ᾱ_t), or another mean."""
-    std = std or (lambda s, t: ((1 - s) / (1 - t) * (1 - t / s)).sqrt())
-    return lambda a, x_t, x0, t, z: mean(a, x0, x_t, t) + expand(std(a[t - 1], a[t]), x_t) * z
-
-
-def _tilde(s, t):
-    return (1 - s) / (1 - t) * (1 - t / s)
-
-
-def _noise_at_the_end(s, t):
-    """√β̃_t, but √β_1 at t = 1."""
-    return torch.where(s == 1, 1 - t, _tilde(s, t)).sqrt()
-
-
-def _step_in_place(a, x_t, x0_hat, t, z):
-    out = ancestral_step(a, x_t, x0_hat, t, z)
-    x_t.copy_(out)
-    return x_t
-
+_MEANS = {m.name: m.function for m in POSTERIOR_MEAN.mistakes}  # wrong ones, by name
 
 ANCESTRAL_STEP = Exercise(
-    name="ancestral_step",
     equation="x_{t−1} = μ̃_t(x_t, x̂_0) + √β̃_t z (ALG-2)",
     reference=ancestral_step,
     returns=("x_{t−1}",),
@@ -670,138 +399,69 @@ ANCESTRAL_STEP = Exercise(
         Property("the step from t = 1 ends on x̂_0, whatever the noise", _lands_on_the_estimate),
         Property("with the true x_0, variance 1 − ᾱ_t becomes 1 − ᾱ_{t−1}", _keeps_the_kernel),
     ),
-    mistakes=(
-        Mistake(
-            "variance for standard deviation",
-            "z is multiplied by β̃_t; a sample is scaled by the standard deviation √β̃_t.",
-            _step(_tilde),
-        ),
-        Mistake(
-            "noise added at the last step (E-24)",
-            "at t = 1 noise of variance β_1 is added to the finished x̂_0; β̃_1 is 0, and the last step adds nothing.",
-            _step(_noise_at_the_end),
-        ),
-        Mistake(
-            "the first t decides for the whole batch",
-            "whether noise is added was read off t[0]; each example has a time of its own. √β̃_1 is 0 already, so no "
-            "branch is needed.",
-            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t, z if t[0] > 1 else 0 * z),
-        ),
-        Mistake(
-            "√β_t for √β̃_t",
-            "the noise has variance β_t. That is the other usual choice, right for N(0, I) data; asked for is β̃_t, "
-            "which also is 0 at t = 1.",
-            _step(lambda s, t: (1 - t / s).sqrt()),
-        ),
-        Mistake(
-            "noise doubled",
-            "z is multiplied by 2√β̃_t; the variance of one step is then four times β̃_t.",
-            _step(lambda s, t: 2 * _tilde(s, t).sqrt()),
-        ),
-        Mistake(
-            "variance doubled",
-            "z is multiplied by √(2β̃_t), twice the variance.",
-            _step(lambda s, t: (2 * _tilde(s, t)).sqrt()),
-        ),
-        Mistake(
-            "no noise",
-            "this is the mean; a sample of q(x_{t−1} | x_t, x_0) adds √β̃_t z.",
-            _step(lambda s, t: 0 * t),
-        ),
-        Mistake(
-            "noise at full size",
-            "z was added as it came; its factor is √β̃_t.",
-            _step(lambda s, t: torch.ones_like(t)),
-        ),
-        Mistake(
-            "noise subtracted",
-            "z is subtracted. The law is the same, but a run with given noise cannot be compared with another one.",
-            _step(lambda s, t: -_tilde(s, t).sqrt()),
-        ),
-        Mistake(
-            "x_t forgotten: a fresh draw from x̂_0",
-            "this is √ᾱ_{t−1}x̂_0 + √(1−ᾱ_{t−1}) z, a jump from x̂_0; the step stays near x_t, which enters the mean.",
-            lambda a, x_t, x0, t, z: expand(a[t - 1].sqrt(), x0) * x0 + expand((1 - a[t - 1]).sqrt(), x0) * z,
-        ),
-        Mistake(
-            "the forward step",
-            "this is √α_t x_t + √β_t z, one step further into the noise.",
-            lambda a, x_t, x0, t, z: (
-                expand((a[t] / a[t - 1]).sqrt(), x_t) * x_t + expand((1 - a[t] / a[t - 1]).sqrt(), x_t) * z
-            ),
-        ),
-        Mistake(
-            "ᾱ_t for ᾱ_{t−1} at x̂_0 (E-01)",
-            "the coefficient of x̂_0 has √ᾱ_t where it is √ᾱ_{t−1}: the last step then ends on √ᾱ_1 x̂_0.",
-            _step(mean=_mean(c_0=lambda s, t: t.sqrt() * (1 - t / s) / (1 - t))),
-        ),
-        Mistake(
-            "√ᾱ_t at x_t (E-02)",
-            "the coefficient of x_t is √ᾱ_t; it is √α_t(1−ᾱ_{t−1})/(1−ᾱ_t).",
-            _step(mean=_mean(c_t=lambda s, t: t.sqrt())),
-        ),
-        Mistake(
-            "β under the root (E-16)",
-            "the coefficient of x̂_0 has √(ᾱ_{t−1}β_t); β_t stands outside the root.",
-            _step(mean=_mean(c_0=lambda s, t: (s * (1 - t / s)).sqrt() / (1 - t))),
-        ),
-        Mistake(
-            "x_t and x̂_0 exchanged",
-            "the state and the estimate were exchanged: posterior_mean takes x_0 first, ancestral_step x_t.",
-            lambda a, x_t, x0, t, z: ancestral_step(a, x0, x_t, t, z),
-        ),
-        Mistake(
-            "t off by one: the step from t + 1",
-            "this is the step from t + 1 to t, a slip of code that counts t from 0; here alpha_bar[0] = 1 is the clean "
-            "state and the last step is t = 1.",
-            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t + 1, z),
-        ),
-        Mistake(
-            "t off by one: the step from t − 1",
-            "this is the step from t − 1 to t − 2; alpha_bar[t] belongs to x_t as it came in.",
-            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t - 1, z),
-        ),
-        Mistake(
-            "the noise of t + 1, the mean of t",
-            "the mean is right, but z is scaled with √β̃_{t+1}; mean and noise belong to one step.",
-            lambda a, x_t, x0, t, z: (
-                posterior_mean(a, x0, x_t, t) + expand(posterior_variance(a, t + 1).sqrt(), x_t) * z
-            ),
-        ),
-        Mistake(
-            "one noise for the whole batch",
-            "the noise of the first example was used for all; each example has noise of its own.",
-            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t, z[:1].expand_as(z)),
-        ),
-        Mistake(
-            "noise of its own instead of the given one",
-            "z was ignored and new noise drawn from the global generator: the run cannot be repeated.",
-            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t, torch.randn_like(x_t)),
-        ),
-        Mistake(
-            "one t for the whole batch",
-            ONE_T,
-            lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t[:1].expand(len(t)), z),
-        ),
-        Mistake(
-            "broadcast over the wrong axis",
-            WRONG_AXIS,
-            _last_axis(ancestral_step),
-        ),
-        Mistake(
-            "coefficients not cast to x_t's dtype",
-            NOT_CAST,
-            lambda a, x_t, x0, t, z: ancestral_step(a, x_t.double(), x0.double(), t, z.double()),
-        ),
-        Mistake(
-            "input modified in place",
-            IN_PLACE,
-            _step_in_place,
-        ),
+    mistakes=mistakes(
+        ancestral_step,
+        ("variance for standard deviation",
+         "z is multiplied by β̃_t; a sample is scaled by the standard deviation √β̃_t.",
+         (".sqrt()", "")),
+        ("noise added at the last step (E-24)",
+         "at t = 1 noise of variance β_1 is added to the finished x̂_0; β̃_1 is 0, and the last step adds nothing.",
+         ("posterior_variance(alpha_bar, t)",
+          "torch.where(t == 1, 1 - alpha_bar[1], posterior_variance(alpha_bar, t))")),
+        ("the first t decides for the whole batch",
+         "whether noise is added was read off t[0]; each example has a time of its own. √β̃_1 is 0 already, so no "
+         "branch is needed.",
+         ("* z", "* (z if t[0] > 1 else 0 * z)")),
+        ("√β_t for √β̃_t",
+         "the noise has variance β_t. That is the other usual choice, right for N(0, I) data; asked for is β̃_t, "
+         "which also is 0 at t = 1.",
+         ("posterior_variance(alpha_bar, t)", "(1 - alpha_bar[t] / alpha_bar[t - 1])")),
+        ("noise doubled", "z is multiplied by 2√β̃_t; the variance of one step is then four times β̃_t.",
+         ("* z", "* 2 * z")),
+        ("variance doubled", "z is multiplied by √(2β̃_t), twice the variance.",
+         ("posterior_variance(alpha_bar, t)", "(2 * posterior_variance(alpha_bar, t))")),
+        ("no noise", "this is the mean; a sample of q(x_{t−1} | x_t, x_0) adds √β̃_t z.",
+         (" + expand(std, x_t) * z", "")),
+        ("noise at full size", "z was added as it came; its factor is √β̃_t.", ("expand(std, x_t) * z", "z")),
+        ("noise subtracted",
+         "z is subtracted. The law is the same, but a run with given noise cannot be compared with another one.",
+         ("mean + ", "mean - ")),
+        ("x_t forgotten: a fresh draw from x̂_0",
+         "this is √ᾱ_{t−1}x̂_0 + √(1−ᾱ_{t−1}) z, a jump from x̂_0; the step stays near x_t, which enters the mean.",
+         lambda a, x_t, x0, t, z: mixed(a, x0, z, t - 1)),
+        ("the forward step", "this is √α_t x_t + √β_t z, one step further into the noise.",
+         lambda a, x_t, x0, t, z: mixed(steps_of(a), x_t, z, t)),
+        ("ᾱ_t for ᾱ_{t−1} at x̂_0 (E-01)",
+         "the coefficient of x̂_0 has √ᾱ_t where it is √ᾱ_{t−1}: the last step then ends on √ᾱ_1 x̂_0.",
+         ("posterior_mean(", "_MEANS['ᾱ_t for ᾱ_{t−1} at x_0 (E-01)'](")),
+        ("√ᾱ_t at x_t (E-02)", "the coefficient of x_t is √ᾱ_t; it is √α_t(1−ᾱ_{t−1})/(1−ᾱ_t).",
+         ("posterior_mean(", "_MEANS['√ᾱ_t at x_t (E-02)'](")),
+        ("β under the root (E-16)", "the coefficient of x̂_0 has √(ᾱ_{t−1}β_t); β_t stands outside the root.",
+         ("posterior_mean(", "_MEANS['β under the root (E-16)'](")),
+        ("x_t and x̂_0 exchanged",
+         "the state and the estimate were exchanged: posterior_mean takes x_0 first, ancestral_step x_t.",
+         ("x0_hat, x_t, t)", "x_t, x0_hat, t)")),
+        ("t off by one: the step from t + 1",
+         "this is the step from t + 1 to t, a slip of code that counts t from 0; here alpha_bar[0] = 1 is the clean "
+         "state and the last step is t = 1.",
+         lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t + 1, z)),
+        ("t off by one: the step from t − 1",
+         "this is the step from t − 1 to t − 2; alpha_bar[t] belongs to x_t as it came in.",
+         lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t - 1, z)),
+        ("the noise of t + 1, the mean of t",
+         "the mean is right, but z is scaled with √β̃_{t+1}; mean and noise belong to one step.",
+         ("posterior_variance(alpha_bar, t)", "posterior_variance(alpha_bar, t + 1)")),
+        ("one noise for the whole batch",
+         "the noise of the first example was used for all; each example has noise of its own.",
+         ("* z", "* z[:1]")),
+        ("one t for the whole batch", ONE_T,
+         lambda a, x_t, x0, t, z: ancestral_step(a, x_t, x0, t[:1].expand(len(t)), z)),
+        ("broadcast over the wrong axis", WRONG_AXIS,
+         ("posterior_mean(", "_MEANS['broadcast over the wrong axis']("), ("expand(std, x_t)", "std.to(x_t.dtype)")),
     ),
     start="A sample of a Gaussian is mean + √variance · z. You have written both.",
     hint="posterior_mean(alpha_bar, x0_hat, x_t, t) and posterior_variance(alpha_bar, t); mind the square root.",
     see="At t = 1 the answer is x0_hat, whatever z.",
-)
+)  # fmt: skip
 
 EXERCISES = (REVERSE_KERNEL, POSTERIOR_MEAN, POSTERIOR_VARIANCE, MEAN_FROM_EPS, ANCESTRAL_STEP)

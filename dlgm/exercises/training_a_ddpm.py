@@ -9,21 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from ..tensors import expand
-from .engine import Case, Exercise, Mistake, Property
-from .inputs import (
-    LONG,
-    T4,
-    Line,
-    alpha_bar_of,
-    mixed,
-    noise_at,
-    normal,
-    numbers,
-    random_betas,
-    signal_at,
-    steps_of,
-    uniform,
-)
+from .engine import Case, Exercise, Property, mistakes
+from .inputs import LONG, T4, Line, alpha_bar_of, normal, numbers, random_betas, steps_of, uniform
 
 
 # ---- ddpm_training_loss ---------------------------------------------------------------------------------------------
@@ -41,19 +28,18 @@ def _training_cases(generator):
         x0, eps = (normal(len(u), *shape, generator=generator, dtype=dtype) for _ in range(2))
         return Case(label, (predict, x0, numbers(*u), eps, alpha_bar_of(beta)))
 
-    line = Line(0.5, 10.0)
+    line, high = Line(0.5, 10.0), Line(0.9, 1e3)
     zero = (Line(0.0, math.inf), numbers([1.0]), numbers(0.0), numbers([2.0]), alpha_bar_of(T4))
     first = (line, numbers([1.0]), numbers(0.3), numbers([2.0]), alpha_bar_of(T4))
-    many = uniform(8, generator=generator).tolist()
+    many, wide = (0.1 + 0.8 * uniform(7, generator=generator)).tolist(), [0.5123, 0.0004, 0.9996, 0.25]
     return [
         Case("a network that answers 0, u = 0 (its loss is ε² at every t, so t is compared by itself)", zero),
         Case("one number, T = 4, u = 0.3, x_0 = 1, ε = 2", first),
-        case("one example of 3 numbers, T = 4, u = 0 (the smallest draw)", line, [0.0], 3),
-        case("one example of 3 numbers, T = 4, u = 0.99 (among the largest)", line, [0.99], 3),
-        case("x0 of shape (4, 4), a different u for each example", line, [0.6, 0.1, 0.95, 0.4], 4),
-        case("x0 of shape (8, 2), random u and β", Line(-0.3, 4.0), many, 2, beta=random_betas(9, generator)),
-        case("images of shape (3, 1, 3, 3), T = 1000", Line(0.9, 1e3), [0.0004, 0.5123, 0.9996], 1, 3, 3, beta=LONG),
-        case("x0 of shape (2, 3) in float32", line, [0.3, 0.7], 3, dtype=torch.float32),
+        case("x0 of shape (3, 6), T = 4, u from 0, the smallest draw, to 0.99", line, [0.6, 0.0, 0.99], 6),
+        case("x0 of shape (3, 3), where (B,) fits the wrong axis", line, [0.7, 0.1, 0.4], 3),
+        case("x0 of shape (7, 3), random u and β", Line(-0.3, 4.0), many, 3, beta=random_betas(9, generator)),
+        case("images of shape (4, 3, 4, 5), where (B, 1) fits the rows, T = 1000", high, wide, 3, 4, 5, beta=LONG),
+        case("x0 of shape (3, 7) in float32", line, [0.7, 0.3, 0.4], 7, dtype=torch.float32),
     ]
 
 
@@ -78,43 +64,7 @@ def _gradient_reaches(function):
     return math.isclose(got, want, rel_tol=1e-9), f"dL/dθ = {got:.6g}, required {want:.6g}"
 
 
-def _uniform_t(u, a):
-    return 1 + (u * (len(a) - 1)).long()
-
-
-def _trained(time=_uniform_t, seen=None, told=None, target=None, reduce=None):
-    """ddpm_training_loss with one part exchanged: t, what the network sees and is told, the target, the reduction."""
-
-    def function(f, x0, u, eps, a):
-        t = time(u, a)
-        x_t = signal_at(a, t, x0) * x0 + noise_at(a, t, x0) * eps
-        given = x_t if seen is None else seen(a, x0, eps, t)
-        want = eps if target is None else target(a, x0, eps, t)
-        square = (want - f(given, t if told is None else told(t, a))).square()
-        return (square.flatten(1).mean(1) if reduce is None else reduce(square)), t
-
-    return function
-
-
-def _not_cast(f, x0, u, eps, a):
-    t, shape = _uniform_t(u, a), (-1, *[1] * (x0.ndim - 1))
-    x_t = a[t].sqrt().reshape(shape) * x0 + (1 - a[t]).sqrt().reshape(shape) * eps
-    return (eps - f(x_t, t)).square().flatten(1).mean(1), t
-
-
-def _raw(*index):
-    """ddpm_training_loss whose coefficients, (B,) or index of it, meet x_0 as torch broadcasts them."""
-
-    def function(f, x0, u, eps, a):
-        t = _uniform_t(u, a)
-        signal, noise = a[t].sqrt()[index], (1 - a[t]).sqrt()[index]
-        return (eps - f(signal * x0 + noise * eps, t)).square().flatten(1).mean(1), t
-
-    return function
-
-
 DDPM_TRAINING_LOSS = Exercise(
-    name="ddpm_training_loss",
     equation="t = 1 + ⌊uT⌋, x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε, loss = mean over the entries of (ε − ε_θ(x_t, t))² (ALG-1)",
     reference=ddpm_training_loss,
     returns=("loss", "t"),
@@ -123,152 +73,84 @@ DDPM_TRAINING_LOSS = Exercise(
         Property("evenly spread u use every t = 1..T equally often, 0 and T + 1 never", _times_are_uniform),
         Property("the gradient reaches the network", _gradient_reaches),
     ),
-    mistakes=(
-        Mistake(
-            "t from 0 to T − 1",
-            "t is off by one: ⌊uT⌋ runs over 0..T−1. At t = 0 there is no noise to find, and T, where sampling starts, "
-            "is never trained. Add 1.",
-            _trained(lambda u, a: (u * (len(a) - 1)).long()),
-        ),
-        Mistake(
-            "t never reaches T",
-            "1 + ⌊u(T−1)⌋ runs over 1..T−1: the network never sees the level at which sampling starts.",
-            _trained(lambda u, a: 1 + (u * (len(a) - 2)).long()),
-        ),
-        Mistake(
-            "t from 2 to T",
-            "2 + ⌊u(T−1)⌋ leaves out t = 1, the step that finishes the picture.",
-            _trained(lambda u, a: 2 + (u * (len(a) - 2)).long()),
-        ),
-        Mistake(
-            "T taken for the length of the table",
-            "the table has T + 1 entries, ᾱ_0 = 1 first; with its length for T, t can be T + 1 and the index runs out.",
-            _trained(lambda u, a: 1 + (u * len(a)).long()),
-        ),
-        Mistake(
-            "rounded up",
-            "⌈uT⌉ is 0 where u = 0, and torch.rand can draw 0; take 1 + ⌊uT⌋, which is never 0 and, as u < 1, never "
-            "T + 1.",
-            _trained(lambda u, a: (u * (len(a) - 1)).ceil().long()),
-        ),
-        Mistake(
-            "rounded",
-            "round(uT) runs over 0..T, with both ends half as likely; cut off the fraction and add 1.",
-            _trained(lambda u, a: (u * (len(a) - 1)).round().long()),
-        ),
-        Mistake(
-            "one t for the whole batch",
-            "u[0] was used for every example. Each gets a time of its own; with a shared one the gradient is far "
-            "noisier.",
-            _trained(lambda u, a: _uniform_t(u[:1].expand(len(u)), a)),
-        ),
-        Mistake(
-            "one t in x_t, the right one in the network",
-            "x_t was made with the first example's t for all, while the network was told t.",
-            _trained(seen=lambda a, x, e, t: mixed(a, x, e, t[:1].expand(len(t)))),
-        ),
-        Mistake(
-            "one noise for the whole batch",
-            "the noise of the first example was used for all; each example has noise of its own.",
-            lambda f, x, u, e, a: ddpm_training_loss(f, x, u, e[:1].expand_as(e), a),
-        ),
-        Mistake(
-            "another noise as the target",
-            "the target is not the noise that went into x_t, so there is nothing to learn: the loss stays at 1.",
-            _trained(target=lambda a, x, e, t: torch.randn_like(x)),
-        ),
-        Mistake(
-            "target x_0",
-            "the prediction is compared with x_0; this network predicts the noise.",
-            _trained(target=lambda a, x, e, t: x),
-        ),
-        Mistake(
-            "target √(1−ᾱ_t) ε",
-            "the target is the noise as scaled in x_t; it is ε itself, of variance 1 at every t.",
-            _trained(target=lambda a, x, e, t: noise_at(a, t, x) * e),
-        ),
-        Mistake(
-            "the network sees x_0",
-            "predict was called with the clean x_0; it is given x_t.",
-            _trained(seen=lambda a, x, e, t: x),
-        ),
-        Mistake(
-            "ᾱ without the product",
-            "x_t was made with √α_t and √β_t, the coefficients of a single step; from x_0 to x_t it takes ᾱ_t.",
-            _trained(seen=lambda a, x, e, t: mixed(steps_of(a), x, e, t)),
-        ),
-        Mistake(
-            "square roots missing",
-            "x_t was made with ᾱ_t and 1 − ᾱ_t; the factors are their square roots.",
-            _trained(seen=lambda a, x, e, t: expand(a[t], x) * x + expand(1 - a[t], x) * e),
-        ),
-        Mistake(
-            "noise subtracted",
-            "x_t has −√(1−ᾱ_t) ε, so the network would have to predict −ε.",
-            _trained(seen=lambda a, x, e, t: mixed(a, x, -e, t)),
-        ),
-        Mistake(
-            "index shifted: t − 1 in x_t",
-            "x_t was made with ᾱ_{t−1}; the table starts with the clean state, so ᾱ_t is alpha_bar[t].",
-            _trained(seen=lambda a, x, e, t: mixed(a, x, e, t - 1)),
-        ),
-        Mistake(
-            "the network is told t − 1",
-            "x_t is right, but predict was called with t − 1; in this course t runs from 1 to T for the network too.",
-            _trained(told=lambda t, a: t - 1),
-        ),
-        Mistake(
-            "the network is told t/T",
-            "predict was called with t/T; it is given the whole number t. Time features made for 0..1000 would hardly "
-            "tell such times apart.",
-            _trained(told=lambda t, a: t / (len(a) - 1)),
-        ),
-        Mistake(
-            "mean over the batch",
-            "one number came out, the mean over the batch; keep one number for each example, so that the loss can be "
-            "looked at by t.",
-            _trained(reduce=lambda s: s.mean()),
-        ),
-        Mistake(
-            "sum over the entries",
-            "the squares of an example are summed; this loss is their mean, so that 1 is what a network that always "
-            "answers 0 gets, whatever the size of the pictures.",
-            _trained(reduce=lambda s: s.flatten(1).sum(1)),
-        ),
-        Mistake(
-            "sum over entries and batch",
-            "one number came out, the sum of all squares; keep the mean over the entries of each example.",
-            _trained(reduce=lambda s: s.sum()),
-        ),
-        Mistake(
-            "not squared",
-            "this is the mean absolute error; the network would learn medians, and the sampler needs means.",
-            _trained(reduce=lambda s: s.sqrt().flatten(1).mean(1)),
-        ),
-        Mistake(
-            "coefficients not shaped for x0",
-            "ᾱ_t has shape (B,), and torch lines it up with the last axis of x0, not with the first: an error about "
-            "sizes, or, where they happen to fit, wrong values without one. expand(alpha_bar[t].sqrt(), x0) makes it "
-            "(B, 1, ..., 1).",
-            _raw(...),
-        ),
-        Mistake(
-            "coefficients shaped for (B, D) only",
-            "with [:, None] the coefficients have shape (B, 1): right for vectors, but in images they line up with the "
-            "rows of pixels. expand(alpha_bar[t].sqrt(), x0) fits every shape.",
-            _raw(slice(None), None),
-        ),
-        Mistake(
-            "coefficients not cast to x0's dtype",
-            "the float64 table turned a float32 batch into float64; expand casts, or use .to(x0.dtype).",
-            _not_cast,
-        ),
-    ),
     start="Lines 3 to 5 of Algorithm 1: make t from u, make x_t, compare ε with what the network says.",
     hint="(u * T).long() cuts off the fraction. alpha_bar has T + 1 entries. expand(alpha_bar[t].sqrt(), x0) can be "
     "multiplied with x0. .flatten(1).mean(1) keeps the batch.",
     see="For T = 4, u = 0.3: t = 2, x_t = 0.8216 + 2 · 0.5701 = 1.9618, prediction 1.1809, loss 0.6709.",
-)
+    mistakes=mistakes(
+        ddpm_training_loss,
+        ("t from 0 to T − 1",
+         "t is off by one: ⌊uT⌋ runs over 0..T−1. At t = 0 there is no noise to find, and T, where sampling starts, "
+         "is never trained. Add 1.", ("1 + (u * T)", "(u * T)")),
+        ("t never reaches T",
+         "1 + ⌊u(T−1)⌋ runs over 1..T−1: the network never sees the level at which sampling starts.",
+         ("u * T", "u * (T - 1)")),
+        ("t from 2 to T", "2 + ⌊u(T−1)⌋ leaves out t = 1, the step that finishes the picture.",
+         ("1 + (u * T)", "2 + (u * (T - 1))")),
+        ("T taken for the length of the table",
+         "the table has T + 1 entries, ᾱ_0 = 1 first; with its length for T, t can be T + 1 and the index runs out.",
+         ("len(alpha_bar) - 1", "len(alpha_bar)")),
+        ("rounded up",
+         "⌈uT⌉ is 0 where u = 0, and torch.rand can draw 0; take 1 + ⌊uT⌋, which is never 0 and, as u < 1, never "
+         "T + 1.", ("1 + (u * T)", "(u * T).ceil()")),
+        ("rounded", "round(uT) runs over 0..T, with both ends half as likely; cut off the fraction and add 1.",
+         ("1 + (u * T)", "(u * T).round()")),
+        ("one t for the whole batch",
+         "u[0] was used for every example. Each gets a time of its own; with a shared one the gradient is far "
+         "noisier.", ("(u * T)", "(u[:1].expand(len(u)) * T)")),
+        ("one t in x_t, the right one in the network",
+         "x_t was made with the first example's t for all, while the network was told t.",
+         ("alpha_bar[t].sqrt(), (1 - alpha_bar[t])", "alpha_bar[t[0]].sqrt(), (1 - alpha_bar[t[0]])")),
+        ("one noise for the whole batch",
+         "the noise of the first example was used for all; each example has noise of its own.",
+         lambda f, x, u, e, a: ddpm_training_loss(f, x, u, e[:1].expand_as(e), a)),
+        ("another noise as the target",
+         "the target is not the noise that went into x_t, so there is nothing to learn: the loss stays at 1.",
+         ("eps - predict", "torch.randn_like(x0) - predict")),
+        ("target x_0", "the prediction is compared with x_0; this network predicts the noise.",
+         ("eps - predict", "x0 - predict")),
+        ("target √(1−ᾱ_t) ε", "the target is the noise as scaled in x_t; it is ε itself, of variance 1 at every t.",
+         ("eps - predict", "expand(noise, x0) * eps - predict")),
+        ("the network sees x_0", "predict was called with the clean x_0; it is given x_t.",
+         ("predict(x_t, t)", "predict(x0, t)")),
+        ("ᾱ without the product",
+         "x_t was made with √α_t and √β_t, the coefficients of a single step; from x_0 to x_t it takes ᾱ_t.",
+         lambda f, x, u, e, a: ddpm_training_loss(f, x, u, e, steps_of(a))),
+        ("square roots missing", "x_t was made with ᾱ_t and 1 − ᾱ_t; the factors are their square roots.",
+         ("alpha_bar[t].sqrt(), (1 - alpha_bar[t]).sqrt()", "alpha_bar[t], 1 - alpha_bar[t]")),
+        ("noise subtracted", "x_t has −√(1−ᾱ_t) ε, so the network would have to predict −ε.",
+         ("x0 + expand", "x0 - expand")),
+        ("index shifted: t − 1 in x_t",
+         "x_t was made with ᾱ_{t−1}; the table starts with the clean state, so ᾱ_t is alpha_bar[t].",
+         ("alpha_bar[t].sqrt(), (1 - alpha_bar[t])", "alpha_bar[t - 1].sqrt(), (1 - alpha_bar[t - 1])")),
+        ("the network is told t − 1",
+         "x_t is right, but predict was called with t − 1; in this course t runs from 1 to T for the network too.",
+         ("predict(x_t, t)", "predict(x_t, t - 1)")),
+        ("the network is told t/T",
+         "predict was called with t/T; it is given the whole number t. Time features made for 0..1000 would hardly "
+         "tell such times apart.", ("predict(x_t, t)", "predict(x_t, t / T)")),
+        ("mean over the batch",
+         "one number came out, the mean over the batch; keep one number for each example, so that the loss can be "
+         "looked at by t.", (".flatten(1).mean(1)", ".mean()")),
+        ("sum over the entries",
+         "the squares of an example are summed; this loss is their mean, so that 1 is what a network that always "
+         "answers 0 gets, whatever the size of the pictures.", (".mean(1)", ".sum(1)")),
+        ("sum over entries and batch",
+         "one number came out, the sum of all squares; keep the mean over the entries of each example.",
+         (".flatten(1).mean(1)", ".sum()")),
+        ("not squared",
+         "this is the mean absolute error; the network would learn medians, and the sampler needs means.",
+         (".square()", ".abs()")),
+        ("coefficients not shaped for x0",
+         "ᾱ_t has shape (B,), and torch lines it up with the last axis of x0, not with the first: an error about "
+         "sizes, or, where they happen to fit, wrong values without one. expand(alpha_bar[t].sqrt(), x0) makes it "
+         "(B, 1, ..., 1).", ("expand(signal, x0) * x0 + expand(noise, x0)", "signal * x0 + noise")),
+        ("coefficients shaped for (B, D) only",
+         "with [:, None] the coefficients have shape (B, 1): right for vectors, but in images they line up with the "
+         "rows of pixels. expand(alpha_bar[t].sqrt(), x0) fits every shape.",
+         ("expand(signal, x0) * x0 + expand(noise, x0)", "signal[:, None] * x0 + noise[:, None]")),
+    ),
+)  # fmt: skip
 
 
 # ---- ddpm_sampling_step ---------------------------------------------------------------------------------------------
@@ -286,13 +168,12 @@ def _sampling_cases(generator):
     first = (numbers(2.0), numbers(1.0), 2, alpha_bar_of(T4), numbers(0.5))
     return [
         Case("one number, T = 4, t = 2, x_t = 2, ε̂ = 1, z = 0.5", first),
-        case("one number, T = 4, t = 1 (the last step)", 1, 1),
-        case("one number, T = 4, t = 4 (the first step)", 4, 1),
-        case("x_t of shape (4, 3), T = 4, t = 3", 3, 4, 3),
-        case("x_t of shape (4, 3), T = 4, t = 1", 1, 4, 3),
-        case("x_t of shape (3, 2), random β, t = 7", 7, 3, 2, beta=random_betas(9, generator)),
-        case("images of shape (2, 1, 3, 3), T = 1000, t = 400", 400, 2, 1, 3, 3, beta=LONG),
-        case("x_t of shape (2, 3) in float32, t = 3", 3, 2, 3, dtype=torch.float32),
+        case("three numbers, T = 4, t = 1 (the last step)", 1, 3),
+        case("three numbers, T = 4, t = 4 (the first step)", 4, 3),
+        case("x_t of shape (6, 3), T = 4, t = 3", 3, 6, 3),
+        case("x_t of shape (3, 5), random β, t = 7", 7, 3, 5, beta=random_betas(9, generator)),
+        case("images of shape (4, 3, 6, 5), T = 1000, t = 400", 400, 4, 3, 6, 5, beta=LONG),
+        case("x_t of shape (3, 7) in float32, t = 3", 3, 3, 7, dtype=torch.float32),
     ]
 
 
@@ -317,43 +198,7 @@ def _keeps_standard_normal(function):
     return worst < 1e-12, f"largest gap {worst:.0e}"
 
 
-def _stepped(subtract=None, divide=None, std=None, last=1):
-    """The step with one factor exchanged; subtract, divide and std are functions of (α_t, ᾱ_t, ᾱ_{t−1})."""
-    subtract = subtract or (lambda a, now, before: (1 - a) / (1 - now).sqrt())
-    divide = divide or (lambda a, now, before: a.sqrt())
-    std = std or (lambda a, now, before: (1 - a).sqrt())
-
-    def function(x_t, eps_hat, t, table, z):
-        tables = table[t] / table[t - 1], table[t], table[t - 1]
-        mean = (x_t - subtract(*tables) * eps_hat) / divide(*tables)
-        return mean + std(*tables) * z if t > last else mean
-
-    return function
-
-
-def _by_x0(x0_hat):
-    """The step by way of x̂_0 = x0_hat(x_t, ε̂, ᾱ_t) and the posterior mean; with the right x̂_0 the same (ALG-4)."""
-
-    def function(x_t, eps_hat, t, table, z):
-        now, before = table[t], table[t - 1]
-        alpha = now / before
-        x0 = x0_hat(x_t, eps_hat, now)
-        mean = before.sqrt() * (1 - alpha) / (1 - now) * x0 + alpha.sqrt() * (1 - before) / (1 - now) * x_t
-        return mean + (1 - alpha).sqrt() * z if t > 1 else mean
-
-    return function
-
-
-def _step_in_place(x_t, eps_hat, t, table, z):
-    return x_t.copy_(ddpm_sampling_step(x_t, eps_hat, t, table, z))
-
-
-def _wide(x_t, eps_hat, t, table, z):
-    return ddpm_sampling_step(x_t.double(), eps_hat.double(), t, table, z.double())
-
-
 DDPM_SAMPLING_STEP = Exercise(
-    name="ddpm_sampling_step",
     equation="x_{t−1} = (x_t − β_t/√(1−ᾱ_t) ε̂)/√α_t + √β_t z, without z at t = 1 (ALG-2)",
     reference=ddpm_sampling_step,
     returns=("x_{t−1}",),
@@ -362,151 +207,83 @@ DDPM_SAMPLING_STEP = Exercise(
         Property("with the true noise of a lone data point the walk ends on the point", _lands_on_the_point),
         Property("for standard normal data a step keeps variance 1", _keeps_standard_normal),
     ),
-    mistakes=(
-        Mistake(
-            "variance for standard deviation",
-            "z is multiplied by β_t; a sample is scaled by the standard deviation √β_t.",
-            _stepped(std=lambda a, now, before: 1 - a),
-        ),
-        Mistake(
-            "noise added at the last step (E-24)",
-            "at t = 1 noise of variance β_1 is added to the finished picture; the last step adds nothing.",
-            _stepped(last=0),
-        ),
-        Mistake(
-            "noise left out at t = 2 as well",
-            "the last two steps add nothing; only the step from t = 1, which reaches the clean state, is without z.",
-            _stepped(last=2),
-        ),
-        Mistake(
-            "noise doubled",
-            "z is multiplied by 2√β_t. Final samples may still look fine; one step has four times the variance.",
-            _stepped(std=lambda a, now, before: 2 * (1 - a).sqrt()),
-        ),
-        Mistake(
-            "no noise",
-            "this is the mean; away from the last step √β_t z is added.",
-            _stepped(last=10**9),
-        ),
-        Mistake(
-            "the predicted noise subtracted whole (E-46)",
-            "x_t − ε̂ takes away all the noise there is, unscaled; one step takes away β_t/√(1−ᾱ_t) of it.",
-            _stepped(subtract=lambda a, now, before: torch.ones_like(a)),
-        ),
-        Mistake(
-            "β_t where β_t/√(1−ᾱ_t) belongs",
-            "ε̂ is multiplied by β_t; the factor is β_t/√(1−ᾱ_t). The two agree only late in the chain.",
-            _stepped(subtract=lambda a, now, before: 1 - a),
-        ),
-        Mistake(
-            "alpha_bar[t] taken for α_t",
-            "α_t was read off the table of ᾱ, so that β_t is 1 − ᾱ_t, the noise of all steps so far. α_t is the factor "
-            "of one step, alpha_bar[t] / alpha_bar[t - 1].",
-            lambda x, e, t, a, z: (x - (1 - a[t]).sqrt() * e) / a[t].sqrt() + (t > 1) * (1 - a[t]).sqrt() * z,
-        ),
-        Mistake(
-            "√β_t where β_t/√(1−ᾱ_t) belongs",
-            "ε̂ is multiplied by √β_t, which is β_t/√(1−α_t): the bar is missing. ε̂ is the noise of all steps, not "
-            "of the last one.",
-            _stepped(subtract=lambda a, now, before: (1 - a).sqrt()),
-        ),
-        Mistake(
-            "1 − ᾱ_t without its root",
-            "ε̂ is multiplied by β_t/(1−ᾱ_t); the factor is β_t/√(1−ᾱ_t).",
-            _stepped(subtract=lambda a, now, before: (1 - a) / (1 - now)),
-        ),
-        Mistake(
-            "ᾱ_{t−1} under the root",
-            "the factor of ε̂ has √(1−ᾱ_{t−1}), which is 0 at t = 1; x_t contains the noise of all steps up to t.",
-            _stepped(subtract=lambda a, now, before: (1 - a) / (1 - before).sqrt()),
-        ),
-        Mistake(
-            "not rescaled",
-            "the division by √α_t is missing: the step forward shrank the picture, the step back has to undo it.",
-            _stepped(divide=lambda a, now, before: torch.ones_like(a)),
-        ),
-        Mistake(
-            "multiplied by √α_t",
-            "the mean is multiplied by √α_t; the step back divides by it.",
-            _stepped(divide=lambda a, now, before: 1 / a.sqrt()),
-        ),
-        Mistake(
-            "divided by α_t",
-            "the mean is divided by α_t; it is divided by √α_t, the factor that the step forward applied.",
-            _stepped(divide=lambda a, now, before: a),
-        ),
-        Mistake(
-            "divided by √ᾱ_t",
-            "the mean is divided by √ᾱ_t, the shrinking of all steps; one step back undoes √α_t only.",
-            _stepped(divide=lambda a, now, before: now.sqrt()),
-        ),
-        Mistake(
-            "noise added",
-            "β_t/√(1−ᾱ_t) ε̂ is added; it is subtracted.",
-            _stepped(subtract=lambda a, now, before: -(1 - a) / (1 - now).sqrt()),
-        ),
-        Mistake(
-            "x̂_0 without dividing by √ᾱ_t",
-            "the step goes by way of x̂_0 = x_t − √(1−ᾱ_t) ε̂; that is √ᾱ_t x̂_0: divide by √ᾱ_t.",
-            _by_x0(lambda x, e, now: x - (1 - now).sqrt() * e),
-        ),
-        Mistake(
-            "x̂_0 returned",
-            "this is the estimate x̂_0 of the clean picture; one step goes a small part of the way.",
-            lambda x, e, t, a, z: (x - (1 - a[t]).sqrt() * e) / a[t].sqrt(),
-        ),
-        Mistake(
-            "√β̃_t for √β_t",
-            "the noise has variance β̃_t. That is the other usual choice (ancestral_step of lesson 06); asked for here "
-            "is β_t.",
-            _stepped(std=lambda a, now, before: ((1 - before) / (1 - now) * (1 - a)).sqrt()),
-        ),
-        Mistake(
-            "ε̂ used as the fresh noise",
-            "z was ignored and ε̂ added in its place: what was subtracted comes back, and nothing is fresh.",
-            lambda x, e, t, a, z: ddpm_sampling_step(x, e, t, a, e),
-        ),
-        Mistake(
-            "z subtracted",
-            "z is subtracted. The law is the same, but a run with given noise cannot be compared with another one.",
-            _stepped(std=lambda a, now, before: -(1 - a).sqrt()),
-        ),
-        Mistake(
-            "z divided by √α_t as well",
-            "the noise was added inside the bracket; only the mean is divided by √α_t.",
-            _stepped(std=lambda a, now, before: ((1 - a) / a).sqrt()),
-        ),
-        Mistake(
-            "t off by one: the step from t + 1",
-            "these are the coefficients of step t + 1; the table starts with the clean state, so ᾱ_t is alpha_bar[t].",
-            lambda x, e, t, a, z: ddpm_sampling_step(x, e, t + 1, a, z),
-        ),
-        Mistake(
-            "t off by one: the step from t − 1",
-            "these are the coefficients of step t − 1, as in code that counts t from 0.",
-            lambda x, e, t, a, z: ddpm_sampling_step(x, e, t - 1, a, z),
-        ),
-        Mistake(
-            "noise of its own instead of the given one",
-            "z was ignored and new noise drawn from the global generator: the run cannot be repeated.",
-            lambda x, e, t, a, z: ddpm_sampling_step(x, e, t, a, torch.randn_like(x)),
-        ),
-        Mistake(
-            "one noise for the whole batch",
-            "the noise of the first example was used for all; each example has noise of its own.",
-            lambda x, e, t, a, z: ddpm_sampling_step(x, e, t, a, z[:1].expand_as(z)),
-        ),
-        Mistake("input modified in place", "the values are right, but x_t itself was overwritten.", _step_in_place),
-        Mistake(
-            "float64 came out",
-            "a float32 picture turned into float64; keep x_t's dtype.",
-            _wide,
-        ),
-    ),
     start="Take some of the noise away, undo the shrinking of one step, add fresh noise. Which step adds none?",
     hint="alpha = alpha_bar[t] / alpha_bar[t - 1] and β_t = 1 - alpha; t is one number for the whole batch.",
     see="For T = 4, t = 2, x_t = 2, ε̂ = 1, z = 0.5: (2 − 0.4385)/0.8660 + 0.25 = 2.0530.",
-)
+    mistakes=mistakes(
+        ddpm_sampling_step,
+        ("variance for standard deviation",
+         "z is multiplied by β_t; a sample is scaled by the standard deviation √β_t.",
+         ("(1 - alpha).sqrt() * z", "(1 - alpha) * z")),
+        ("noise added at the last step (E-24)",
+         "at t = 1 noise of variance β_1 is added to the finished picture; the last step adds nothing.",
+         ("t > 1", "t > 0")),
+        ("noise left out at t = 2 as well",
+         "the last two steps add nothing; only the step from t = 1, which reaches the clean state, is without z.",
+         ("t > 1", "t > 2")),
+        ("noise doubled",
+         "z is multiplied by 2√β_t. Final samples may still look fine; one step has four times the variance.",
+         ("(1 - alpha).sqrt() * z", "2 * (1 - alpha).sqrt() * z")),
+        ("no noise", "this is the mean; away from the last step √β_t z is added.",
+         (" + (1 - alpha).sqrt() * z if t > 1 else mean", "")),
+        ("the predicted noise subtracted whole (E-46)",
+         "x_t − ε̂ takes away all the noise there is, unscaled; one step takes away β_t/√(1−ᾱ_t) of it.",
+         ("(1 - alpha) / (1 - alpha_bar[t]).sqrt() * eps_hat", "eps_hat")),
+        ("β_t where β_t/√(1−ᾱ_t) belongs",
+         "ε̂ is multiplied by β_t; the factor is β_t/√(1−ᾱ_t). The two agree only late in the chain.",
+         ("(1 - alpha) / (1 - alpha_bar[t]).sqrt()", "(1 - alpha)")),
+        ("alpha_bar[t] taken for α_t",
+         "α_t was read off the table of ᾱ, so that β_t is 1 − ᾱ_t, the noise of all steps so far. α_t is the factor "
+         "of one step, alpha_bar[t] / alpha_bar[t - 1].", ("alpha_bar[t] / alpha_bar[t - 1]", "alpha_bar[t]")),
+        ("√β_t where β_t/√(1−ᾱ_t) belongs",
+         "ε̂ is multiplied by √β_t, which is β_t/√(1−α_t): the bar is missing. ε̂ is the noise of all steps, not of "
+         "the last one.", ("(1 - alpha) / (1 - alpha_bar[t]).sqrt()", "(1 - alpha).sqrt()")),
+        ("1 − ᾱ_t without its root", "ε̂ is multiplied by β_t/(1−ᾱ_t); the factor is β_t/√(1−ᾱ_t).",
+         ("(1 - alpha_bar[t]).sqrt()", "(1 - alpha_bar[t])")),
+        ("ᾱ_{t−1} under the root",
+         "the factor of ε̂ has √(1−ᾱ_{t−1}), which is 0 at t = 1; x_t contains the noise of all steps up to t.",
+         ("(1 - alpha_bar[t])", "(1 - alpha_bar[t - 1])")),
+        ("not rescaled",
+         "the division by √α_t is missing: the step forward shrank the picture, the step back has to undo it.",
+         (" / alpha.sqrt()", "")),
+        ("multiplied by √α_t", "the mean is multiplied by √α_t; the step back divides by it.",
+         ("/ alpha.sqrt()", "* alpha.sqrt()")),
+        ("divided by α_t",
+         "the mean is divided by α_t; it is divided by √α_t, the factor that the step forward applied.",
+         ("/ alpha.sqrt()", "/ alpha")),
+        ("divided by √ᾱ_t", "the mean is divided by √ᾱ_t, the shrinking of all steps; one step back undoes √α_t only.",
+         ("/ alpha.sqrt()", "/ alpha_bar[t].sqrt()")),
+        ("noise added", "β_t/√(1−ᾱ_t) ε̂ is added; it is subtracted.", ("x_t - (1 - alpha)", "x_t + (1 - alpha)")),
+        ("x̂_0 without dividing by √ᾱ_t",
+         "the step goes by way of x̂_0 = x_t − √(1−ᾱ_t) ε̂; that is √ᾱ_t x̂_0: divide by √ᾱ_t.",
+         ("mean = (x_t - (1 - alpha) / (1 - alpha_bar[t]).sqrt() * eps_hat) / alpha.sqrt()",
+          "x0_hat, now, before = x_t - (1 - alpha_bar[t]).sqrt() * eps_hat, alpha_bar[t], alpha_bar[t - 1]\n"
+          "    mean = (before.sqrt() * (1 - alpha) * x0_hat + alpha.sqrt() * (1 - before) * x_t) / (1 - now)")),
+        ("x̂_0 returned", "this is the estimate x̂_0 of the clean picture; one step goes a small part of the way.",
+         lambda x, e, t, a, z: (x - (1 - a[t]).sqrt() * e) / a[t].sqrt()),
+        ("√β̃_t for √β_t",
+         "the noise has variance β̃_t. That is the other usual choice (ancestral_step of lesson 06); asked for here "
+         "is β_t.",
+         ("(1 - alpha).sqrt() * z", "((1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]) * (1 - alpha)).sqrt() * z")),
+        ("ε̂ used as the fresh noise",
+         "z was ignored and ε̂ added in its place: what was subtracted comes back, and nothing is fresh.",
+         (".sqrt() * z", ".sqrt() * eps_hat")),
+        ("z subtracted",
+         "z is subtracted. The law is the same, but a run with given noise cannot be compared with another one.",
+         ("mean + ", "mean - ")),
+        ("z divided by √α_t as well", "the noise was added inside the bracket; only the mean is divided by √α_t.",
+         ("(1 - alpha).sqrt() * z", "((1 - alpha) / alpha).sqrt() * z")),
+        ("t off by one: the step from t + 1",
+         "these are the coefficients of step t + 1; the table starts with the clean state, so ᾱ_t is alpha_bar[t].",
+         lambda x, e, t, a, z: ddpm_sampling_step(x, e, t + 1, a, z)),
+        ("t off by one: the step from t − 1",
+         "these are the coefficients of step t − 1, as in code that counts t from 0.",
+         lambda x, e, t, a, z: ddpm_sampling_step(x, e, t - 1, a, z)),
+        ("one noise for the whole batch",
+         "the noise of the first example was used for all; each example has noise of its own.",
+         lambda x, e, t, a, z: ddpm_sampling_step(x, e, t, a, z[:1].expand_as(z))),
+    ),
+)  # fmt: skip
 
 
 # ---- time_features --------------------------------------------------------------------------------------------------
@@ -524,10 +301,10 @@ def _feature_cases(generator):
     return [
         Case("t = 2, dim = 2", (numbers(2.0), 2, 10_000.0)),
         Case("t = 100, dim = 4, max_period = 10,000", (numbers(100.0), 4, 10_000.0)),
-        Case("t = 0 (sines 0, cosines 1)", (numbers(0.0), 8, 10_000.0)),
+        Case("t = 3, 0, 500, dim = 8 (at t = 0 sines 0, cosines 1)", (numbers(3.0, 0.0, 500.0), 8, 10_000.0)),
         Case("5 times, dim = 8, max_period = 100", (some(5, 50.0), 8, 100.0)),
         Case("7 times up to 1000, dim = 32", (some(7, 1000.0), 32, 10_000.0)),
-        Case("3 times up to 4, dim = 6, in float32", (some(3, 4.0, torch.float32), 6, 50.0)),
+        Case("5 times up to 4, dim = 6, in float32", (some(5, 4.0, torch.float32), 6, 50.0)),
     ]
 
 
@@ -540,118 +317,60 @@ def _turns(function):
     return gap < 1e-10, f"largest gap {gap:.0e}"
 
 
-def _features(rate=None, join=None, clock=None):
-    """time_features with other rates, a function of (i, half, max_period), another order, or another t."""
-    rate = rate or (lambda i, half, p: p ** (-i / half))
-    join = join or (lambda a: torch.cat([a.sin(), a.cos()], 1))
-
-    def function(t, dim, max_period):
-        i = torch.arange(dim // 2, dtype=t.dtype)
-        when = t if clock is None else clock(t)
-        return join(when[:, None] * rate(i, dim // 2, max_period))
-
-    return function
-
-
 TIME_FEATURES = Exercise(
-    name="time_features",
     equation="[sin(ω_i t), cos(ω_i t)], ω_i = max_period^(−i/(dim/2)), i = 0..dim/2 − 1 (ARCH-4)",
     reference=time_features,
     returns=("features",),
     cases=_feature_cases,
     properties=(Property("a shift of t turns each pair (sin, cos) by ω_i times the shift", _turns),),
-    mistakes=(
-        Mistake(
-            "exponent over dim",
-            "the exponent is −i/dim; i runs over half of dim only, so the rates stop at 1/√max_period.",
-            _features(lambda i, half, p: p ** (-i / (2 * half))),
-        ),
-        Mistake(
-            "exponent over dim/2 − 1",
-            "the last rate is exactly 1/max_period: a variant that is in use (it divides by 0 at dim = 2). The formula "
-            "here divides i by dim/2.",
-            _features(lambda i, half, p: p ** (-i / (half - 1))),
-        ),
-        Mistake(
-            "rates grow",
-            "the sign of the exponent is missing: the rates grow up to max_period, and neighbouring t get unrelated "
-            "features.",
-            _features(lambda i, half, p: p ** (i / half)),
-        ),
-        Mistake(
-            "2π too much",
-            "the angle has a factor 2π. Fourier features have it (their rates are frequencies, in cycles); ω_i is an "
-            "angular rate already.",
-            _features(lambda i, half, p: 2 * math.pi * p ** (-i / half)),
-        ),
-        Mistake(
-            "2π divided out",
-            "the angle was divided by 2π; max_period sets the slowest rate ω, so that its period is about "
-            "2π · max_period.",
-            _features(lambda i, half, p: p ** (-i / half) / (2 * math.pi)),
-        ),
-        Mistake(
-            "max_period ignored",
-            "the rates are e^(−i/(dim/2)) whatever max_period is; its logarithm is missing in the exponent.",
-            _features(lambda i, half, p: torch.exp(-i / half)),
-        ),
-        Mistake(
-            "rates in float32",
-            "torch.arange without a dtype holds integers, and a division of integers gives float32: the rates are off "
-            "in the eighth digit, the angles of large t in the fifth decimal. Say dtype=t.dtype.",
-            _features(lambda i, half, p: p ** (-i.long() / half)),
-        ),
-        Mistake(
-            "i from 1",
-            "i runs from 1 to dim/2; it starts at 0, so that the fastest rate is 1 per step.",
-            _features(lambda i, half, p: p ** (-(i + 1) / half)),
-        ),
-        Mistake(
-            "rates on a line",
-            "the rates fall on a line, 1 − i/(dim/2); they fall by equal factors, so that all time scales are covered.",
-            _features(lambda i, half, p: 1 - i / half),
-        ),
-        Mistake(
-            "cosines first",
-            "the cosines stand before the sines. A network would learn as well; weights trained with one order do not "
-            "fit the other.",
-            _features(join=lambda a: torch.cat([a.cos(), a.sin()], 1)),
-        ),
-        Mistake(
-            "sines and cosines interleaved",
-            "the order is sin, cos, sin, cos, ...; here all sines come first.",
-            _features(join=lambda a: torch.stack([a.sin(), a.cos()], 2).flatten(1)),
-        ),
-        Mistake(
-            "sines twice",
-            "the cosines are missing: from sines alone, t and π/ω − t cannot be told apart.",
-            _features(join=lambda a: torch.cat([a.sin(), a.sin()], 1)),
-        ),
-        Mistake(
-            "t divided by max_period",
-            "t was divided by max_period first: the features hardly change over the whole chain.",
-            lambda t, dim, p: time_features(t / p, dim, p),
-        ),
-        Mistake(
-            "one t for the whole batch",
-            "t[0] was used for every example.",
-            _features(clock=lambda t: t[:1].expand(len(t))),
-        ),
-        Mistake(
-            "t off by one",
-            "these are the features of t − 1.",
-            _features(clock=lambda t: t - 1),
-        ),
-        Mistake(
-            "rows and columns exchanged",
-            "the features came out as (dim, B); each example is a row: (B, dim).",
-            lambda t, dim, p: time_features(t, dim, p).T,
-        ),
-    ),
     start="dim/2 angles for each t: t times rates that fall from 1 by equal factors. Then all sines, then all cosines.",
     hint="torch.arange(dim // 2, dtype=t.dtype) / (dim // 2) is the exponent; t[:, None] * rate has shape (B, dim/2).",
     see="For t = 100, dim = 4: rates 1 and 0.01, so sin 100, sin 1, cos 100, cos 1.",
-)
+    mistakes=mistakes(
+        time_features,
+        ("exponent over dim",
+         "the exponent is −i/dim; i runs over half of dim only, so the rates stop at 1/√max_period.",
+         ("-i / (dim // 2)", "-i / dim")),
+        ("exponent over dim/2 − 1",
+         "the last rate is exactly 1/max_period: a variant that is in use (it divides by 0 at dim = 2). The formula "
+         "here divides i by dim/2.", ("-i / (dim // 2)", "-i / (dim // 2 - 1)")),
+        ("rates grow",
+         "the sign of the exponent is missing: the rates grow up to max_period, and neighbouring t get unrelated "
+         "features.", ("(-i /", "(i /")),
+        ("2π too much",
+         "the angle has a factor 2π. Fourier features have it (their rates are frequencies, in cycles); ω_i is an "
+         "angular rate already.", ("* rate", "* rate * 2 * math.pi")),
+        ("2π divided out",
+         "the angle was divided by 2π; max_period sets the slowest rate ω, so that its period is about "
+         "2π · max_period.", ("* rate", "* rate / (2 * math.pi)")),
+        ("max_period ignored",
+         "the rates are e^(−i/(dim/2)) whatever max_period is; its logarithm is missing in the exponent.",
+         ("max_period **", "math.e **")),
+        ("rates in float32",
+         "torch.arange without a dtype holds integers, and a division of integers gives float32: the rates are off in "
+         "the eighth digit, the angles of large t in the fifth decimal. Say dtype=t.dtype.", (", dtype=t.dtype", "")),
+        ("i from 1", "i runs from 1 to dim/2; it starts at 0, so that the fastest rate is 1 per step.",
+         ("torch.arange(dim // 2,", "torch.arange(1, dim // 2 + 1,")),
+        ("rates on a line",
+         "the rates fall on a line, 1 − i/(dim/2); they fall by equal factors, so that all time scales are covered.",
+         ("max_period ** (-i / (dim // 2))", "1 - i / (dim // 2)")),
+        ("cosines first",
+         "the cosines stand before the sines. A network would learn as well; weights trained with one order do not "
+         "fit the other.", ("angle.sin(), angle.cos()", "angle.cos(), angle.sin()")),
+        ("sines and cosines interleaved", "the order is sin, cos, sin, cos, ...; here all sines come first.",
+         ("torch.cat([angle.sin(), angle.cos()], 1)", "torch.stack([angle.sin(), angle.cos()], 2).flatten(1)")),
+        ("sines twice", "the cosines are missing: from sines alone, t and π/ω − t cannot be told apart.",
+         ("angle.cos()", "angle.sin()")),
+        ("t divided by max_period",
+         "t was divided by max_period first: the features hardly change over the whole chain.",
+         ("t[:, None]", "(t / max_period)[:, None]")),
+        ("one t for the whole batch", "t[0] was used for every example.",
+         ("t[:, None]", "t[:1].expand(len(t))[:, None]")),
+        ("t off by one", "these are the features of t − 1.", ("t[:, None]", "(t - 1)[:, None]")),
+        ("rows and columns exchanged", "the features came out as (dim, B); each example is a row: (B, dim).",
+         ("angle.cos()], 1)", "angle.cos()], 1).T")),
+    ),
+)  # fmt: skip
 
 
 # ---- adaptive_group_norm --------------------------------------------------------------------------------------------
@@ -660,12 +379,8 @@ def adaptive_group_norm(h, scale, shift, groups):
     grouped = h.reshape(B, groups, -1)
     mean, var = grouped.mean(2, keepdim=True), grouped.var(2, correction=0, keepdim=True)
     normed = ((grouped - mean) / (var + 1e-5).sqrt()).reshape(h.shape)
-    return (1 + expand_channels(scale)) * normed + expand_channels(shift)
-
-
-def expand_channels(c):
-    """(B, C) -> (B, C, 1, 1)."""
-    return c[:, :, None, None]
+    s, b = scale[:, :, None, None], shift[:, :, None, None]
+    return (1 + s) * normed + b
 
 
 def _norm_cases(generator):
@@ -677,11 +392,11 @@ def _norm_cases(generator):
     small = (numbers(1.0, 3.0).reshape(1, 1, 1, 2), numbers([0.5]), numbers([0.1]), 1)
     return [
         Case("one channel of two pixels, 1 and 3", small),
-        case("scale 0 and shift 0: plain group normalisation", 2, 4, 2, 2, groups=2, scale=False),
-        case("h of shape (2, 4, 2, 2), 2 groups", 2, 4, 2, 2, groups=2),
-        case("h of shape (3, 6, 2, 3), 3 groups", 3, 6, 2, 3, groups=3),
-        case("h of shape (2, 4, 3, 3), 1 group", 2, 4, 3, 3, groups=1),
-        case("h of shape (2, 4, 2, 2) in float32", 2, 4, 2, 2, groups=2, dtype=torch.float32),
+        case("scale 0 and shift 0: plain group normalisation", 5, 12, 6, 7, groups=4, scale=False),
+        case("h of shape (5, 12, 6, 7), 4 groups", 5, 12, 6, 7, groups=4),
+        case("h of shape (4, 15, 7, 6), 3 groups", 4, 15, 7, 6, groups=3),
+        case("h of shape (5, 3, 4, 6), 1 group", 5, 3, 4, 6, groups=1),
+        case("h of shape (5, 12, 7, 6) in float32, 3 groups", 5, 12, 7, 6, groups=3, dtype=torch.float32),
     ]
 
 
@@ -692,162 +407,66 @@ def _starts_plain(function):
     return gap < 1e-9, f"largest gap {gap:.0e}"
 
 
-def _modulated(norm=None, mix=None):
-    norm = norm or (lambda h, groups: F.group_norm(h, groups))
-    mix = mix or (lambda n, s, b: (1 + s) * n + b)
-    return lambda h, s, b, groups: mix(norm(h, groups), expand_channels(s), expand_channels(b))
-
-
-def _normed_over(*axes):
-    def norm(h, groups):
-        mean, var = h.mean(axes, keepdim=True), h.var(axes, correction=0, keepdim=True)
-        return (h - mean) / (var + 1e-5).sqrt()
-
-    return norm
-
-
-def _rows(axis):
-    """Group normalisation after reshape(B, -1, groups), over one axis of it."""
-
-    def norm(h, groups):
-        rows = h.reshape(len(h), -1, groups)
-        mean, var = rows.mean(axis, keepdim=True), rows.var(axis, correction=0, keepdim=True)
-        return ((rows - mean) / (var + 1e-5).sqrt()).reshape(h.shape)
-
-    return norm
-
-
-def _in_groups(divide, groups_last=False):
-    """Group normalisation with another divisor, or with the groups made of every groups-th channel."""
-
-    def norm(h, groups):
-        B, C, H, W = h.shape
-        parts = h.reshape(B, -1, groups, H, W).transpose(1, 2) if groups_last else h.reshape(B, groups, -1, H, W)
-        flat = parts.flatten(2)
-        out = (flat - flat.mean(2, keepdim=True)) / divide(flat)
-        out = out.reshape(parts.shape)
-        return (out.transpose(1, 2) if groups_last else out).reshape(h.shape)
-
-    return norm
-
-
-def _deviation(x, correction=0):
-    return (x.var(2, correction=correction, keepdim=True) + 1e-5).sqrt()
-
-
 ADAPTIVE_GROUP_NORM = Exercise(
-    name="adaptive_group_norm",
     equation="(1 + s) GN(h) + b, GN(h) = (h − mean)/√(var + 10⁻⁵) over each group of channels (ARCH-6)",
     reference=adaptive_group_norm,
     returns=("h",),
     cases=_norm_cases,
     properties=(Property("scale 0 and shift 0 leave plain group normalisation", _starts_plain),),
-    mistakes=(
-        Mistake(
-            "s GN(h) + b without the 1",
-            "the factor is s where it is 1 + s. The layer that makes s starts at zero, so the block would start by "
-            "multiplying everything by 0.",
-            _modulated(mix=lambda n, s, b: s * n + b),
-        ),
-        Mistake(
-            "exp(s) for 1 + s",
-            "the factor is eˢ; it is 1 + s. The two agree for small s only.",
-            _modulated(mix=lambda n, s, b: s.exp() * n + b),
-        ),
-        Mistake(
-            "1 + s around everything",
-            "the shift is multiplied by 1 + s too; it is added after.",
-            _modulated(mix=lambda n, s, b: (1 + s) * (n + b)),
-        ),
-        Mistake(
-            "scale and shift exchanged",
-            "the factor is 1 + b and the summand s: scale comes first.",
-            _modulated(mix=lambda n, s, b: (1 + b) * n + s),
-        ),
-        Mistake(
-            "shift forgotten",
-            "b is missing.",
-            _modulated(mix=lambda n, s, b: (1 + s) * n),
-        ),
-        Mistake(
-            "normalised last",
-            "h was scaled and shifted first and normalised after, which takes most of it out again.",
-            lambda h, s, b, groups: F.group_norm((1 + expand_channels(s)) * h + expand_channels(b), groups),
-        ),
-        Mistake(
-            "not normalised",
-            "h itself was scaled and shifted; GN(h) is.",
-            _modulated(norm=lambda h, groups: h),
-        ),
-        Mistake(
-            "each channel on its own",
-            "mean and variance were taken over each channel (instance normalisation); they are taken over a group.",
-            _modulated(norm=_normed_over(2, 3)),
-        ),
-        Mistake(
-            "all channels together",
-            "mean and variance were taken over all channels (layer normalisation), whatever groups says.",
-            _modulated(norm=_normed_over(1, 2, 3)),
-        ),
-        Mistake(
-            "over the batch",
-            "mean and variance were taken over the batch (batch normalisation): examples of different t would mix.",
-            _modulated(norm=_normed_over(0, 2, 3)),
-        ),
-        Mistake(
-            "groups taken for channels per group",
-            "groups was read as the number of channels in a group; it is the number of groups.",
-            _modulated(norm=lambda h, groups: F.group_norm(h, h.shape[1] // groups)),
-        ),
-        Mistake(
-            "reshape(B, -1, groups), mean over the last axis",
-            "reshape(B, -1, groups) makes rows of `groups` neighbouring entries, and each was normalised by itself. A "
-            "group is a row of reshape(B, groups, -1).",
-            _modulated(norm=_rows(2)),
-        ),
-        Mistake(
-            "reshape(B, -1, groups), mean over the middle axis",
-            "reshape(B, -1, groups) puts every k-th entry into one group, whichever channel it is of. A group is "
-            "a row of reshape(B, groups, -1).",
-            _modulated(norm=_rows(1)),
-        ),
-        Mistake(
-            "std() + 10⁻⁵",
-            "two things at once: std() divides by n − 1, and 10⁻⁵ was added to it. Take the variance with "
-            "correction=0, add 10⁻⁵, then the root.",
-            _modulated(norm=_in_groups(lambda x: x.std(2, keepdim=True) + 1e-5)),
-        ),
-        Mistake(
-            "groups of channels that are not neighbours",
-            "a group was made of every k-th channel; a group is a run of neighbouring channels.",
-            _modulated(norm=_in_groups(_deviation, groups_last=True)),
-        ),
-        Mistake(
-            "variance with n − 1",
-            "the variance divides by n − 1; normalisation layers divide by n (correction=0).",
-            _modulated(norm=_in_groups(lambda x: _deviation(x, 1))),
-        ),
-        Mistake(
-            "divided by the variance",
-            "the root is missing: divide by the standard deviation.",
-            _modulated(norm=_in_groups(lambda x: _deviation(x) ** 2)),
-        ),
-        Mistake(
-            "10⁻⁵ added outside the root",
-            "the small number was added to the standard deviation; it belongs to the variance, under the root.",
-            _modulated(norm=_in_groups(lambda x: (_deviation(x) ** 2 - 1e-5).sqrt() + 1e-5)),
-        ),
-        Mistake(
-            "one scale for the whole batch",
-            "scale and shift of the first example were used for all; each example has a time, and so a scale, of its "
-            "own.",
-            lambda h, s, b, groups: adaptive_group_norm(h, s[:1].expand_as(s), b[:1].expand_as(b), groups),
-        ),
-    ),
     start="Normalise first, in groups of neighbouring channels; then one factor and one summand for each channel.",
     hint="h.reshape(B, groups, -1) puts a group in a row; correction=0 divides by n; scale[:, :, None, None].",
     see="For pixels 1 and 3, scale 0.5, shift 0.1: mean 2, variance 1, so −1.4 and 1.6, but for the 10⁻⁵.",
-)
+    mistakes=mistakes(
+        adaptive_group_norm,
+        ("s GN(h) + b without the 1",
+         "the factor is s where it is 1 + s. The layer that makes s starts at zero, so the block would start by "
+         "multiplying everything by 0.", ("(1 + s)", "s")),
+        ("exp(s) for 1 + s", "the factor is eˢ; it is 1 + s. The two agree for small s only.", ("(1 + s)", "s.exp()")),
+        ("1 + s around everything", "the shift is multiplied by 1 + s too; it is added after.",
+         ("normed + b", "(normed + b)")),
+        ("scale and shift exchanged", "the factor is 1 + b and the summand s: scale comes first.",
+         ("s, b = scale", "b, s = scale")),
+        ("shift forgotten", "b is missing.", ("normed + b", "normed")),
+        ("normalised last", "h was scaled and shifted first and normalised after, which takes most of it out again.",
+         lambda h, s, b, groups: F.group_norm((1 + s[:, :, None, None]) * h + b[:, :, None, None], groups)),
+        ("not normalised", "h itself was scaled and shifted; GN(h) is.", ("* normed", "* h")),
+        ("each channel on its own",
+         "mean and variance were taken over each channel (instance normalisation); they are taken over a group.",
+         ("B, groups, -1", "B, C, -1")),
+        ("all channels together",
+         "mean and variance were taken over all channels (layer normalisation), whatever groups says.",
+         ("B, groups, -1", "B, 1, -1")),
+        ("over the batch",
+         "mean and variance were taken over the batch (batch normalisation): examples of different t would mix.",
+         ("((grouped - mean) / (var + 1e-5).sqrt()).reshape(h.shape)", "F.batch_norm(h, None, None, training=True)")),
+        ("groups taken for channels per group",
+         "groups was read as the number of channels in a group; it is the number of groups.",
+         ("B, groups, -1", "B, C // groups, -1")),
+        ("reshape(B, -1, groups), mean over the last axis",
+         "reshape(B, -1, groups) makes rows of `groups` neighbouring entries, and each was normalised by itself. A "
+         "group is a row of reshape(B, groups, -1).", ("B, groups, -1", "B, -1, groups")),
+        ("reshape(B, -1, groups), mean over the middle axis",
+         "reshape(B, -1, groups) puts every k-th entry into one group, whichever channel it is of. A group is a row "
+         "of reshape(B, groups, -1).", ("B, groups, -1", "B, -1, groups"), ("mean(2", "mean(1"), ("var(2", "var(1")),
+        ("std() + 10⁻⁵",
+         "two things at once: std() divides by n − 1, and 10⁻⁵ was added to it. Take the variance with correction=0, "
+         "add 10⁻⁵, then the root.", ("(var + 1e-5).sqrt()", "(grouped.std(2, keepdim=True) + 1e-5)")),
+        ("groups of channels that are not neighbours",
+         "a group was made of every k-th channel; a group is a run of neighbouring channels.",
+         ("h.reshape(B, groups, -1)", "h.reshape(B, -1, groups, H * W).transpose(1, 2).flatten(2)"),
+         (".reshape(h.shape)", ".reshape(B, groups, -1, H * W).transpose(1, 2).reshape(h.shape)")),
+        ("variance with n − 1", "the variance divides by n − 1; normalisation layers divide by n (correction=0).",
+         ("correction=0, ", "")),
+        ("divided by the variance", "the root is missing: divide by the standard deviation.",
+         ("(var + 1e-5).sqrt()", "(var + 1e-5)")),
+        ("10⁻⁵ added outside the root",
+         "the small number was added to the standard deviation; it belongs to the variance, under the root.",
+         ("(var + 1e-5).sqrt()", "(var.sqrt() + 1e-5)")),
+        ("one scale for the whole batch",
+         "scale and shift of the first example were used for all; each example has a time, and so a scale, of its "
+         "own.", ("scale[:, :, None, None], shift[:, :", "scale[:1, :, None, None], shift[:1, :")),
+    ),
+)  # fmt: skip
 
 
 # ---- attention ------------------------------------------------------------------------------------------------------
@@ -864,11 +483,11 @@ def _attention_cases(generator):
     small = (numbers([[1.0, 0.0]]), numbers([[1.0, 1.0], [0.0, 0.0]]), numbers([[4.0], [0.0]]))
     return [
         Case("one query, two keys", small),
-        case("one key: its value comes out", 2, 3, 1, 4, 5),
-        case("q, k, v of shape (2, 4, 4)", 2, 4, 4, 4, 4),
-        case("3 queries, 5 keys, values of another width", 2, 3, 5, 4, 6),
+        case("one key: its value comes out", 3, 4, 1, 5, 6),
+        case("q, k, v of shape (4, 4, 4), where every axis fits every other", 4, 4, 4, 4, 4),
+        case("3 queries, 5 keys, values of another width", 4, 3, 5, 6, 7),
         case("9 pixels of 8 channels", 3, 9, 9, 8, 8),
-        case("q, k, v of shape (2, 4, 3) in float32", 2, 4, 4, 3, 3, torch.float32),
+        case("6 queries and 7 keys of length 3 in float32", 5, 6, 7, 3, 4, torch.float32),
     ]
 
 
@@ -887,14 +506,7 @@ def _no_order(function):
     return gap < 1e-12, f"largest gap {gap:.0e}"
 
 
-def _attended(scores=None, weigh=None):
-    scores = scores or (lambda q, k: q @ k.mT / math.sqrt(q.shape[2]))
-    weigh = weigh or (lambda s: s.softmax(2))
-    return lambda q, k, v: weigh(scores(q, k)) @ v
-
-
 ATTENTION = Exercise(
-    name="attention",
     equation="softmax(q kᵀ/√d) v, the softmax over the keys of each query (ARCH-3)",
     reference=attention,
     returns=("h",),
@@ -903,90 +515,46 @@ ATTENTION = Exercise(
         Property("what comes out is an average: equal values come out as they are", _averages),
         Property("the order of keys and values does not matter", _no_order),
     ),
-    mistakes=(
-        Mistake(
-            "scale missing",
-            "q kᵀ is not divided by √d: its variance is d, so that for wide vectors the softmax picks one key and "
-            "passes hardly any gradient.",
-            _attended(lambda q, k: q @ k.mT),
-        ),
-        Mistake(
-            "divided by d",
-            "q kᵀ is divided by d; it is divided by √d, which makes its variance 1.",
-            _attended(lambda q, k: q @ k.mT / q.shape[2]),
-        ),
-        Mistake(
-            "multiplied by √d",
-            "q kᵀ is multiplied by √d; divide.",
-            _attended(lambda q, k: q @ k.mT * math.sqrt(q.shape[2])),
-        ),
-        Mistake(
-            "scaled by the number of pixels",
-            "q kᵀ is divided by the root of the number of keys; it is divided by √d, d the length of a query.",
-            _attended(lambda q, k: q @ k.mT / math.sqrt(k.shape[1])),
-        ),
-        Mistake(
-            "divided by the root of v's width",
-            "q kᵀ is divided by the root of the width of v; d is the length of a query and of a key.",
-            lambda q, k, v: (q @ k.mT / math.sqrt(v.shape[2])).softmax(2) @ v,
-        ),
-        Mistake(
-            "k.T",
-            "the shapes of q and k do not meet. k.T turns all three axes around, the batch as well; transpose(1, 2) "
-            "exchanges the last two: (B, M, d) becomes (B, d, M).",
-            _attended(lambda q, k: q @ k.permute(2, 1, 0) / math.sqrt(q.shape[2])),
-        ),
-        Mistake(
-            "softmax over the queries",
-            "the softmax runs over the wrong axis: the weights of one key over all queries sum to 1. Those of one "
-            "query over all keys have to.",
-            _attended(weigh=lambda s: s.softmax(1)),
-        ),
-        Mistake(
-            "softmax over the batch",
-            "the softmax runs over the batch, so that examples mix.",
-            _attended(weigh=lambda s: s.softmax(0)),
-        ),
-        Mistake(
-            "softmax over everything",
-            "all weights of an example sum to 1; those of each query have to.",
-            _attended(weigh=lambda s: s.flatten(1).softmax(1).reshape(s.shape)),
-        ),
-        Mistake(
-            "no softmax",
-            "the scores themselves weigh the values; the softmax makes them positive and sum to 1.",
-            _attended(weigh=lambda s: s),
-        ),
-        Mistake(
-            "softmax last",
-            "the softmax was taken of the result; it turns the scores into weights before they meet v.",
-            lambda q, k, v: (q @ k.mT / math.sqrt(q.shape[2]) @ v).softmax(2),
-        ),
-        Mistake(
-            "a sigmoid for the softmax",
-            "each score went through a sigmoid on its own; the weights of a query then do not sum to 1.",
-            _attended(weigh=torch.sigmoid),
-        ),
-        Mistake(
-            "queries for keys",
-            "the queries are compared with themselves; compare them with the keys.",
-            lambda q, k, v: attention(q, q, v),
-        ),
-        Mistake(
-            "keys for values",
-            "the keys are averaged; the values are.",
-            lambda q, k, v: attention(q, k, k),
-        ),
-        Mistake(
-            "queries and keys exchanged",
-            "each key asks all queries; each query asks all keys.",
-            lambda q, k, v: attention(k, q, v),
-        ),
-    ),
     start="Compare each query with each key; make weights of the scores; average the values.",
     hint="k.transpose(1, 2) turns (B, M, d) into (B, d, M); @ multiplies the matrices of each example.",
     see="One query (1, 0), keys (1, 1) and (0, 0): scores 0.7071 and 0, weights 0.6698 and 0.3302.",
-)
+    mistakes=mistakes(
+        attention,
+        ("scale missing",
+         "q kᵀ is not divided by √d: its variance is d, so that for wide vectors the softmax picks one key and passes "
+         "hardly any gradient.", (" / math.sqrt(q.shape[2])", "")),
+        ("divided by d", "q kᵀ is divided by d; it is divided by √d, which makes its variance 1.",
+         ("math.sqrt(q.shape[2])", "q.shape[2]")),
+        ("multiplied by √d", "q kᵀ is multiplied by √d; divide.", ("/ math", "* math")),
+        ("scaled by the number of pixels",
+         "q kᵀ is divided by the root of the number of keys; it is divided by √d, d the length of a query.",
+         ("q.shape[2]", "k.shape[1]")),
+        ("divided by the root of v's width",
+         "q kᵀ is divided by the root of the width of v; d is the length of a query and of a key.",
+         ("q.shape[2]", "v.shape[2]")),
+        ("k.T",
+         "the shapes of q and k do not meet. k.T turns all three axes around, the batch as well; transpose(1, 2) "
+         "exchanges the last two: (B, M, d) becomes (B, d, M).", ("k.transpose(1, 2)", "k.permute(2, 1, 0)")),
+        ("softmax over the queries",
+         "the softmax runs over the wrong axis: the weights of one key over all queries sum to 1. Those of one query "
+         "over all keys have to.", ("softmax(2)", "softmax(1)")),
+        ("softmax over the batch", "the softmax runs over the batch, so that examples mix.",
+         ("softmax(2)", "softmax(0)")),
+        ("softmax over everything", "all weights of an example sum to 1; those of each query have to.",
+         ("scores.softmax(2)", "scores.flatten(1).softmax(1).reshape(scores.shape)")),
+        ("no softmax", "the scores themselves weigh the values; the softmax makes them positive and sum to 1.",
+         (".softmax(2)", "")),
+        ("softmax last", "the softmax was taken of the result; it turns the scores into weights before they meet v.",
+         ("scores.softmax(2) @ v", "(scores @ v).softmax(2)")),
+        ("a sigmoid for the softmax",
+         "each score went through a sigmoid on its own; the weights of a query then do not sum to 1.",
+         ("softmax(2)", "sigmoid()")),
+        ("queries for keys", "the queries are compared with themselves; compare them with the keys.",
+         ("q @ k", "q @ q")),
+        ("keys for values", "the keys are averaged; the values are.", ("@ v", "@ k")),
+        ("queries and keys exchanged", "each key asks all queries; each query asks all keys.", ("q @ k", "k @ q")),
+    ),
+)  # fmt: skip
 
 
 # ---- ema_update -----------------------------------------------------------------------------------------------------
@@ -1002,11 +570,11 @@ def _ema_cases(generator):
 
     return [
         Case("average 1, weight 3, decay 0.9, update 1", (numbers(1.0), numbers(3.0), 0.9, 1)),
-        case("decay 0.9, update 1,000: the warm-up is over", 0.9, 1000, 1),
-        case("decay 0.999, update 100: still warming up", 0.999, 100, 1),
+        case("decay 0.9, update 1,000: the warm-up is over", 0.9, 1000, 4),
+        case("decay 0.999, update 100: still warming up", 0.999, 100, 5),
         case("decay 0: a copy of the weights", 0.0, 5, 3),
-        case("weights of shape (2, 3), decay 0.99, update 30", 0.99, 30, 2, 3),
-        case("weights of shape (2, 2) in float32, update 20", 0.5, 20, 2, 2, dtype=torch.float32),
+        case("weights of shape (3, 5), decay 0.99, update 30", 0.99, 30, 3, 5),
+        case("weights of shape (4, 3) in float32, update 20", 0.5, 20, 4, 3, dtype=torch.float32),
     ]
 
 
@@ -1019,103 +587,52 @@ def _forgets(function):
     return left < 1e-4, f"{left:.1e} of the first weights left; without a warm-up it is {0.999**30:.2f}"
 
 
-def _averaged(d=None, mix=None):
-    d = d or (lambda decay, n: min(decay, (1 + n) / (10 + n)))
-    mix = mix or (lambda d, a, w: d * a + (1 - d) * w)
-    return lambda a, w, decay, n: mix(d(decay, n), a, w)
-
-
 EMA_UPDATE = Exercise(
-    name="ema_update",
     equation="θ̄ ← d θ̄ + (1 − d) θ, d = min(decay, (1 + n)/(10 + n)) at update n = 1, 2, ... (M-25)",
     reference=ema_update,
     returns=("average",),
     cases=_ema_cases,
     properties=(Property("thirty updates forget the first weights", _forgets),),
-    mistakes=(
-        Mistake(
-            "decay's roles swapped",
-            "the new weights get d and the average 1 − d: with d = 0.999 this follows the raw weights and averages "
-            "nothing.",
-            _averaged(mix=lambda d, a, w: (1 - d) * a + d * w),
-        ),
-        Mistake(
-            "no warm-up",
-            "d is decay from the start, so that the first, random weights stay in the average for about 1/(1 − decay) "
-            "updates.",
-            _averaged(lambda decay, n: decay),
-        ),
-        Mistake(
-            "warm-up without an end",
-            "d is (1 + n)/(10 + n) for ever and passes decay: the memory keeps growing.",
-            _averaged(lambda decay, n: (1 + n) / (10 + n)),
-        ),
-        Mistake(
-            "the larger of the two",
-            "d is the maximum; it is the minimum: the warm-up holds d down, decay is where it stops.",
-            _averaged(lambda decay, n: max(decay, (1 + n) / (10 + n))),
-        ),
-        Mistake(
-            "n counted from 0",
-            "the warm-up is one update behind, n/(9 + n): n counts the updates from 1, this one included.",
-            _averaged(lambda decay, n: min(decay, n / (9 + n))),
-        ),
-        Mistake(
-            "n/(10 + n)",
-            "the warm-up is n/(10 + n); it is (1 + n)/(10 + n).",
-            _averaged(lambda decay, n: min(decay, n / (10 + n))),
-        ),
-        Mistake(
-            "decay times the warm-up",
-            "d is the product decay · (1 + n)/(10 + n); it is the smaller of the two.",
-            _averaged(lambda decay, n: decay * (1 + n) / (10 + n)),
-        ),
-        Mistake(
-            "n one ahead",
-            "the warm-up is one update ahead, (2 + n)/(11 + n).",
-            _averaged(lambda decay, n: min(decay, (2 + n) / (11 + n))),
-        ),
-        Mistake(
-            "1 − decay for 1 − d",
-            "the two factors do not sum to 1 during the warm-up: d stands at the average, 1 − decay at the weights.",
-            lambda a, w, decay, n: min(decay, (1 + n) / (10 + n)) * a + (1 - decay) * w,
-        ),
-        Mistake(
-            "the new weights not scaled",
-            "θ is added whole; it is multiplied by 1 − d.",
-            _averaged(mix=lambda d, a, w: d * a + w),
-        ),
-        Mistake(
-            "the plain mean of all weights so far",
-            "this is θ̄ + (θ − θ̄)/n: every step counts the same, the useless first ones too.",
-            _averaged(mix=None, d=lambda decay, n: 1 - 1 / n),
-        ),
-        Mistake(
-            "a copy",
-            "the new weights came back; nothing is averaged.",
-            lambda a, w, decay, n: w.clone(),
-        ),
-        Mistake(
-            "the average unchanged",
-            "the old average came back; the new weights did not enter.",
-            lambda a, w, decay, n: a.clone(),
-        ),
-        Mistake(
-            "divided by 1 − decayⁿ",
-            "this corrects the start as Adam does. It presumes an average that began at 0; this one began at the first "
-            "weights.",
-            lambda a, w, decay, n: (decay * a + (1 - decay) * w) / (1 - decay**n),
-        ),
-        Mistake(
-            "input modified in place",
-            "the values are right, but the old average was overwritten. In a training loop that is what one wants; "
-            "this function returns a new tensor.",
-            lambda a, w, decay, n: a.lerp_(w, 1 - min(decay, (1 + n) / (10 + n))),
-        ),
-    ),
     start="First the number d, the smaller of two; then a weighted mean of two tensors.",
     hint="d stays with the average. For n = 1, d is 2/11 unless decay is smaller.",
     see="Average 1, weight 3, update 1: d = 2/11, and 2/11 + 27/11 = 2.6364.",
-)
+    mistakes=mistakes(
+        ema_update,
+        ("decay's roles swapped",
+         "the new weights get d and the average 1 − d: with d = 0.999 this follows the raw weights and averages "
+         "nothing.", ("d * average + (1 - d) * weights", "(1 - d) * average + d * weights")),
+        ("no warm-up",
+         "d is decay from the start, so that the first, random weights stay in the average for about 1/(1 − decay) "
+         "updates.", ("min(decay, (1 + n) / (10 + n))", "decay")),
+        ("warm-up without an end", "d is (1 + n)/(10 + n) for ever and passes decay: the memory keeps growing.",
+         ("min(decay, (1 + n) / (10 + n))", "(1 + n) / (10 + n)")),
+        ("the larger of the two",
+         "d is the maximum; it is the minimum: the warm-up holds d down, decay is where it stops.", ("min(", "max(")),
+        ("n counted from 0",
+         "the warm-up is one update behind, n/(9 + n): n counts the updates from 1, this one included.",
+         ("(1 + n) / (10 + n)", "n / (9 + n)")),
+        ("n/(10 + n)", "the warm-up is n/(10 + n); it is (1 + n)/(10 + n).", ("(1 + n)", "n")),
+        ("decay times the warm-up", "d is the product decay · (1 + n)/(10 + n); it is the smaller of the two.",
+         ("min(decay, (1 + n) / (10 + n))", "decay * (1 + n) / (10 + n)")),
+        ("n one ahead", "the warm-up is one update ahead, (2 + n)/(11 + n).",
+         ("(1 + n) / (10 + n)", "(2 + n) / (11 + n)")),
+        ("1 − decay for 1 − d",
+         "the two factors do not sum to 1 during the warm-up: d stands at the average, 1 − decay at the weights.",
+         ("(1 - d)", "(1 - decay)")),
+        ("the new weights not scaled", "θ is added whole; it is multiplied by 1 − d.",
+         ("(1 - d) * weights", "weights")),
+        ("the plain mean of all weights so far",
+         "this is θ̄ + (θ − θ̄)/n: every step counts the same, the useless first ones too.",
+         ("min(decay, (1 + n) / (10 + n))", "1 - 1 / n")),
+        ("a copy", "the new weights came back; nothing is averaged.",
+         ("d * average + (1 - d) * weights", "weights.clone()")),
+        ("the average unchanged", "the old average came back; the new weights did not enter.",
+         ("d * average + (1 - d) * weights", "average.clone()")),
+        ("divided by 1 − decayⁿ",
+         "this corrects the start as Adam does. It presumes an average that began at 0; this one began at the first "
+         "weights.", ("min(decay, (1 + n) / (10 + n))", "decay"),
+         ("d * average + (1 - d) * weights", "(d * average + (1 - d) * weights) / (1 - d**n)")),
+    ),
+)  # fmt: skip
 
 EXERCISES = (DDPM_TRAINING_LOSS, DDPM_SAMPLING_STEP, TIME_FEATURES, ADAPTIVE_GROUP_NORM, ATTENTION, EMA_UPDATE)

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
 from . import wire
 
 MEMORY = 4 * 2**30  # bytes beyond what the libraries take
@@ -123,20 +125,22 @@ class Remote:
     def __init__(self, session, name, seconds):
         self._session, self._name, self._seconds = session, name, seconds
         self._seen, self.stopped = {}, None
-        self.changed = self.drew = False  # what the last call did to its arguments and to the global generator
+        self.changed, self.drew = (), False  # the arguments that the last call changed; whether it drew numbers
         self.gradients = []  # if an argument of the last call required gradients: what ``tensors.pullback`` gave there
 
     def __call__(self, *args):
         wanted = [bool(getattr(a, "requires_grad", False)) for a in args]
-        message = {"do": "call", "name": self._name, "args": list(args), "gradients": wanted}
+        float64 = torch.get_default_dtype() is torch.float64
+        message = {"do": "call", "name": self._name, "args": list(args), "gradients": wanted, "float64": float64}
         key = hashlib.sha256(wire.pack(message)).digest()
         if key not in self._seen:
             self._seen[key] = self._ask(message)
         reply = self._seen[key]
         if isinstance(reply, Stopped):
             raise reply
-        self.changed, self.drew = reply.get("changed") is True, reply.get("drew") is True
-        found = reply.get("gradients")
+        changed, found = reply.get("changed"), reply.get("gradients")
+        self.changed = tuple(i for i in range(len(args)) if isinstance(changed, list) and i in changed)
+        self.drew = reply.get("drew") is True
         self.gradients = found if isinstance(found, list) else []
         if "error" in reply:
             raise rebuilt(reply)

@@ -136,14 +136,21 @@ def call(request, world):
         return {"error": "NameError", "text": text}
     import torch
 
-    from dlgm.tensors import pullback
+    from dlgm.tensors import pullback, touched
 
     args, before = request["args"], torch.default_generator.get_state()
     wanted = request.get("gradients", [False] * len(args))
     leaves = [a.clone().requires_grad_() if w else a for a, w in zip(args, wanted, strict=True)]
     mine = [a.clone() if isinstance(a, torch.Tensor) else a for a in leaves]
-    value = world[request["name"]](*mine)
-    changed = any(isinstance(a, torch.Tensor) and not torch.equal(a, b) for a, b in zip(args, mine, strict=True))
+    default = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64 if request.get("float64") else default)
+        value = world[request["name"]](*mine)
+    finally:
+        torch.set_default_dtype(default)
+    changed = [
+        i for i, (a, b) in enumerate(zip(leaves, mine, strict=True)) if isinstance(a, torch.Tensor) and touched(a, b)
+    ]
     drew = not torch.equal(before, torch.default_generator.get_state())
     gradients = pullback(value, [a for a, w in zip(leaves, wanted, strict=True) if w]) if any(wanted) else []
     return {"value": value, "changed": changed, "drew": drew, "gradients": gradients}

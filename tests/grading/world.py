@@ -2,46 +2,6 @@
 
 import json
 
-import torch
-
-from dlgm.exercises.engine import Case, Exercise, Mistake
-
-
-def _cases(sizes):
-    def cases(generator):
-        return [Case(f"shape {s}", (torch.randn(*s, generator=generator, dtype=torch.float64), 3.0)) for s in sizes]
-
-    return cases
-
-
-def affine(x, a):
-    return a * x + 1
-
-
-def spread(x, a):
-    return (x - x.mean()).square().mean().sqrt() * a
-
-
-def _exercise(name, reference, mistakes):
-    return Exercise(
-        name=name, equation="", reference=reference, returns=("y",), cases=_cases([(2,), (3, 2)]), mistakes=mistakes,
-        start="s", hint="h", see="v", hidden=_cases([(4,), (2, 5), (7, 1), (1, 3)]), seconds=2.0,
-    )  # fmt: skip
-
-
-AFFINE = _exercise(
-    "affine",
-    affine,
-    (
-        Mistake("one forgotten", "the 1 is missing.", lambda x, a: a * x),
-        Mistake("sign", "the 1 is added, not subtracted.", lambda x, a: a * x - 1),
-    ),
-)
-SPREAD = _exercise(
-    "spread", spread, (Mistake("variance", "the root is missing.", lambda x, a: a * x.var(correction=0)),)
-)
-BANK = (AFFINE, SPREAD)
-
 SOLUTIONS = {
     "affine": "def affine(x, a):\n    return a * x + 1",
     "spread": "def spread(x, a):\n    return a * x.std(correction=0)",

@@ -5,7 +5,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from dlgm.exercises.hw2_diffusion_from_scratch import network
+from dlgm.course.hw2 import network
 
 
 def logsnr_chain_loop(T, first, last):
