@@ -47,16 +47,15 @@ class Mistake:
     function: Callable | None = None
 
 
-def edited(function, *changes):
+def edited(function, *changes, source=None):
     """``function`` with its source changed: each change is (old, new), and old stands in it exactly once.
 
+    Args:
+        source: of the function, where it has been read already.
     Raises:
         ValueError: old does not stand there once, or what comes out is no Python.
     """
-    return _edited(function, inspect.getsource(function), changes)
-
-
-def _edited(function, source, changes):
+    source = inspect.getsource(function) if source is None else source
     for old, new in changes:
         if source.count(old) != 1:
             raise ValueError(f"{old!r} stands {source.count(old)} times in {function.__name__}, expected once")
@@ -72,9 +71,9 @@ def _edited(function, source, changes):
 
 def mistakes(reference, *rows):
     """A Mistake for each row: (name, what the report says, the wrong function or changes of the reference's source)."""
-    source = inspect.getsource(reference)
+    source = inspect.getsource(reference)  # once: reading it takes longer than an edit
     return tuple(
-        Mistake(name, says, *code if callable(code[0]) else [_edited(reference, source, code)])
+        Mistake(name, says, *code if callable(code[0]) else [edited(reference, *code, source=source)])
         for name, says, *code in rows
     )
 

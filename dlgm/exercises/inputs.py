@@ -20,7 +20,9 @@ def numbers(*values):
 
 
 T4 = numbers(0.0, 0.1, 0.25, 0.4, 0.6)  # β_0..β_4 of a chain in which no step is small
-LONG = torch.cat([numbers(0.0), torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64, device="cpu")])  # the linear schedule
+LONG = torch.cat(
+    [numbers(0.0), torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64, device="cpu")]
+)  # the linear schedule
 
 
 def random_betas(T, generator):

@@ -10,10 +10,9 @@ import functools
 import io
 
 import torch
-from cycler import cycler
 from IPython.display import Image as IPythonImage
 from IPython.display import display
-from matplotlib import rc_context
+from matplotlib import cycler, rc_context
 from matplotlib.figure import Figure
 from PIL import Image
 
