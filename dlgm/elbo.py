@@ -18,7 +18,7 @@ import torch
 
 from .gaussian import LOG_2PI, Gaussian
 from .metrics import estimate
-from .tensors import known
+from .tensors import double, known, normal, to_device
 
 
 def log_weights(log_joint, q, x, n=1, generator=None):
@@ -183,6 +183,10 @@ def prior_weight_ratio(x, noise_var):
 
 
 def prior_log_weights(x, noise_var, n, repeats=1, generator=None):
-    """log p(x | z_n) for z_n ~ N(0, I) and x | z ~ N(z, s² I), for one x (d,): (repeats, n), float64."""
-    z = torch.randn(repeats, n, len(x), generator=generator, dtype=torch.float64)
+    """log p(x | z_n) for z_n ~ N(0, I) and x | z ~ N(z, s² I), for one x (d,): (repeats, n), float64.
+
+    On x's device; on the CPU where that has no float64 (MPS).
+    """
+    x = double(x)
+    z = to_device(normal((repeats, n, len(x)), generator), x.device)
     return -0.5 * ((x - z).square().sum(-1) / noise_var + len(x) * (LOG_2PI + math.log(noise_var)))

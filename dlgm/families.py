@@ -17,13 +17,14 @@ from torch import nn
 from . import vae
 from .denoiser import Denoiser
 from .gaussian import LOG_2PI, Gaussian
+from .losses import sample_t
 from .metrics import energy_distance, estimate, grid, modes
 from .nets import mlp
 from .nets.inspect import count_passes
 from .process import q_sample
 from .samplers import DDPM, langevin, sample
 from .schedules import DiscreteSchedule, time_grid
-from .tensors import randn_like, same_shape
+from .tensors import home, randn_like, same_shape, to_device
 from .vlb import vlb_terms
 
 
@@ -129,7 +130,9 @@ class MixtureAR(Density):
         x = next(self.parameters()).new_zeros(n, self.d)
         for i in range(self.d):
             log_w, mean, log_std = (v[:, i] for v in self._conditionals(x))
-            k = torch.multinomial(log_w.exp(), 1, generator=generator)
+            k = torch.multinomial(
+                log_w.exp().to(log_w.device if generator is None else generator.device), 1, generator=generator
+            )
             x[:, i] = Gaussian(mean.gather(1, k), (2 * log_std.gather(1, k)).exp()).sample(generator)[:, 0]
         return x
 
@@ -276,6 +279,8 @@ class EBM(nn.Module):
     def __init__(self, energy, quadrature=None, start=2.5, steps=300, step_size=0.002):
         super().__init__()
         self.energy, self.quadrature = energy, quadrature
+        points = None if quadrature is None else quadrature.points
+        self.register_buffer("_points", points, persistent=False)  # so that they go where the weights go
         self.start, self.steps, self.step_size = start, steps, step_size
 
     def log_unnormalised(self, x):
@@ -294,12 +299,12 @@ class EBM(nn.Module):
 
     def loss(self, x, generator=None):
         """−mean log p(x) = mean E(x) + log Z, Z by quadrature, in nats."""
-        return self.energy(x).mean() + self.quadrature.log_integral(-self.energy(self.quadrature.points))
+        return self.energy(x).mean() + self.quadrature.log_integral(-self.energy(self._points))
 
     def sample(self, n, generator=None):
         """n Langevin walks from uniform starts: (n, 2)."""
-        x = torch.rand(n, 2, generator=generator) * (2 * self.start) - self.start
-        return self.langevin(x, self.steps, self.step_size, generator)
+        u = to_device(torch.rand(n, 2, generator=generator, device=home(generator)), next(self.parameters()).device)
+        return self.langevin(u * (2 * self.start) - self.start, self.steps, self.step_size, generator)
 
 
 class PlaneEnergy(nn.Module):
@@ -347,7 +352,8 @@ class _TimeNet(nn.Module):
         self.T, self.net = T, mlp(d + 8, *hidden, d)
 
     def forward(self, x_t, t):
-        angle = (t / self.T).to(x_t)[:, None] * torch.tensor([0.5, 1.0, 2.0, 4.0]).to(x_t) * math.pi
+        octaves = to_device(torch.tensor([0.5, 1.0, 2.0, 4.0], dtype=x_t.dtype, device="cpu"), x_t.device)
+        angle = (t / self.T).to(x_t)[:, None] * octaves * math.pi
         return self.net(torch.cat([x_t, angle.sin(), angle.cos()], 1))
 
 
@@ -359,13 +365,14 @@ class Diffusion(nn.Module):
 
     def __init__(self, d=2, T=100, hidden=(128, 128)):
         super().__init__()
-        alpha_bar = torch.cat([torch.ones(1), torch.linspace(7, -7, T).sigmoid()]).double()  # log-SNR falls evenly
+        log_snr = torch.linspace(7, -7, T, device="cpu")  # falls evenly
+        alpha_bar = torch.cat([torch.ones(1, device="cpu"), log_snr.sigmoid()]).double()
         self.d, self.schedule, self.latent = d, DiscreteSchedule(1 - alpha_bar[1:] / alpha_bar[:-1]), d * T
         self.denoiser = Denoiser(_TimeNet(d, T, hidden), self.schedule)
 
     def loss(self, x, generator=None):
         """Mean squared error of the predicted noise at one random t for each example."""
-        t = torch.randint(1, self.schedule.T + 1, (len(x),), generator=generator)
+        t = sample_t(self.schedule, len(x), generator)
         eps = randn_like(x, generator)
         return (self.denoiser(q_sample(self.schedule, x, t, eps), t).eps - eps).square().mean()
 
@@ -441,7 +448,7 @@ class Row:
 
 @torch.no_grad()
 def report(name, model, truth, square, seconds=0.0, n=5000, generator=None):
-    """Measure a trained toy against the known truth.
+    """Measure a trained toy, on whichever device it is, against the known truth.
 
     Args:
         truth: GaussianMixture in the plane. square: the Grid for integrals.
@@ -450,24 +457,26 @@ def report(name, model, truth, square, seconds=0.0, n=5000, generator=None):
         Row.
     Source: ledger GEN-2.
     """
-    held_out, draws = truth.sample(n, generator), {}
+    device, draws = next(model.parameters()).device, {}
+    held_out, points = to_device(truth.sample(n, generator), device), to_device(square.points, device)
     passes = count_passes(model, lambda: draws.update(x=model.sample(n, generator)))
     density, integral, log_p = "none", None, None
     if hasattr(model, "log_prob"):
         density, log_p = "exact", model.log_prob(held_out)
-        integral = square.log_integral(model.log_prob(square.points)).exp().item()
+        integral = square.log_integral(model.log_prob(points)).exp().item()
     elif hasattr(model, "log_unnormalised"):
-        log_z = square.log_integral(model.log_unnormalised(square.points))
+        log_z = square.log_integral(model.log_unnormalised(points))
         density, integral, log_p = "up to Z", log_z.exp().item(), model.log_unnormalised(held_out) - log_z
     elif hasattr(model, "bound"):
         density, log_p = "a bound", model.bound(held_out, generator)
         if isinstance(model, PlaneVAE):
-            integral = square.log_integral(model.bound(square.points, generator)).exp().item()
+            integral = square.log_integral(model.bound(points, generator)).exp().item()
     gap = None if log_p is None else estimate(truth.log_prob(held_out) - log_p)
     share, stray = modes(draws["x"], truth)
+    distance = energy_distance(draws["x"], to_device(truth.sample(n, generator), device))
     return Row(
-        name, density, integral, gap, model.latent, passes, energy_distance(draws["x"], truth.sample(n, generator)),
-        int((share >= truth.weights / 4).sum()), stray, seconds,
+        name, density, integral, gap, model.latent, passes, distance, int((share >= truth.weights / 4).sum()), stray,
+        seconds,
     )  # fmt: skip
 
 

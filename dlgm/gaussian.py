@@ -146,7 +146,7 @@ def discretized_log_prob(gaussian, x, bins=256):
         gaussian: of shape (B, ...), with var > 0.
         x: (B, ...), values −1 + 2k/(bins − 1).
     Returns:
-        Nats, summed over non-batch dimensions, float64: (B,).
+        Nats, summed over non-batch dimensions, float64, which on MPS means on the CPU: (B,).
     Raises:
         ValueError: x is not on the grid of pixel values (looked at on the CPU only, since a GPU would be waited for),
             or bins < 2.
@@ -178,7 +178,7 @@ class MultivariateGaussian:
         mean: (B, D).
         cov: symmetric positive definite, (D, D) for all examples or (B, D, D); held in mean's dtype.
     Raises:
-        ValueError: shapes do not fit, or cov is not symmetric positive definite.
+        ValueError: shapes do not fit, or cov is not symmetric positive definite. It is looked at where it lies.
     """
 
     mean: torch.Tensor
@@ -190,12 +190,12 @@ class MultivariateGaussian:
         if D is None or self.cov.shape not in ((D, D), (len(self.mean), D, D)):
             got = f"{tuple(self.mean.shape)} and {tuple(self.cov.shape)}"
             raise ValueError(f"expected mean (B, D) and cov (D, D) or (B, D, D), got shapes {got}")
-        cov = self.cov.to(self.mean)
+        cov = self.cov.to(self.mean.dtype)
         root, failed = torch.linalg.cholesky_ex(cov)
         if failed.any() or not torch.allclose(cov, cov.mT):
             raise ValueError("cov must be symmetric positive definite")
-        object.__setattr__(self, "cov", cov)
-        object.__setattr__(self, "_root", root)  # cov = root rootᵀ, root lower triangular
+        object.__setattr__(self, "cov", to_device(cov, self.mean.device))
+        object.__setattr__(self, "_root", to_device(root, self.mean.device))  # cov = root rootᵀ, root lower triangular
 
     def sample(self, generator=None):
         """One draw for each example, mean + L ε with cov = L Lᵀ and ε ~ N(0, I): (B, D)."""

@@ -10,7 +10,7 @@ from . import parameterization as P
 from .metrics import estimate
 from .parameterization import TARGETS
 from .process import posterior_coefficients, q_sample
-from .tensors import expand, known, same_shape, sum_non_batch
+from .tensors import choose, expand, home, known, randn_like, same_shape, sum_non_batch
 from .vlb import _index, reverse_variances
 
 
@@ -104,6 +104,8 @@ def simple_loss(denoiser, x0, t, eps, **cond):
 def sample_t(schedule, n, generator=None, probabilities=None):
     """n random times t (n,), uniform or with given probabilities; see ``time_weights`` for the latter.
 
+    They lie on the generator's device, where a schedule must fetch them; a generator of the CPU, or None, saves that.
+
     Args:
         schedule: discrete.
         probabilities: (T,) of t = 1..T, positive; scaled to sum 1. None means uniform.
@@ -113,18 +115,15 @@ def sample_t(schedule, n, generator=None, probabilities=None):
     """
     if not hasattr(schedule, "T"):
         raise ValueError(f"times 1..T need a discrete schedule, got {schedule}")
-    device = torch.device("cpu") if generator is None else generator.device
     if probabilities is None:
-        return torch.randint(1, schedule.T + 1, (n,), generator=generator, device=device)
-    p = _probabilities(probabilities, schedule.T)
-    p = p if device.type == "cpu" else p.float().to(device)
-    return torch.multinomial(p, n, replacement=True, generator=generator) + 1
+        return torch.randint(1, schedule.T + 1, (n,), generator=generator, device=home(generator))
+    return choose(_probabilities(probabilities, schedule.T), n, generator) + 1
 
 
 def time_weights(probabilities, t):
     """1/(T p_t) for times drawn with these probabilities, (n,): the mean of weight · f(t) estimates (1/T) Σ_t f(t).
 
-    The variance is least for p_t ∝ √E f(t)².
+    The variance is least for p_t ∝ √E f(t)². The weights lie on the CPU, as all that a schedule says.
 
     Args:
         probabilities: (T,) of t = 1..T, positive; scaled to sum 1. None means uniform, of weight 1.
@@ -150,10 +149,10 @@ def _probabilities(p, T):
 def loss_by_time(denoiser, x0, times, seed=1):
     """The mean squared error of ε̂ at each of some times, over x0 (N, ...): (times, mean, standard error), each (len,).
 
-    One seed gives the same noise to every network.
+    One seed gives the same noise to every network. The answer lies on the CPU.
     Source: ledger LOSS-5.
     """
-    eps = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
+    eps = randn_like(x0, torch.Generator().manual_seed(seed))
     loss = torch.stack([simple_loss(denoiser, x0, t, eps) for t in times]) / x0[0].numel()
-    found = estimate(loss, 1)
-    return torch.tensor(times), found.value, found.error
+    found = estimate(loss.cpu(), 1)
+    return torch.tensor(times, device="cpu"), found.value, found.error

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .tensors import same_shape
+from .tensors import double, same_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,18 +57,18 @@ def radial_power_spectrum(images):
     Args:
         images: (N, C, H, H), square.
     Returns:
-        (frequency (H // 2,), power (H // 2,)), float64; frequency in cycles per image.
+        (frequency (H // 2,), power (H // 2,)), float64 on the CPU; frequency in cycles per image.
     Raises:
         ValueError: images are not a batch of at least two square images.
     Source: ledger SCHED-3.
     """
     if images.ndim != 4 or images.shape[-1] != images.shape[-2] or len(images) < 2:
         raise ValueError(f"expected at least two square images (N, C, H, H), got shape {tuple(images.shape)}")
-    x = images.double()
+    x = images.cpu().double()
     power = torch.fft.fft2(x - x.mean(0), norm="ortho").abs().square().mean((0, 1)) * len(x) / (len(x) - 1)
-    f = torch.fft.fftfreq(images.shape[-1], dtype=torch.float64, device=x.device) * images.shape[-1]
+    f = torch.fft.fftfreq(images.shape[-1], dtype=torch.float64, device="cpu") * images.shape[-1]
     ring = (f[:, None] ** 2 + f[None, :] ** 2).sqrt().round()
-    frequency = torch.arange(1, images.shape[-1] // 2 + 1, dtype=torch.float64, device=x.device)
+    frequency = torch.arange(1, images.shape[-1] // 2 + 1, dtype=torch.float64, device="cpu")
     return frequency, torch.stack([power[ring == k].mean() for k in frequency])
 
 
@@ -83,7 +83,7 @@ def frechet_gaussians(mean_a, cov_a, mean_b, cov_b):
         ValueError: shapes do not fit.
     Source: Dowson & Landau 1982; Heusel et al. 2017, equation 6; ledger NUM-2, M-37.
     """
-    mean_a, cov_a, mean_b, cov_b = (v.double() for v in (mean_a, cov_a, mean_b, cov_b))
+    mean_a, cov_a, mean_b, cov_b = map(double, (mean_a, cov_a, mean_b, cov_b))
     F = len(mean_a)
     if mean_b.shape != (F,) or cov_a.shape != (F, F) or cov_b.shape != (F, F):
         shapes = [tuple(v.shape) for v in (mean_a, cov_a, mean_b, cov_b)]
@@ -107,7 +107,7 @@ def frechet_distance(a, b):
     for x in (a, b):
         if x.ndim != 2 or len(x) <= x.shape[1]:
             raise ValueError(f"expected more examples than features, got shape {tuple(x.shape)}")
-    a, b = a.double(), b.double()
+    a, b = double(a), double(b)
     return frechet_gaussians(a.mean(0), torch.cov(a.T), b.mean(0), torch.cov(b.T))
 
 
@@ -121,7 +121,7 @@ def energy_distance(x, y, blocks=20):
     """2 E‖X − Y‖ − E‖X − X'‖ − E‖Y − Y'‖, zero if and only if the two laws agree; an Estimate.
 
     Samples are cut into blocks; in each, the averages run over different pairs only, so that it is unbiased and may
-    come out below 0. The standard error is that of the mean of the blocks.
+    come out below 0. The standard error is that of the mean of the blocks. In float64, which on MPS means on the CPU.
 
     Args:
         x, y: (N, D) each.
@@ -133,7 +133,7 @@ def energy_distance(x, y, blocks=20):
     size = len(x) // blocks
     if size < 2:
         raise ValueError(f"{len(x)} points cannot be cut into {blocks} blocks of at least two")
-    x, y = (v[: size * blocks].reshape(blocks, size, -1).double() for v in (x, y))
+    x, y = (double(v[: size * blocks].reshape(blocks, size, -1)) for v in (x, y))
     across = torch.cdist(x, y).mean((1, 2))
     within = [torch.cdist(v, v).sum((1, 2)) / (size * (size - 1)) for v in (x, y)]
     return estimate(2 * across - within[0] - within[1])
@@ -145,10 +145,10 @@ def modes(x, mixture, reach=4.0):
     Args:
         x: (N, D). reach: a sample belongs to its nearest mean if that is at most so many standard deviations away.
     Returns:
-        (share of all samples at each mean (K,), share of samples at no mean).
+        (share of all samples at each mean (K,), on the CPU; share of samples at no mean).
     Source: ledger GEN-2.
     """
-    distance, nearest = torch.cdist(x.double(), mixture.means).min(1)
+    distance, nearest = torch.cdist(x.cpu().double(), mixture.means).min(1)
     std = mixture.covs[:, 0, 0].sqrt()
     near = distance <= reach * std[nearest]
     return torch.bincount(nearest[near], minlength=len(std)) / len(x), 1 - near.double().mean().item()
@@ -157,22 +157,23 @@ def modes(x, mixture, reach=4.0):
 def principal_angles(A, B):
     """The angles, in radians and falling, between the column spaces of A (D, a) and B (D, b): (min(a, b),).
 
-    They come from the sines, the singular values of (I − Q_A Q_Aᵀ) Q_B, which are exact for small angles.
+    They come from the sines, the singular values of (I − Q_A Q_Aᵀ) Q_B, which are exact for small angles. In float64,
+    which on MPS means on the CPU.
 
     Source: Björck & Golub 1973; ledger AE-2.
     """
     if A.shape[1] < B.shape[1]:
         A, B = B, A
-    Q, R = (torch.linalg.qr(v.double()).Q for v in (A, B))
+    Q, R = (torch.linalg.qr(double(v)).Q for v in (A, B))
     return torch.linalg.svdvals(R - Q @ (Q.T @ R)).clamp(max=1.0).asin()
 
 
 def principal_subspace(x, k):
-    """The k leading eigenvectors of the covariance of x (N, ...): (D, k), float64.
+    """The k leading eigenvectors of the covariance of x (N, ...): (D, k), float64, which on MPS means on the CPU.
 
     Source: ledger AE-2.
     """
-    x = x.flatten(1).double()
+    x = double(x.flatten(1))
     return torch.linalg.svd(x - x.mean(0), full_matrices=False).Vh[:k].T
 
 

@@ -1,4 +1,4 @@
-"""What other modules do to tensors: broadcast a coefficient, draw noise, ask what a result depends on."""
+"""What other modules do to tensors: broadcast a coefficient, move, draw noise, ask what a result depends on."""
 
 import torch
 
@@ -43,6 +43,48 @@ def to_device(x, device):
 def double(x):
     """x in float64, on the CPU where the device has none (MPS)."""
     return (x.cpu() if x.device.type == "mps" else x).double()
+
+
+def host(v):
+    """Numbers, or a tensor of any device, in float64 on the CPU: what tables are kept in."""
+    return torch.as_tensor(v.cpu() if isinstance(v, torch.Tensor) else v, dtype=torch.float64, device="cpu")
+
+
+def near(owner, device, *names):
+    """The named attributes of an object, tables on the CPU or None, on that device.
+
+    A GPU keeps its copy in ``owner._kept`` for the next call, for as long as the attribute is the same tensor.
+
+    Returns:
+        A list.
+    """
+    kept, tables = vars(owner).setdefault("_kept", {}), [getattr(owner, name) for name in names]
+    for i, table in enumerate(tables):
+        if table is not None and table.device != device:
+            key = names[i], device
+            if key not in kept or kept[key][0] is not table:
+                kept[key] = table, to_device(table, device)
+            tables[i] = kept[key][1]
+    return tables
+
+
+def home(generator):
+    """The device on which a generator draws, the CPU for None."""
+    return torch.device("cpu") if generator is None else generator.device
+
+
+def normal(shape, generator=None):
+    """Standard normal numbers, float64, on the generator's device; on the CPU for None and for MPS."""
+    device = home(generator)
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    return double(torch.randn(shape, generator=generator, dtype=dtype, device=device))
+
+
+def choose(p, n, generator=None):
+    """n independent draws of an index with probabilities p (K,), scaled to sum 1, on the generator's device: (n,)."""
+    device = home(generator)
+    p = p if device.type == "cpu" else to_device(p.float(), device)
+    return torch.multinomial(p, n, replacement=True, generator=generator)
 
 
 class DeviceNoise(torch.Generator):

@@ -16,7 +16,7 @@ from torch import nn
 from .gaussian import Gaussian, discretized_log_prob
 from .metrics import estimate
 from .nets import Conditioned, mlp
-from .tensors import known, same_shape, sum_non_batch, to_device
+from .tensors import double, known, same_shape, sum_non_batch, to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -359,12 +359,13 @@ class Autoencoder(nn.Module):
 def outside_share(z, codes, quantile=0.99):
     """The share of points z that lie outside the cloud of codes, as an Estimate.
 
-    Outside means: farther from the nearest code than 99 % of the codes are from *their* nearest other code.
+    Outside means: farther from the nearest code than 99 % of the codes are from *their* nearest other code. In float64,
+    which on MPS means on the CPU.
 
     Args:
         z: (M, d). codes: (N, d).
     Source: ledger AE-2.
     """
-    between = torch.cdist(codes.double(), codes.double()).fill_diagonal_(math.inf)
-    limit = between.min(1).values.quantile(quantile)
-    return estimate((torch.cdist(z.double(), codes.double()).min(1).values > limit).double())
+    z, codes = double(z), double(codes)
+    limit = torch.cdist(codes, codes).fill_diagonal_(math.inf).min(1).values.quantile(quantile)
+    return estimate((torch.cdist(z, codes).min(1).values > limit).double())

@@ -18,7 +18,7 @@ import torch
 from . import parameterization as P
 from .gaussian import Gaussian, discretized_log_prob
 from .process import posterior_coefficients, q_posterior, q_sample, q_transition, terminal_kl
-from .tensors import known, randn_like, same_shape, to_device
+from .tensors import home, known, randn_like, same_shape, to_device
 
 VARIANCES = ("posterior", "beta")
 DECODERS = ("discretized", "gaussian")
@@ -43,7 +43,7 @@ def reverse_variances(schedule, variance="posterior"):
     if isinstance(variance, torch.Tensor):
         if variance.shape != (schedule.T + 1,) or not (variance[1:] > 0).all():
             raise ValueError(f"expected {schedule.T + 1} variances, positive from index 1 on; got {variance}")
-        return variance.double().cpu()
+        return variance.cpu().double()
     known("variance", variance, VARIANCES)
     if variance == "beta":
         return schedule.beta
@@ -94,7 +94,7 @@ def vlb_term(denoiser, x0, t, eps, variance="posterior", decoder="discretized", 
         Nats, (B,).
     Source: Ho et al. 2020, equations 5 and 13; ledger VLB-6, VLB-7, LOSS-2, E-15, E-42, E-45.
     """
-    t = torch.as_tensor(t).cpu().expand(len(x0))
+    t = (t.cpu() if isinstance(t, torch.Tensor) else torch.tensor(t, device="cpu")).expand(len(x0))
     x_t = q_sample(denoiser.schedule, x0, t, eps)
     mean = reverse_step(denoiser, x_t, t, variance, **cond).mean
     sigma2 = reverse_variances(denoiser.schedule, variance)[t]
@@ -188,9 +188,8 @@ def vlb_estimate(denoiser, x0, evaluations, generator=None, variance="posterior"
         return vlb_term(denoiser, x0, t, randn_like(x0, generator), variance, decoder, **cond)
 
     total = terminal_kl(denoiser.schedule, x0) * _dims(x0) + term(1)
-    for stratum in torch.arange(2, T + 1).tensor_split(evaluations - 1):
-        device = None if generator is None else generator.device
-        chosen = torch.randint(len(stratum), (len(x0),), generator=generator, device=device).cpu()
+    for stratum in torch.arange(2, T + 1, device="cpu").tensor_split(evaluations - 1):
+        chosen = torch.randint(len(stratum), (len(x0),), generator=generator, device=home(generator)).cpu()
         total = total + len(stratum) * term(stratum[chosen])
     return total
 
@@ -254,7 +253,7 @@ def gaussian_vlb(schedule, x0_mean, x0_var, variance="posterior", dims=1):
     Source: ledger VLB-3, POST-6, LOSS-1.
     """
     sigma2 = reverse_variances(schedule, variance)[1:]
-    t = torch.arange(1, schedule.T + 1)
+    t = torch.arange(1, schedule.T + 1, device="cpu")
     signal, noise2 = schedule.signal(t), schedule.noise(t) ** 2
     error = x0_var * noise2 / (signal**2 * x0_var + noise2)  # E (x_0 − x̂_0)²
     c_0, _, v = posterior_coefficients(schedule, t - 1, t)

@@ -50,7 +50,7 @@ def layer_table(net, images):
     hooks = [net.get_submodule(n).register_forward_hook(record(n)) for _, _, names in parts for n in names]
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        net(images, torch.ones(1))
+        net(images, torch.ones(1, device=images.device))
     for hook in hooks:
         hook.remove()
     counts = {name.removeprefix("UNet."): sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}

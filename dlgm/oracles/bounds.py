@@ -3,6 +3,8 @@
 A *linear chain*: the reverse mean is a_t x_t + b_t, so log-ratios are quadratic in the noise and a few Gauss–Hermite
 nodes give their averages to rounding. *One pixel*: x_0 is one of 256 grey levels with known probabilities, so the exact
 denoiser is a sum of 256 terms, and the least any model can pay is an entropy in bits.
+
+Everything is float64 on the CPU; only the denoisers answer where x_t lies.
 """
 
 import itertools
@@ -15,8 +17,10 @@ from ..denoiser import Denoiser, Prediction
 from ..gaussian import Gaussian, MultivariateGaussian, discretized_log_prob
 from ..process import posterior_coefficients, q_transition
 from ..schedules import DiscreteSchedule
+from ..tensors import choose, double, host, near, to_device
 from ..vlb import VLB, reverse_step, reverse_variances, vlb_term, vlb_terms
 
+EXACT = dict(dtype=torch.float64, device="cpu")
 T4 = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])
 
 
@@ -25,7 +29,9 @@ class _Line(torch.nn.Module):
     A, B = (0.9, 0.8, 0.55, 0.5), (0.05, -0.1, 0.02, 0.1)
 
     def forward(self, x, t):
-        a, b = (torch.tensor((math.nan, *v), dtype=torch.float64)[t].to(x) for v in (self.A, self.B))
+        a, b = (
+            to_device(torch.tensor((math.nan, *v), dtype=x.dtype, device="cpu"), x.device)[t] for v in (self.A, self.B)
+        )
         return a[:, None] * x + b[:, None]
 
 
@@ -34,15 +40,15 @@ def short_chain():
 
     It fits no data in particular, so that no term of its bound is negligible.
     """
-    variances = torch.tensor([math.nan, 0.2, 0.25, 0.3, 0.5], dtype=torch.float64)
+    variances = torch.tensor([math.nan, 0.2, 0.25, 0.3, 0.5], **EXACT)
     return Denoiser(_Line(), T4, predicts="mean"), variances
 
 
 def nodes(k, n=3):
     """Gauss–Hermite nodes (n^k, k) and weights (n^k,) of N(0, I): exact for polynomials up to degree 2n − 1 in each."""
     z, w = np.polynomial.hermite_e.hermegauss(n)
-    z, w = torch.tensor(z), torch.tensor(w / math.sqrt(2 * math.pi))
-    grid = torch.tensor(list(itertools.product(range(n), repeat=k)))
+    z, w = host(z), host(w / math.sqrt(2 * math.pi))
+    grid = torch.tensor(list(itertools.product(range(n), repeat=k)), device="cpu")
     return z[grid], w[grid].prod(1)
 
 
@@ -54,7 +60,7 @@ def every_path(schedule, x0):
     Source: ledger VLB-4.
     """
     z, w = nodes(schedule.T)
-    path = [torch.full((len(w), 1), float(x0), dtype=torch.float64)]
+    path = [torch.full((len(w), 1), float(x0), **EXACT)]
     for t in range(1, schedule.T + 1):
         law = q_transition(schedule, path[-1], t - 1, t)
         path.append(law.mean + law.var.sqrt() * z[:, t - 1 : t])
@@ -67,7 +73,7 @@ def exact_terms(denoiser, x0, variance="posterior"):
     Source: ledger VLB-3, VLB-7, VLB-8.
     """
     z, w = nodes(1)
-    x = torch.full((len(w), 1), float(x0), dtype=torch.float64)
+    x = torch.full((len(w), 1), float(x0), **EXACT)
     terms = torch.stack(
         [w @ vlb_term(denoiser, x, t, z, variance, "gaussian") for t in range(1, denoiser.schedule.T + 1)]
     )
@@ -79,10 +85,10 @@ def _model_path(denoiser, variance):
     """p_θ(x_0, ..., x_T) of a linear chain as mean (T+1,) and covariance (T+1, T+1), from x_T ~ N(0, 1) down."""
     T = denoiser.schedule.T
     sigma = reverse_variances(denoiser.schedule, variance).sqrt()
-    mean, root = torch.zeros(T + 1, dtype=torch.float64), torch.zeros(T + 1, T + 1, dtype=torch.float64)
+    mean, root = torch.zeros(T + 1, **EXACT), torch.zeros(T + 1, T + 1, **EXACT)
     root[T, T] = 1
     for t in range(T, 0, -1):
-        b, a = reverse_step(denoiser, torch.tensor([[0.0], [1.0]], dtype=torch.float64), t, variance).mean[:, 0]
+        b, a = reverse_step(denoiser, torch.tensor([[0.0], [1.0]], **EXACT), t, variance).mean[:, 0]
         a = a - b
         mean[t - 1], root[t - 1] = a * mean[t] + b, a * root[t]
         root[t - 1, t - 1] = sigma[t]
@@ -122,16 +128,16 @@ class PixelLaw:
     """
 
     def __init__(self, probabilities):
-        self.probabilities = torch.as_tensor(probabilities, dtype=torch.float64)
+        self.probabilities = host(probabilities)
         if self.probabilities.shape != (256,) or not (self.probabilities >= 0).all():
             raise ValueError(f"expected 256 probabilities, got shape {tuple(self.probabilities.shape)}")
         self.probabilities = self.probabilities / self.probabilities.sum()
-        self.levels = torch.linspace(-1, 1, 256, dtype=torch.float64)
+        self.levels = torch.linspace(-1, 1, 256, **EXACT)
 
     @classmethod
     def of(cls, mixture):
         """A one-dimensional GaussianMixture rounded to grey levels: its mass in each bin, the edge bins open."""
-        grid = torch.linspace(-1, 1, 256, dtype=torch.float64)[:, None]
+        grid = torch.linspace(-1, 1, 256, **EXACT)[:, None]
         parts = zip(mixture.weights, mixture.means, mixture.covs.flatten(), strict=True)
         return cls(sum(w * discretized_log_prob(Gaussian(m.expand(256, 1), v), grid).exp() for w, m, v in parts))
 
@@ -141,13 +147,16 @@ class PixelLaw:
         return -torch.special.xlogy(self.probabilities, self.probabilities).sum().item() / math.log(2)
 
     def sample(self, n, generator=None):
-        """n grey values, (n, 1), float64."""
-        return self.levels[torch.multinomial(self.probabilities, n, True, generator=generator)][:, None]
+        """n grey values, (n, 1), float64, on the generator's device; on MPS and for None on the CPU."""
+        k = choose(self.probabilities, n, generator)
+        (levels,) = near(self, torch.device("cpu") if k.device.type == "mps" else k.device, "levels")
+        return levels[k.to(levels.device)][:, None]
 
     def _joint(self, schedule, x_t, t):
         """log p_k N(x_t; signal level_k, noise²): (B, 1) -> (B, 256)."""
         a, s = float(schedule.signal(t)), float(schedule.noise(t))
-        return self.probabilities.log() - 0.5 * ((x_t - a * self.levels) / s) ** 2 - math.log(s * (2 * math.pi) ** 0.5)
+        probabilities, levels = near(self, x_t.device, "probabilities", "levels")
+        return probabilities.log() - 0.5 * ((x_t - a * levels) / s) ** 2 - math.log(s * (2 * math.pi) ** 0.5)
 
     def denoiser(self, schedule):
         """E[x_0 | x_t], one time for the whole batch."""
@@ -164,7 +173,7 @@ class PixelLaw:
         sigma2, steps = reverse_variances(schedule, variance), []
         for t in range(1, schedule.T + 1):
             a, s = float(schedule.signal(t)), float(schedule.noise(t))
-            x = torch.arange(-a - 8 * s, a + 8 * s + s / 4, s / 4, dtype=torch.float64)[:, None]
+            x = torch.arange(-a - 8 * s, a + 8 * s + s / 4, s / 4, **EXACT)[:, None]
             joint = self._joint(schedule, x, t)
             r, density = joint.softmax(1), joint.exp().sum(1) * s / 4
             mean = r @ self.levels
@@ -187,8 +196,9 @@ class _PixelDenoiser:
         self.law, self.schedule = law, schedule
 
     def __call__(self, x_t, t, **cond):
-        t = torch.as_tensor(t)
+        t = t.cpu() if isinstance(t, torch.Tensor) else torch.tensor(t, device="cpu")
         if t.numel() > 1 and not (t == t.flatten()[0]).all():
             raise ValueError("this denoiser takes one time for the whole batch")
-        r = self.law._joint(self.schedule, x_t.double(), int(t.flatten()[0])).softmax(1)
-        return Prediction(self.schedule, x_t, t, x0=(r @ self.law.levels)[:, None].to(x_t.dtype))
+        r = self.law._joint(self.schedule, double(x_t), int(t.flatten()[0])).softmax(1)
+        (levels,) = near(self.law, r.device, "levels")
+        return Prediction(self.schedule, x_t, t, x0=(r @ levels)[:, None].to(x_t))

@@ -2,9 +2,11 @@
 
 import torch
 
+from ..tensors import host
+
 
 class DiscreteChain:
-    """A Markov chain x_0 → x_1 → ... → x_T over K states, in which every law is a sum that is carried out.
+    """A Markov chain x_0 → x_1 → ... → x_T over K states, in which every law is a sum that is carried out, on the CPU.
 
     Args:
         p_0: (K,), the law of x_0.
@@ -15,13 +17,12 @@ class DiscreteChain:
     """
 
     def __init__(self, p_0, kernels):
-        self.p_0 = torch.as_tensor(p_0, dtype=torch.float64)
-        self.kernels = [torch.as_tensor(k, dtype=torch.float64) for k in kernels]
+        self.p_0, self.kernels = host(p_0), [host(k) for k in kernels]
         K = len(self.p_0)
         if self.p_0.ndim != 1 or not kernels or any(k.shape != (K, K) for k in self.kernels):
             got = [tuple(k.shape) for k in self.kernels]
             raise ValueError(f"expected p_0 (K,) and kernels (K, K), got {tuple(self.p_0.shape)} and {got}")
-        one = torch.ones((), dtype=torch.float64)
+        one = torch.ones((), dtype=torch.float64, device="cpu")
         if not all((p >= 0).all() and torch.allclose(p.sum(-1), one) for p in [self.p_0, *self.kernels]):
             raise ValueError("probabilities must be nonnegative and sum to 1")
 

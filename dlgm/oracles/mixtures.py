@@ -3,6 +3,9 @@
 A Gaussian mixture stays one under the forward process: component k of q(x_t) is N(α μ_k, α² Σ_k + σ² I). So density,
 score and E[x_0 | x_t] are exact at every noise level. A finite data set is the limit Σ_k → 0. All sums over
 components are taken as log-sum-exp, so the answers hold far from every mode, where no density is representable.
+
+Weights, means and covariances lie on the CPU in float64, whatever was given; a GPU keeps a copy once it has seen some
+x. What is asked about x is answered where x lies; draws lie where their generator does.
 """
 
 import math
@@ -11,7 +14,7 @@ import torch
 
 from ..denoiser import Prediction
 from ..process import tau
-from ..tensors import expand
+from ..tensors import choose, double, expand, home, host, near, normal, to_device
 
 
 class _ExactDenoiser:
@@ -39,7 +42,7 @@ class GaussianMixture:
     """
 
     def __init__(self, weights, means, covs):
-        weights, means, covs = (torch.as_tensor(v, dtype=torch.float64) for v in (weights, means, covs))
+        weights, means, covs = map(host, (weights, means, covs))
         K, self.shape = len(means) if means.ndim else 0, means.shape[1:]
         if K == 0 or weights.shape != (K,) or not (weights > 0).all():
             raise ValueError(f"expected {K} positive weights for means of shape {tuple(means.shape)}, got {weights}")
@@ -61,13 +64,15 @@ class GaussianMixture:
 
     @property
     def covs(self):
-        """Full covariances, (K, D, D)."""
+        """Full covariances, (K, D, D), on the CPU."""
         scaled = self._eye() * self._vars[:, None, :]
         return scaled if self._axes is None else scaled @ self._axes.mT
 
     def _eye(self):
-        D = self.means.shape[1]
-        return torch.eye(D, dtype=torch.float64).expand(len(self.means), D, D) if self._axes is None else self._axes
+        if self._axes is not None:
+            return self._axes
+        K, D = self.means.shape
+        return torch.eye(D, dtype=torch.float64, device="cpu").expand(K, D, D)
 
     def _terms(self, x, signal=1.0, noise=0.0):
         """What all answers share, for x_t = signal x_0 + noise ε, in float64.
@@ -78,34 +83,37 @@ class GaussianMixture:
         if x.shape[1:] != self.shape or x.ndim == 0:
             raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, {', '.join(map(str, self.shape))})")
         expand(1.0, x)  # checks that x holds floating-point numbers
-        signal, noise = (torch.as_tensor(v, dtype=torch.float64).reshape(-1, 1, 1) for v in (signal, noise))
-        device = x.device
-        means, axes = self.means.to(device), None if self._axes is None else self._axes.to(device)
-        signal, noise = signal.to(device), noise.to(device)
-        offset = x.double().reshape(len(x), 1, self.means.shape[1]) - signal * means
+        x = double(x)
+        signal, noise = (to_device(host(v).reshape(-1, 1, 1), x.device) for v in (signal, noise))
+        weights, means, variances, axes = near(self, x.device, "weights", "means", "_vars", "_axes")
+        offset = x.reshape(len(x), 1, means.shape[1]) - signal * means
         if axes is not None:
             offset = torch.einsum("bkd,kde->bke", offset, axes)
-        var = signal**2 * self._vars.to(device) + noise**2
+        var = signal**2 * variances + noise**2
         log_density = -0.5 * (offset**2 / var + var.log() + math.log(2 * math.pi)).sum(-1)
-        return self.weights.to(device).log() + log_density, offset, var
+        return weights.log() + log_density, offset, var
 
     def _average(self, log_terms, vectors):
         """Σ_k r_k vectors_k, r the responsibilities; vectors (B, K, D) in the components' axes."""
-        if self._axes is not None:
-            vectors = torch.einsum("bkd,ked->bke", vectors, self._axes.to(vectors.device))
+        (axes,) = near(self, vectors.device, "_axes")
+        if axes is not None:
+            vectors = torch.einsum("bkd,ked->bke", vectors, axes)
         return torch.einsum("bk,bkd->bd", log_terms.softmax(-1), vectors)
 
     def sample(self, n, generator=None):
-        """n draws, (n, ...) in float32."""
-        k = torch.multinomial(self.weights, n, replacement=True, generator=generator)
-        z = torch.randn(n, self.means.shape[1], generator=generator, dtype=torch.float64) * self._vars[k].sqrt()
-        if self._axes is not None:
-            z = torch.einsum("nd,ned->ne", z, self._axes[k])
-        return (self.means[k] + z).reshape(n, *self.shape).float()
+        """n draws, (n, ...) in float32, on the generator's device, the CPU for None."""
+        k = choose(self.weights, n, generator)
+        z = normal((n, self.means.shape[1]), generator)
+        k = k.to(z.device)
+        means, variances, axes = near(self, z.device, "means", "_vars", "_axes")
+        z = z * variances[k].sqrt()
+        if axes is not None:
+            z = torch.einsum("nd,ned->ne", z, axes[k])
+        return (means[k] + z).reshape(n, *self.shape).float().to(home(generator))
 
     def log_prob(self, x):
         """log p(x) in nats: (B, ...) -> (B,), in x's dtype."""
-        return self._terms(x)[0].logsumexp(-1).to(x.dtype)
+        return self._terms(x)[0].logsumexp(-1).to(x)
 
     def score(self, x):
         """∇ log p(x) = −Σ_k r_k(x) Σ_k⁻¹ (x − μ_k), r_k = P(component k | x): (B, ...) -> (B, ...).
@@ -113,10 +121,10 @@ class GaussianMixture:
         Source: ledger SCORE-6.
         """
         log_terms, offset, var = self._terms(x)
-        return -self._average(log_terms, offset / var).reshape(x.shape).to(x.dtype)
+        return -self._average(log_terms, offset / var).reshape(x.shape).to(x)
 
     def diffuse(self, schedule, t):
-        """The marginal q(x_t), a mixture again: N(α μ_k, α² Σ_k + σ² I). t: one time.
+        """The marginal q(x_t), a mixture again, on the CPU: N(α μ_k, α² Σ_k + σ² I). t: one time.
 
         Source: ledger FWD-7.
         """
@@ -134,12 +142,13 @@ class GaussianMixture:
             t: a number, () or (B,).
         Source: ledger SCORE-6, POST-1.
         """
-        signal = torch.as_tensor(schedule.signal(t), dtype=torch.float64)
+        signal = host(schedule.signal(t))
         expand(signal, x_t)  # checks the shape of t
         log_terms, offset, var = self._terms(x_t, signal, schedule.noise(t))
-        gain = signal.to(x_t.device).reshape(-1, 1, 1) * self._vars.to(x_t.device) / var
-        pulled = self._average(log_terms, gain * offset) + log_terms.softmax(-1) @ self.means.to(x_t.device)
-        return pulled.reshape(x_t.shape).to(x_t.dtype)
+        means, variances = near(self, var.device, "means", "_vars")
+        gain = to_device(signal, var.device).reshape(-1, 1, 1) * variances / var
+        pulled = self._average(log_terms, gain * offset) + log_terms.softmax(-1) @ means
+        return pulled.reshape(x_t.shape).to(x_t)
 
     def denoiser(self, schedule):
         """The exact denoiser of this mixture."""
@@ -150,6 +159,7 @@ class GaussianMixture:
 
         With a x_s and b the mean and the variance of q(x_t | x_s), and N(m, v) a component of q(x_s) along one of its
         axes: variance v b / (a² v + b), mean m + a v / (a² v + b) (x_t − a m), weight ∝ w N(x_t; a m, a² v + b).
+        The mixture lies on the CPU, as every other.
 
         Args:
             x_t: one state, (1, ...).
@@ -162,7 +172,7 @@ class GaussianMixture:
             raise ValueError(f"q(x_s | x_t) is asked for one x_t at a time; got {len(x_t)} of them")
         a, b = schedule.signal(t) / schedule.signal(s), schedule.noise(t) ** 2 * tau(schedule, s, t)
         earlier = self.diffuse(schedule, s)
-        log_terms, offset, var = earlier._terms(x_t, a, math.sqrt(b))
+        log_terms, offset, var = earlier._terms(x_t.cpu(), a, math.sqrt(b))
         shift = a * earlier._vars / var[0] * offset[0]
         out = object.__new__(GaussianMixture)
         out.shape, out.weights, out._axes = self.shape, log_terms[0].softmax(0), self._axes
@@ -171,7 +181,7 @@ class GaussianMixture:
         return out
 
     def moments(self):
-        """Mean and covariance of the whole mixture, (D,) and (D, D)."""
+        """Mean and covariance of the whole mixture, (D,) and (D, D), float64 on the CPU."""
         mean = self.weights @ self.means
         offset = self.means - mean
         return mean, torch.einsum("k,kij->ij", self.weights, self.covs + offset[:, :, None] * offset[:, None, :])
@@ -193,7 +203,7 @@ class GaussianMixture:
         if self.means.shape[1] != 1:
             raise ValueError(f"expected data of one number each, got shape {tuple(self.shape)}")
         mean, var = (float(v) for v in self.moments())
-        x = mean + math.sqrt(var) * torch.linspace(-reach, reach, points, dtype=torch.float64)
+        x = mean + math.sqrt(var) * torch.linspace(-reach, reach, points, dtype=torch.float64, device="cpu")
         gaussian = torch.exp(-0.5 * (x - mean) ** 2 / var) / math.sqrt(2 * math.pi * var)
         gap = (self.log_prob(x.reshape(-1, *self.shape)).exp() - gaussian).abs()
         return 0.5 * torch.trapezoid(gap, x).item()
@@ -203,39 +213,44 @@ class EmpiricalData:
     """A finite data set, each point equally likely: what a denoiser that memorises perfectly has learned.
 
     Args:
-        points: (N, ...).
+        points: (N, ...), kept on the CPU; a GPU keeps a copy in float64 from the first x_t on.
     Source: Karras et al. 2022, appendix B.3; ledger POST-6.
     """
 
     def __init__(self, points):
         if points.ndim == 0 or len(points) == 0:
             raise ValueError(f"expected at least one data point, got shape {tuple(points.shape)}")
-        self.points = points
-        self._flat = points.double().reshape(len(points), -1)
+        self.points = points.cpu()
+        self._flat = host(points).reshape(len(points), -1)
         self._half_norms = (self._flat**2).sum(1) / 2
 
     def posterior_weights(self, schedule, x_t, t):
-        """P(x_0 = point i | x_t) ∝ exp(−‖x_t − α point_i‖² / 2σ²): (B, N), float64; t > 0."""
-        signal, noise = (torch.as_tensor(f(t), dtype=torch.float64) for f in (schedule.signal, schedule.noise))
+        """P(x_0 = point i | x_t) ∝ exp(−‖x_t − α point_i‖² / 2σ²): (B, N), float64; t > 0.
+
+        On x_t's device; on the CPU where that has no float64 (MPS).
+        """
+        signal, noise = host(schedule.signal(t)), host(schedule.noise(t))
         if (noise == 0).any():
             raise ValueError(f"at t={t} nothing has been added: x_t is x_0 and there is nothing to infer")
         if x_t.shape[1:] != self.points.shape[1:]:
             raise ValueError(f"x_t has shape {tuple(x_t.shape)}, data points have {tuple(self.points.shape[1:])}")
         expand(signal, x_t)  # checks the shape of t
-        signal, noise = signal.to(x_t.device).reshape(-1, 1), noise.to(x_t.device).reshape(-1, 1)
-        inner = x_t.double().reshape(len(x_t), self._flat.shape[1]) @ self._flat.to(x_t.device).T
-        return ((signal * inner - signal**2 * self._half_norms.to(x_t.device)) / noise**2).softmax(-1)
+        x = double(x_t).reshape(len(x_t), self._flat.shape[1])
+        signal, noise = (to_device(v.reshape(-1, 1), x.device) for v in (signal, noise))
+        flat, half_norms = near(self, x.device, "_flat", "_half_norms")
+        return ((signal * (x @ flat.T) - signal**2 * half_norms) / noise**2).softmax(-1)
 
     def posterior_mean(self, schedule, x_t, t):
         """E[x_0 | x_t], the average of the points under ``posterior_weights``: (B, ...)."""
-        mean = self.posterior_weights(schedule, x_t, t) @ self._flat.to(x_t.device)
-        return mean.reshape(x_t.shape).to(x_t.dtype)
+        weights = self.posterior_weights(schedule, x_t, t)
+        (flat,) = near(self, weights.device, "_flat")
+        return (weights @ flat).reshape(x_t.shape).to(x_t)
 
     def diffuse(self, schedule, t):
-        """The marginal q(x_t) as a GaussianMixture, one component a point; t: one time > 0."""
+        """The marginal q(x_t) as a GaussianMixture, one component a point, on the CPU; t: one time > 0."""
         N, noise = len(self.points), float(schedule.noise(t))
-        variance = torch.full((N,), noise**2, dtype=torch.float64)
-        return GaussianMixture(torch.ones(N), float(schedule.signal(t)) * self.points.double(), variance)
+        weights, variance = torch.ones(N, device="cpu"), torch.full((N,), noise**2, dtype=torch.float64, device="cpu")
+        return GaussianMixture(weights, float(schedule.signal(t)) * self.points.double(), variance)
 
     def denoiser(self, schedule):
         """The exact denoiser of this data set."""
@@ -249,9 +264,10 @@ def ring(modes=8, radius=1.5, std=0.2):
         GaussianMixture in two dimensions.
     Source: ledger GEN-2.
     """
-    angle = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)
+    angle = torch.arange(modes, dtype=torch.float64, device="cpu") * (2 * math.pi / modes)
     means = radius * torch.stack([angle.cos(), angle.sin()], 1)
-    return GaussianMixture(1.0 + torch.arange(modes) % 2, means, torch.full((modes,), std**2))
+    weights, variance = [1.0 + k % 2 for k in range(modes)], torch.full((modes,), std**2, device="cpu")
+    return GaussianMixture(weights, means, variance)
 
 
 def bayes(log_likelihood, prior):
@@ -259,9 +275,10 @@ def bayes(log_likelihood, prior):
 
     Args:
         log_likelihood: (B, K), log p(x | y) of each of K labels.
-        prior: (K,), p(y).
+        prior: (K,), p(y), on any device.
     Returns:
-        (B, K); the exponentials of a row sum to 1.
+        (B, K), where log_likelihood lies (on the CPU if that is MPS and the prior float64); the exponentials of a row
+        sum to 1.
     Raises:
         ValueError: the shapes do not fit.
     Source: ledger GEN-1.
@@ -269,7 +286,9 @@ def bayes(log_likelihood, prior):
     if log_likelihood.ndim != 2 or prior.shape != log_likelihood.shape[1:]:
         got = f"{tuple(log_likelihood.shape)} and {tuple(prior.shape)}"
         raise ValueError(f"expected log_likelihood (B, K) and prior (K,), got {got}")
-    return (log_likelihood + prior.log()).log_softmax(1)
+    if prior.dtype == torch.float64:
+        log_likelihood = double(log_likelihood)
+    return (log_likelihood + to_device(prior.log(), log_likelihood.device)).log_softmax(1)
 
 
 class ClassDensities:
@@ -282,17 +301,19 @@ class ClassDensities:
         x: (N, ...). y: (N,), labels 0..K − 1, each occurring at least ``styles`` times.
         styles: components of each class.
         ridge: variance that is added to every coordinate.
+        generator: of the CPU, for the start of k-means.
     Source: ledger GEN-1.
     """
 
     def __init__(self, x, y, styles=3, ridge=0.02, generator=None):
-        flat, labels = x.flatten(1).double(), range(int(y.max()) + 1)
+        y = y.cpu()
+        flat, labels = host(x).flatten(1), range(int(y.max()) + 1)
         self.shape, self.prior = x.shape[1:], torch.bincount(y).double() / len(y)
         found = [_k_means(flat[y == k], styles, generator) for k in labels]
         offset = torch.cat(
             [flat[y == k] - centres[nearest] for k, (centres, nearest) in zip(labels, found, strict=True)]
         )
-        cov = offset.T @ offset / len(flat) + ridge * torch.eye(flat.shape[1], dtype=torch.float64)
+        cov = offset.T @ offset / len(flat) + ridge * torch.eye(flat.shape[1], dtype=torch.float64, device="cpu")
         self.mixtures = [
             GaussianMixture(torch.bincount(nearest, minlength=styles).clamp(min=1), centres, cov.expand(styles, -1, -1))
             for centres, nearest in found
@@ -303,11 +324,11 @@ class ClassDensities:
         return torch.stack([mixture.log_prob(x.flatten(1)) for mixture in self.mixtures], 1)
 
     def posterior(self, x):
-        """log p(y | x) by Bayes' rule: (B, ...) -> (B, K)."""
-        return bayes(self.log_prob(x).double(), self.prior)
+        """log p(y | x) by Bayes' rule: (B, ...) -> (B, K), float64, which on MPS means on the CPU."""
+        return bayes(self.log_prob(x), self.prior)
 
     def sample(self, n, y, generator=None, style=None):
-        """n draws from p(x | y), or from p(x | y, z) where a style z is given: (n, ...)."""
+        """n draws from p(x | y), or from p(x | y, z) where a style z is given: (n, ...), on the generator's device."""
         mixture = self.mixtures[y]
         if style is not None:
             mixture = GaussianMixture([1.0], mixture.means[style : style + 1], mixture.covs[style : style + 1])
@@ -316,7 +337,7 @@ class ClassDensities:
 
 def _k_means(x, k, generator, steps=20):
     """Centres (k, D) and the index of the nearest one for each row of x; k different rows are the start."""
-    centres = x[torch.randperm(len(x), generator=generator)[:k]]
+    centres = x[torch.randperm(len(x), generator=generator, device="cpu")[:k]]
     for _ in range(steps):
         nearest = torch.cdist(x, centres).argmin(1)
         centres = torch.stack([x[nearest == j].mean(0) if (nearest == j).any() else centres[j] for j in range(k)])
