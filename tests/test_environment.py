@@ -3,6 +3,7 @@
 import builtins
 import platform
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -78,15 +79,16 @@ def test_an_old_package_is_named_with_both_versions(installed, old):
     assert old in row.problem and "older than 2.4" in row.problem and row.command == '%pip install "torch>=2.4"'
 
 
-@pytest.mark.parametrize("new", ["2.4", "2.4.0", "2.10.0a0+git1", "3.0.dev1"])
+@pytest.mark.parametrize("new", ["2.4", "2.4.0", "2.4.0a0+3bcc.nv24.07", "2.10.0a0+git1", "3.0.dev1"])
 def test_versions_are_compared_as_numbers_not_as_text(installed, new):
     installed("torch", new)
     assert report().ok
 
 
-def test_bounds_come_from_the_installed_package(requirements):
+def test_bounds_come_from_the_installed_package(requirements, installed):
     """No second list: a bound raised in the metadata is what the report asks for; an unknown name needs no entry."""
     requirements(["numpy>=99.5", 'somewhat-new[all] ; extra == "course"', "tqdm"])
+    installed("tqdm", "unknown")  # fits where nothing is asked for
     numpy, unknown = report().problems
     assert "older than 99.5" in numpy.problem and numpy.command == '%pip install "numpy>=99.5"'
     assert (unknown.name, unknown.command) == ("somewhat-new", "%pip install somewhat-new")
@@ -96,6 +98,21 @@ def test_dlgm_not_installed(requirements):
     requirements(None)
     row = problem_of("dlgm")
     assert row.found == "missing" and row.command == '%pip install -e "..[course]"'
+
+
+@pytest.mark.parametrize("name", ["packaging", "packaging.requirements"])
+def test_packaging_is_missing(monkeypatch, name):
+    for known in [known for known in sys.modules if known.partition(".")[0] == "packaging"]:
+        monkeypatch.delitem(sys.modules, known)
+    monkeypatch.setitem(sys.modules, name, None)  # what is imported then raises ModuleNotFoundError
+    row = problem_of("packaging")
+    assert row.found == "missing" and "compared" in row.problem and row.command == '%pip install -e "..[course]"'
+
+
+@pytest.mark.parametrize("built", ["3.14.0b1", "3.13.0+"])
+def test_a_python_built_from_git_is_not_old(monkeypatch, built):
+    monkeypatch.setattr(platform, "python_version", lambda: built)
+    assert report().ok
 
 
 def test_old_python(monkeypatch):

@@ -347,6 +347,15 @@ def test_a_second_run_changes_nothing_and_grades_only_what_is_new(folder, monkey
     assert asked[2:] == ["zed"]
 
 
+def test_what_a_killed_run_left_half_written_counts_for_nothing(folder):
+    for name in ("results/ada.json", "by_hand.csv", "marks.csv", "run.json", "salt.txt", "feedback/ada.html"):
+        world.save(folder / "out" / f"{name}.part", "half")
+    outcome = run(folder, salt=None)
+    assert table(folder)["ada"]["toy (of 15)"] == "10.0" and not outcome.given.rows
+    assert (folder / "out" / "salt.txt").read_text() != "half"
+    assert [p.name for p in (folder / "out").rglob("*.part")] == ["run.json.part"]  # the command writes that one
+
+
 def hand_text(folder):
     """by_hand.csv with quotes only where they are needed, as a spreadsheet saves it."""
     text = (folder / "out" / "by_hand.csv").read_text(encoding="utf-8-sig")
@@ -600,7 +609,8 @@ def test_names_that_look_alike_keep_apart_and_other_files_get_a_row(folder):
         world.save(folder / "in" / name, world.notebook(**world.SOLUTIONS))
     world.save(folder / "in" / "notes.ipynb.txt", "not a notebook")
     world.save(folder / "in" / "bob" / "._toy.ipynb", "what a Mac leaves behind")
-    run(folder)
+    world.save(folder / "in" / "eve.ipynb.part", "half a file of a run that was killed, or of a download")
+    assert "left alone: eve.ipynb.part" in run(folder).remarks[0]
     marks = table(folder)
     names = [name for name in marks if name.startswith("t?x")]
     assert len(names) == 2 and len(list((folder / "out" / "feedback").iterdir())) == len(marks) == 11

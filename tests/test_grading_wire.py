@@ -26,6 +26,7 @@ def test_values_of_every_kind_come_back_as_they_went():
             x,
             x.T,
             x[:, ::2],
+            x[0].expand(4, 3),
             x.to(torch.float32),
             x.long(),
             x > 2,
@@ -59,26 +60,88 @@ def test_a_tensor_that_lies_about_itself_is_not_taken():
         wire.pack({"x": torch.zeros(2).as_subclass(Liar)})
 
 
+def forged(tensors, data=b"", length=None):
+    """The second part of a message, with any header in place of safetensors' own."""
+    header = tensors if isinstance(tensors, bytes) else json.dumps(tensors).encode()
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+def entry(dtype, shape, start, end):
+    """A tensor in the header of safetensors."""
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+X, EIGHT, NONE = '{"x": ["tensor", "0"]}', b"12345678", forged({})
+
+
 @pytest.mark.parametrize(
     "header, body",
     [
-        ("[1, 2]", b""),
-        ('{"dict": [["x", {"tensor": "float64", "shape": [2]}]]}', b"12345678"),
-        ('{"dict": [["x", {"tensor": "float64", "shape": [-1]}]]}', b""),
-        ('{"dict": [["x", {"tensor": "float64", "shape": [1e9]}]]}', b""),
-        ('{"dict": [["x", {"tensor": "object", "shape": [1]}]]}', b"12345678"),
-        ('{"dict": [["x", {"tensor": "bool", "shape": [1]}]]}', b"\x07"),
-        ('{"dict": [["x", {"plain": {"a": 1}}]]}', b""),
-        ('{"dict": [["x"]]}', b""),
-        ('{"dict": [["x", {"plain": 1}]]}', b"left over"),
-        ("[" * 5000, b""),
-        (json.dumps({"list": [{"plain": 1}]}), b""),
-        ("not json", b""),
+        ('["list", 1, 2]', NONE),
+        ("1", NONE),
+        (X, NONE),
+        (X, b""),
+        (X, forged({"0": entry("F64", [2], 0, 8)}, EIGHT)),
+        (X, forged({"0": entry("F64", [2], 0, 16)}, EIGHT)),
+        (X, forged({"0": entry("F64", [-1], 0, 8)}, EIGHT)),
+        (X, forged({"0": entry("F64", [1e9], 0, 8)}, EIGHT)),
+        (X, forged({"0": entry("F64", [2**63, 2**63, 0], 0, 0)})),
+        (X, forged({"0": entry("F64", [0, 2**63], 0, 0)})),
+        (X, forged({"0": entry("U8", [1] * 17, 0, 1)}, b"1")),
+        (X, forged({"0": entry("U8", [0] * 100_000, 0, 0)})),
+        (X, forged({"0": entry("object", [1], 0, 8)}, EIGHT)),
+        (X, forged({"0": entry("C64", [1], 0, 8)}, EIGHT)),
+        (X, forged({"0": entry("BF16", [4], 0, 8)}, EIGHT)),
+        (X, forged({"0": entry("F4", [16], 0, 8)}, EIGHT)),
+        (X, forged({"0": entry("BOOL", [1], 0, 1)}, b"\x07")),
+        (X, forged({"0": entry("U8", [8], 0, 8), "1": entry("U8", [8], 0, 8)}, EIGHT)),
+        (X, forged({"0": entry("U8", [4], 4, 8)}, EIGHT)),
+        (X, forged({"0": entry("U8", [8], 0, 8)}, EIGHT + b"left over")),
+        (X, forged({"0": entry("U8", [8], 0, 8)}, EIGHT, length=2**64 - 1)),
+        (X, forged({"0": entry("U8", [8], 0, 8)}, EIGHT, length=10**6)),
+        (X, forged(b" " * (wire.HEAD + 1))),
+        (X, forged(b"[" * 5000)),
+        (X, forged(b"\xff")),
+        (X, forged({"0": 7})),
+        ('{"x": 1}', forged({"0": entry("U8", [8], 0, 8)}, EIGHT)),
+        ('{"x": ["tensor", "0"], "y": ["tensor", "0"]}', forged({"0": entry("U8", [8], 0, 8)}, EIGHT)),
+        ('{"x": ["tensor", "0"], "x": 1}', forged({"0": entry("U8", [8], 0, 8)}, EIGHT)),
+        ('{"x": ["tensor", 0]}', forged({"0": entry("U8", [8], 0, 8)}, EIGHT)),
+        ('{"x": ["tensor", ["0"]]}', forged({"0": entry("U8", [8], 0, 8)}, EIGHT)),
+        ('{"x": ["tensor"]}', NONE),
+        ('{"x": []}', NONE),
+        ('{"x": ["set", 1]}', NONE),
+        ('{"x": [["list"], 1]}', NONE),
+        ('{"x": ' + '["list", ' * 21 + "1" + "]" * 21 + "}", NONE),
+        ('{"x": ' * 22 + "1" + "}" * 22, NONE),
+        ('{"x": ["list"' + ", 0" * wire.MARKS + "]}", NONE),
+        ('{"x": ' + "9" * 10_000 + "}", NONE),
+        ("[" * 5000, NONE),
+        ("not json", NONE),
     ],
 )
 def test_forged_messages_are_malformed(header, body):
     with pytest.raises(wire.Malformed):
         wire.unpack(header.encode(), body)
+
+
+def test_names_that_come_twice_give_one_tensor_with_memory_of_its_own():
+    twice = b'{"0": %s, "0": %s}' % ((json.dumps(entry("U8", [8], 0, 8)).encode(),) * 2)
+    got = wire.unpack(X.encode(), forged(twice, EIGHT))
+    assert list(got) == ["x"] and bytes(got["x"].tolist()) == EIGHT
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 10**6), st.binary(min_size=1, max_size=4))
+def test_damaged_messages_are_malformed_or_messages(at, damage):
+    raw = bytearray(wire.pack({"x": torch.arange(6).reshape(2, 3), "y": [torch.tensor(True), "text", None, (1.5,)]}))
+    head, _ = struct.unpack("<QQ", raw[:16])
+    at = 16 + at % (len(raw) - 16)
+    raw[at : at + len(damage)] = damage
+    try:
+        assert isinstance(wire.unpack(bytes(raw[16 : 16 + head]), bytes(raw[16 + head :])), dict)
+    except wire.Malformed:
+        pass
 
 
 @settings(max_examples=200, deadline=None)

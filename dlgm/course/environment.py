@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 
 _WITHOUT = {  # distribution -> what does not work without it
+    "dlgm": "no lesson can import it and its libraries cannot be checked",
+    "packaging": "versions cannot be compared",
     "torch": "no lesson runs",
     "numpy": "no lesson runs",
     "matplotlib": "no figure is drawn",
@@ -117,73 +119,61 @@ def report():
     Returns:
         A Report. A check that fails is a row with a problem and a command, never an exception.
     """
-    return Report((_python(), *_packages(), *_computing(), _data()))
+    return Report((*_versions(), *_computing(), _data()))
 
 
 # ---- versions ------------------------------------------------------------
 def _requirements():
-    """Distribution -> lower bound for all that dlgm depends on, the extra "course" included; None: not installed."""
+    """Python and all that dlgm depends on, the extra "course" included -> the versions that fit, a SpecifierSet.
+
+    Raises:
+        ImportError: packaging is missing, or, as PackageNotFoundError, dlgm itself.
+    """
+    from packaging.requirements import Requirement
+
+    python = f"Python {metadata.metadata('dlgm')['Requires-Python']}"
+    return {r.name: r.specifier for r in map(Requirement, [python, *(metadata.requires("dlgm") or [])])}
+
+
+def _versions():
+    """A row for Python and for each distribution that dlgm depends on."""
     try:
-        requirements = metadata.requires("dlgm") or []
+        return [_version(name, fitting) for name, fitting in _requirements().items()]
+    except ImportError as error:
+        name = "dlgm" if isinstance(error, metadata.PackageNotFoundError) else "packaging"
+        return [Row("Python", platform.python_version()), _missing(name)]
+
+
+def _version(name, fitting):
+    try:
+        found = platform.python_version() if name == "Python" else metadata.version(name) or "unknown"
     except metadata.PackageNotFoundError:
-        return None
-    return dict(_name_and_bound(r) for r in requirements)
+        return _missing(name)
+    numbers = re.match(r"(\d+(\.\d+)*)?", found)[0] or "0"  # of 2.10.0a0+git, too: a nightly build has what 2.10 has
+    if fitting.contains(numbers):
+        return Row(name, found)
+    older = f"{name} {found} is older than {str(fitting).removeprefix('>=')}"
+    if name == "Python":
+        problem = f"{older}, so parts of dlgm cannot be imported. In a terminal, in the folder of the course:"
+        return Row(name, found, problem, "conda env create -f environment.yml")
+    return Row(name, found, f"{older}, the oldest version that fits. It may be that {_without(name)}.", _install(name))
 
 
-def _name_and_bound(requirement):
-    """'torch>=2.4; extra == "course"' -> ('torch', '2.4'); the bound is '' where there is none."""
-    specifier = requirement.split(";")[0]
-    bound = re.search(r">=\s*([\d.]+)", specifier)
-    return re.match(r"\s*([\w.-]+)", specifier)[1], bound[1] if bound else ""
+def _missing(name):
+    return Row(name, "missing", f"{name} is not installed, so {_without(name)}.", _install(name))
 
 
-def _release(version):
-    """'2.10.0+cpu' -> (2, 10): the numbers before any letter, without zeros at the end."""
-    numbers = [int(n) for n in re.match(r"[\d.]*", version)[0].split(".") if n]
-    while numbers and numbers[-1] == 0:
-        numbers.pop()
-    return tuple(numbers)
+def _without(name):
+    return _WITHOUT.get(name, "a part of the course does not work")
 
 
 def _install(name):
-    """The command that installs a fitting version; of the whole course where dlgm itself is not known."""
-    bounds = _requirements()
-    if bounds is None or name not in bounds:
+    """The command that installs a fitting version; of the whole course where none is known."""
+    try:
+        fitting = _requirements()[name]
+    except (ImportError, KeyError):
         return _INSTALL
-    return f'%pip install "{name}>={bounds[name]}"' if bounds[name] else f"%pip install {name}"
-
-
-def _python():
-    found = platform.python_version()
-    try:
-        _, bound = _name_and_bound(f"Python {metadata.metadata('dlgm')['Requires-Python']}")
-    except metadata.PackageNotFoundError:  # the next row says so
-        return Row("Python", found)
-    if _release(found) >= _release(bound):
-        return Row("Python", found)
-    problem = f"Python {found} is older than {bound}, so parts of dlgm cannot be imported. In a terminal, in the "
-    return Row("Python", found, problem + "folder of the course:", "conda env create -f environment.yml")
-
-
-def _packages():
-    """A row for each distribution that dlgm depends on."""
-    bounds = _requirements()
-    if bounds is None:
-        problem = "dlgm is not installed, so no lesson can import it and its libraries cannot be checked."
-        return [Row("dlgm", "missing", problem, _INSTALL)]
-    return [_package(name, bound) for name, bound in bounds.items()]
-
-
-def _package(name, bound):
-    without = _WITHOUT.get(name, "a part of the course does not work")
-    try:
-        found = metadata.version(name) or "unknown"
-    except metadata.PackageNotFoundError:
-        return Row(name, "missing", f"{name} is not installed, so {without}.", _install(name))
-    if _release(found) >= _release(bound):
-        return Row(name, found)
-    problem = f"{name} {found} is older than {bound}, the oldest version that fits. It may be that {without}."
-    return Row(name, found, problem, _install(name))
+    return f'%pip install "{name}{fitting}"' if fitting else f"%pip install {name}"
 
 
 # ---- device --------------------------------------------------------------

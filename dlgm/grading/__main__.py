@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from . import batch, export, grade, release, submission
+from . import batch, export, grade, release, report, submission
 from .assignment import guess, load, masters
 from .sandbox import Zygote
 
@@ -64,8 +64,7 @@ def do_release(args):
                 if not path.exists() or path.read_text(encoding="utf-8") != text:
                     raise ValueError(f"{path} is not the student version of its master; run release")
                 continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            report.write(path, text)
             print(f"wrote {path}: {len(assignment.parts)} parts, {assignment.points:g} points")
 
 

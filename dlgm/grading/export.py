@@ -54,11 +54,10 @@ def nbgrader(name, folder):
     text = json.dumps(notebook, indent=1, ensure_ascii=False) + "\n"
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise ValueError(f"{path} is there and differs; move it away first")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    report.write(path, text)
     config = folder / "nbgrader_config.py"
     if not config.exists():
-        config.write_text(CONFIG.format(name=folder.resolve().name), encoding="utf-8")
+        report.write(config, CONFIG.format(name=folder.resolve().name))
     return path
 
 
@@ -67,7 +66,7 @@ SETUP = """#!/usr/bin/env bash
 set -e
 apt-get update && apt-get install -y python3 python3-pip python3-venv
 python3 -m venv /autograder/env
-/autograder/env/bin/pip install ${TORCH:-} torch==2.13.0 numpy==2.4.6
+/autograder/env/bin/pip install ${TORCH:-} torch==2.13.0 numpy==2.4.6 safetensors==0.8.0
 """
 RUN = """#!/usr/bin/env bash
 # Runs for each submission. Student code runs as nobody and can open no file.
