@@ -80,7 +80,7 @@ def entries(folder, assignment):
         if path.name.startswith(".") or path.suffix.lower() == ".ipynb":
             continue
         student, names = listed(path.name if path.is_dir() else path.stem)
-        if not path.is_dir() and (path.suffix == ".part" or ".ipynb" not in path.name.lower()):  # half a file
+        if not path.is_dir() and (path.suffix == ".part" or ".ipynb" not in path.name.lower()):  # cut off
             others.append(printable(path.name))
         elif student not in known:  # an empty folder, or a notebook under a name that is none
             out.append(Entry(student, None, (), names))
