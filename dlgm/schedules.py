@@ -69,9 +69,9 @@ class DiscreteSchedule:
         """T, the time at which nothing but noise should be left."""
         return self.T
 
-    def start(self, shape, generator=None):
+    def start(self, shape, generator=None, dtype=None):
         """x_T to begin a walk with, drawn from N(0, I): a tensor of that shape, on the generator's device."""
-        return _normal(shape, generator)
+        return _normal(shape, generator, dtype)
 
     def signal(self, t):
         """√ᾱ_t, the factor of x_0 in x_t. t: an integer 0..T, or an integer tensor () or (B,)."""
@@ -146,9 +146,10 @@ def cosine_beta(T=1000, s=0.008, max_beta=0.999):
     return DiscreteSchedule((math.sin(d) * torch.sin(2 * a + d) / a.cos() ** 2).clamp(max=max_beta))
 
 
-def _normal(shape, generator):
+def _normal(shape, generator, dtype):
     """Standard normal numbers on the generator's device."""
-    return torch.randn(shape, generator=generator, device="cpu" if generator is None else generator.device)
+    device = "cpu" if generator is None else generator.device
+    return torch.randn(shape, generator=generator, dtype=dtype, device=device)
 
 
 class _Continuous:
@@ -156,9 +157,9 @@ class _Continuous:
 
     last = 1  # the time at which nothing but noise should be left
 
-    def start(self, shape, generator=None):
+    def start(self, shape, generator=None, dtype=None):
         """x at t = 1 to begin a walk with, drawn from N(0, I): a tensor of that shape, on the generator's device."""
-        return _normal(shape, generator)
+        return _normal(shape, generator, dtype)
 
     def logsnr(self, t):
         """log signal(t)² / noise(t)²."""
@@ -264,9 +265,9 @@ class VE(_Continuous):
         if not 0 < self.sigma_min < self.sigma_max:
             raise ValueError(f"expected 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}")
 
-    def start(self, shape, generator=None):
+    def start(self, shape, generator=None, dtype=None):
         """x at t = 1 to begin a walk with, drawn from N(0, sigma_max² I)."""
-        return self.sigma_max * super().start(shape, generator)
+        return self.sigma_max * super().start(shape, generator, dtype)
 
     def signal(self, t):
         """1: the data are never shrunk."""
@@ -310,9 +311,9 @@ class Rescaled:
         """That of the schedule."""
         return self.schedule.last
 
-    def start(self, shape, generator=None):
+    def start(self, shape, generator=None, dtype=None):
         """y at the last time, scale(last) times the start of the schedule."""
-        return float(self.scale(self.last)) * self.schedule.start(shape, generator)
+        return float(self.scale(self.last)) * self.schedule.start(shape, generator, dtype)
 
     def scale(self, t):
         """y_t / x_t."""

@@ -205,3 +205,22 @@ def test_unknown_coordinates_and_no_signal_are_named():
         Rescaled(VPLinear(), "edm")
     with pytest.raises(ValueError, match="no signal is left at t=1"):
         Rescaled(VPCosine(), "ve").noise(1.0)
+
+
+@pytest.mark.parametrize(
+    "schedule, std",
+    [
+        (linear_beta(), 1.0),
+        (VPLinear(), 1.0),
+        (VE(0.2, 20.0), 20.0),
+        (Rescaled(linear_beta(), "ve"), linear_beta().alpha_bar[-1].item() ** -0.5),
+        (Rescaled(VE(0.2, 20.0), "vp"), 20 / 401**0.5),  # the data's own variance, 1, is in the scale: σ/√(1 + σ²)
+    ],
+)
+def test_a_walk_starts_from_the_law_at_the_last_time(schedule, std):
+    """N(0, I), or N(0, σ_max² I), in the coordinates of the schedule."""
+    x = schedule.start((40_000, 2), torch.Generator().manual_seed(0))
+    z = torch.randn(40_000, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(x, std * z)
+    assert abs(schedule.noise(schedule.last) / std - 1) < 3e-3  # what is left of the data at the end is not in it
+    assert schedule.start((2,), dtype=torch.float64).dtype == torch.float64

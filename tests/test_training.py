@@ -18,6 +18,7 @@ from dlgm.schedules import VE, VPCosine, VPLinear, cosine_beta
 from dlgm.training import (
     EMA,
     CosineLR,
+    HalfStep,
     History,
     batch_indices,
     build,
@@ -29,6 +30,7 @@ from dlgm.training import (
     save,
     save_weights,
     step_seed,
+    steps,
 )  # fmt: skip
 
 
@@ -66,6 +68,63 @@ def test_it_learns_and_is_reproducible():
     c = line()
     fit(c, noisy_loss, points(), steps=200, batch_size=16, lr=1e-2, seed=1, progress=False)
     assert not same(a, c)
+
+
+def walk(model, number, **options):
+    return steps(model, noisy_loss, points(), steps=number, batch_size=16, lr=1e-2, **options)
+
+
+def test_steps_are_those_of_fit_and_may_be_watched_one_by_one():
+    a, b = line(), line()
+    history, seen = run(a, 30), []
+    for step in walk(b, 30):
+        assert b.training and step.number == len(seen) + 1
+        seen.append(step.loss)
+        torch.rand(3)  # the caller's own draws change nothing
+        b.eval()  # nor does a look in evaluation mode
+    assert same(a, b) and seen == history.loss and not b.training
+
+
+def test_a_run_may_be_changed_or_left_between_two_steps():
+    """What a step changes is what the next one starts from; leaving the loop ends the run in evaluation mode."""
+    model, loss = line(), []
+    for step in walk(model, 30):
+        loss.append(step.loss)
+        if step.number == 10:
+            before = {k: v.clone() for k, v in model.state_dict().items()}
+            nn.init.zeros_(model[0].weight)
+        if step.number == 11:
+            break
+    assert not model.training and len(loss) == 11
+    assert torch.equal(model[3].bias, before["3.bias"]) is False and model[0].weight.abs().max() < 0.02  # one Adam step
+    again, history = line(), History()
+    for _ in walk(again, 10, history=history):
+        pass
+    assert history.loss == loss[:10] and same_values(again.state_dict(), before)
+    optimiser = torch.optim.Adam(again.parameters(), lr=1.0)  # a ready one; its rate is set at each step
+    more = list(walk(again, 12, history=history, optimizer=optimiser))
+    assert [s.number for s in more] == [11, 12] and len(history.loss) == 12
+    assert optimiser.param_groups[0]["lr"] == 1e-2
+
+
+def same_values(a, b):
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_an_interrupt_during_an_update_is_told_from_one_between_two():
+    class Stopping(torch.optim.SGD):
+        def step(self):
+            raise KeyboardInterrupt
+
+    with pytest.raises(HalfStep):
+        next(walk(line(), 3, optimizer=Stopping))
+
+    def stops(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as error:
+        next(steps(line(), stops, points(), steps=3))
+    assert error.type is KeyboardInterrupt
 
 
 def test_the_global_generator_is_left_alone():
