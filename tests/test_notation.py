@@ -1,6 +1,6 @@
 """Every formula of every deck, evaluated in that deck's own letters. Ledger "Notation across the seeds".
 
-MEANS is a second transcription of the ledger's table, from letters to meanings, where dlgm.notation goes from
+MEANS is a second transcription of the ledger's table, from letters to meanings, where dlgm.course.notation goes from
 quantities to letters. ``Reader`` evaluates the LaTeX; a letter that the deck does not have stops it.
 """
 

@@ -74,7 +74,7 @@ def faults(path):
         if re.search(
             r"\binteract(ive)?(_output)?\(|\bwidgets\.Output\(|\bimport matplotlib\.pyplot|pip install", source
         ):
-            found.append(f"cell {i} uses pyplot, interact, Output or an install; see dlgm.widgets")
+            found.append(f"cell {i} uses pyplot, interact, Output or an install; see dlgm.course.widgets")
         for out in cell.get("outputs", []):
             dump = json.dumps(out)
             if out["output_type"] == "error" and "raises-exception" not in cell["metadata"].get("tags", []):
