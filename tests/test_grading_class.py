@@ -25,6 +25,8 @@ from dlgm import exercises
 from dlgm.exercises.engine import mark
 from dlgm.grading import assignment, batch, grade
 
+pytestmark = pytest.mark.slow  # a class of sixty, and runs that are killed
+
 NOTHING = "import torch\n    return torch.zeros((), dtype=torch.float64)"
 STUDENTS, SALT = 60, "the class of 2026"
 STAND_INS = """

@@ -92,6 +92,7 @@ def test_the_archive_holds_no_solution_text_of_the_master_and_is_repeatable(sour
         assert {"setup.sh", "run_autograder", "salt.txt", "dlgm/grading/worker.py"} <= set(file.namelist())
 
 
+@pytest.mark.slow
 def test_gradescopes_entry_script_grades_in_gradescopes_format(tmp_path):
     name = assignment.masters()[0]
     master = assignment.load(name)

@@ -69,7 +69,10 @@ def test_an_answer_made_for_the_shown_examples_loses_the_hidden_ones(zygote, toy
     assert part.points == round(6 / 5, 2) and part.state == "not yet" and "On other inputs this fails" in part.words
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+WAITS = ("sleeps", "loop_that_swallows_interrupts", "memory_hog")  # until a limit ends them
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in WAITS)) for n in HOSTILE])
 def test_hostile_answers_gain_nothing_and_cost_only_their_part(name, zygote, toy, tmp_path, monkeypatch):
     monkeypatch.setenv("DLGM_SALT", SALT)
     expected, text = HOSTILE[name].read_text(encoding="utf-8").replace("FOLDER", str(tmp_path)).split("\n", 1)
@@ -420,6 +423,7 @@ def test_names_comments_and_columns_come_back_as_they_were(folder):
     assert comment[1:] in (folder / "out" / "feedback" / "ada.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_grading_process_that_is_killed_costs_one_submission_only(folder, monkeypatch, tmp_path):
     """A pool whose processes die for one student: the others are graded, that one is said, and not kept."""
     tasks = [(batch.Entry(name, None), name) for name in "abcde"]

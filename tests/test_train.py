@@ -66,6 +66,7 @@ def command(*arguments, n=None):
 ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 def test_a_folder_of_images_is_trained_on_killed_and_resumed_bit_for_bit(folder, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     arguments = [folder, "--steps", "120", "--every", "20", "--device", "cpu", *TINY]
@@ -89,6 +90,7 @@ def test_a_folder_of_images_is_trained_on_killed_and_resumed_bit_for_bit(folder,
     assert (same[0] == same[1]).all()
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(folder, tmp_path):
     arguments = [folder, "--steps", "6", "--every", "6", "--device", "cpu", *TINY]
     done = subprocess.run(

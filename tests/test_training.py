@@ -454,6 +454,7 @@ def torchrun(script, tmp_path, n):
     assert done.returncode == 0, done.stderr[-3000:]
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does_in_two_parts(tmp_path):
     file = tmp_path / "run.pt"
     torchrun(WORKER.format(tests=str(Path(__file__).parent), file=str(file)), tmp_path, 2)
@@ -487,6 +488,7 @@ fit(line(), slow, points(), steps=100_000, batch_size=16, lr=1e-2, checkpoint={f
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_goes_on_to_the_same_weights(tmp_path):
     """kill -9, no time to clean up: the checkpoint is whole, and the rest of the run gives the same weights."""
     file = tmp_path / "run.pt"

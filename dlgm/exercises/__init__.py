@@ -5,6 +5,7 @@ exercise is that of its reference, ``def NAME(``.
 """
 
 import difflib
+import functools
 import importlib.util
 import pkgutil
 import re
@@ -27,6 +28,14 @@ def bank():
     return {e.name: e for module in modules() for e in of(module)}
 
 
+@functools.cache
+def _functions(module):
+    """Names of the functions that a module of the bank defines, read from its source."""
+    path = f"{__name__}.{module}"
+    source = importlib.util.find_spec(path).loader.get_source(path)
+    return frozenset(re.findall(r"^def (\w+)\(", source, re.MULTILINE))
+
+
 def find(name):
     """The exercise of a lesson or of homework with that name.
 
@@ -34,9 +43,7 @@ def find(name):
         ValueError: there is none.
     """
     for module in modules():
-        path = f"{__name__}.{module}"
-        source = importlib.util.find_spec(path).loader.get_source(path)  # not loaded yet
-        if re.search(rf"^def {re.escape(str(name))}\(", source, re.MULTILINE):
+        if str(name) in _functions(module):  # then it is loaded, if it is not yet
             for exercise in of(module):
                 if exercise.name == name:
                     return exercise

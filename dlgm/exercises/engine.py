@@ -9,6 +9,7 @@ global generator, a result of another dtype than the input, a float32 constant i
 """
 
 import contextlib
+import functools
 import html
 import inspect
 import io
@@ -431,6 +432,15 @@ def _shown(values):
     return f"({', '.join(map(_shown, values))})" if isinstance(values, list) else f"{values:.6g}"
 
 
+@functools.cache
+def _fresh(exercise):
+    """Fresh inputs, and the Behaviours on them of the reference and of each known mistake; they are always the same."""
+    cases = exercise.cases(torch.Generator().manual_seed(1))
+    known = (exercise.reference, *(m.function for m in exercise.mistakes))
+    right, *wrong = [_all(exercise, function, cases) for function in known]
+    return cases, right, wrong
+
+
 def name_mistake(exercise, function):
     """(the known mistake that function behaves like on fresh inputs or None, whether on some of them only).
 
@@ -438,9 +448,8 @@ def name_mistake(exercise, function):
     of the inputs that tell the mistake from the reference, and on more of them than any other mistake: code may make a
     mistake and be tied to one data shape besides. Values that are right but for rounding show no mistake.
     """
-    cases = exercise.cases(torch.Generator().manual_seed(1))
-    seen, right = _all(exercise, function, cases), _all(exercise, exercise.reference, cases)
-    wrong = [_all(exercise, m.function, cases) for m in exercise.mistakes]
+    cases, right, wrong = _fresh(exercise)
+    seen = _all(exercise, function, cases)
     off = [not agree(a, b, 1e-6, True) for a, b in zip(seen, right, strict=True)]
     best, most, tied = None, 1, False
     for values_only in (False, True):
