@@ -1,4 +1,4 @@
-"""How the tests are run: what ``pytest tests`` leaves out, on how many processes, and whether all that was found ran."""
+"""How the tests are run: what ``pytest tests`` leaves out, on how many processes; and did all that was found run?"""
 
 from collections import Counter
 from pathlib import Path

@@ -426,7 +426,10 @@ def test_guidance_weights_give_one_guided_prediction(w):
 
 
 def test_importing_needs_no_drawing_library():
-    code = "import sys, dlgm.course.notation; print([m for m in ('matplotlib', 'ipywidgets', 'IPython') if m in sys.modules])"
+    code = (
+        "import sys, dlgm.course.notation;"
+        "print([m for m in ('matplotlib', 'ipywidgets', 'IPython') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

@@ -11,9 +11,21 @@ the same data.
 
 from .scenes import COLOURS, DIGIT_WORDS, RELATIONS, captioned_digits, moving_digits
 from .stored import (
-    CHECKPOINTS, IMAGE_SUFFIXES, SETS, SPLITS, DataError, checkpoint, data_folder, from_uint8, images, label_names,
-    load, photos, read_npz, to_uint8,
-)  # fmt: skip
+    CHECKPOINTS,
+    IMAGE_SUFFIXES,
+    SETS,
+    SPLITS,
+    DataError,
+    checkpoint,
+    data_folder,
+    from_uint8,
+    images,
+    label_names,
+    load,
+    photos,
+    read_npz,
+    to_uint8,
+)
 from .toys import TOYS, toy
 
 __all__ = [

@@ -67,7 +67,7 @@ def label_names(source):
     Args:
         source: one of SETS, or a folder for ``images``.
     Returns:
-        label_names("fashion")[9] == "ankle boot"; the first subfolders of a folder, "" for images that lie in it itself.
+        label_names("fashion")[9] == "ankle boot"; of a folder its subfolders, "" for images that lie in it itself.
     Raises:
         ValueError: an unknown name that is no folder.
         DataError: the manifest is missing or damaged, or the folder holds no image.
