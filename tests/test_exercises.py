@@ -374,3 +374,14 @@ def test_a_gradient_cut_at_z_is_rejected_with_the_reason():
     """No known mistake can name it, since values agree; the property that fails says what cut the gradient."""
     report = check("reparameterize", lambda mean, logvar, eps: (mean + (0.5 * logvar).exp() * eps).detach())
     assert report.state == "not yet" and "detach" in report.observed and "gradient" in report.fails
+
+
+def test_a_loop_over_the_points_is_refused_where_the_lesson_asks_for_none():
+    mixture_score = EXERCISES["mixture_score"].reference
+
+    def loop(x, weights, means, variances):
+        return torch.cat([mixture_score(row[None], weights, means, variances) for row in x])
+
+    report = check("mixture_score", loop)
+    assert report.state == "not yet" and "no loop over the points" in report.fails and "a loop" in report.observed
+
