@@ -130,9 +130,8 @@ class MixtureAR(Density):
         x = next(self.parameters()).new_zeros(n, self.d)
         for i in range(self.d):
             log_w, mean, log_std = (v[:, i] for v in self._conditionals(x))
-            k = torch.multinomial(
-                log_w.exp().to(log_w.device if generator is None else generator.device), 1, generator=generator
-            )
+            device = log_w.device if generator is None else generator.device
+            k = torch.multinomial(log_w.exp().to(device), 1, generator=generator).to(log_w.device)
             x[:, i] = Gaussian(mean.gather(1, k), (2 * log_std.gather(1, k)).exp()).sample(generator)[:, 0]
         return x
 

@@ -195,7 +195,7 @@ def step_gaps(world, schedule, variance, n=250, seed=0):
         world: a GaussianMixture; schedule: DiscreteSchedule; variance: see ``hvae.diffusion``.
     Returns:
         The terms (n, T + 1): reconstruction first, then the levels; and the losses (n, T + 1): steps 1 to T, then
-        the top, each with a control variate. One path for each of n draws of the data; nats.
+        the top, each with a control variate. One path for each of n draws of the data; nats, on the CPU.
     Source: ledger HVAE-2, VDM-1, VDM-2.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -23,7 +23,7 @@ def error_scale(schedule, t, target):
         t: a number, () or (B,), not 0.
         target: "x0", "eps", "v", "score" or "mean" (discrete schedules).
     Returns:
-        A number or float64 tensor of t's shape.
+        A number, or a float64 tensor of t's shape on the CPU.
     Source: ledger LOSS-4, LOSS-7, PAR-3.
     """
     known("target", target, TARGETS)
@@ -41,7 +41,7 @@ def convert_weight(schedule, t, weight, source, target):
     weight_target = weight_source (scale_source / scale_target)², with ``error_scale``.
 
     Args:
-        weight: a number or tensor of t's shape.
+        weight: a number, or a tensor of t's shape on the CPU.
         source, target: "x0", "eps", "v", "score" or "mean".
     Source: ledger LOSS-3, LOSS-4, LOSS-7, SCORE-5, E-18, E-20, E-74; Kingma & Gao 2023, table 1.
     """
@@ -58,7 +58,7 @@ def vlb_weight(schedule, t, target="eps", variance="posterior"):
         t: a whole number, () or (B,), 1..T.
         variance: see ``reverse_variances``.
     Returns:
-        A float64 tensor of t's shape.
+        A float64 tensor of t's shape on the CPU.
     Source: Ho et al. 2020, equation 12; Kingma et al. 2021, equation 14; ledger LOSS-1, LOSS-3, LOSS-4, M-08; errata
         E-10, E-11.
     """
@@ -139,7 +139,7 @@ def time_weights(probabilities, t):
 
 
 def _probabilities(p, T):
-    p = torch.as_tensor(p).detach().cpu().double()
+    p = (p.detach().cpu() if isinstance(p, torch.Tensor) else torch.tensor(p, device="cpu")).double()
     if p.shape != (T,) or not (p > 0).all():
         raise ValueError(f"expected {T} positive probabilities, got shape {tuple(p.shape)}")
     return p

@@ -16,7 +16,7 @@ import math
 import torch
 
 from .gaussian import Gaussian
-from .tensors import expand, randn_like, same_shape, to_device
+from .tensors import expand, host, randn_like, same_shape, to_device
 
 
 def check_time(schedule, t, x):
@@ -58,6 +58,8 @@ def tau(schedule, s, t):
 
     Raises:
         ValueError: not s < t (so that SNR_s > SNR_t) for every example.
+    Returns:
+        A number for numbers, a float64 tensor () or (B,) on the CPU for tensors.
     """
     lam_s, lam_t = schedule.logsnr(s), schedule.logsnr(t)
     later = lam_t < lam_s
@@ -65,7 +67,7 @@ def tau(schedule, s, t):
         raise ValueError(f"expected s < t, got s={s} and t={t}")
     if not isinstance(lam_s, torch.Tensor) and not isinstance(lam_t, torch.Tensor):
         return -math.expm1(lam_t - lam_s)
-    return -torch.expm1(torch.as_tensor(lam_t - lam_s, dtype=torch.float64))
+    return -torch.expm1(lam_t - lam_s)
 
 
 def q_transition(schedule, x_s, s, t):
@@ -91,7 +93,7 @@ def posterior_coefficients(schedule, s, t):
     At s = t − 1: √ᾱ_{t−1} β_t/(1−ᾱ_t),  √α_t (1−ᾱ_{t−1})/(1−ᾱ_t),  β̃_t.
 
     Returns:
-        Numbers for numbers, float64 tensors () or (B,) for tensors.
+        Numbers for numbers, float64 tensors () or (B,) on the CPU for tensors.
     Source: Ho et al. 2020, equation 7; Kingma et al. 2021, appendix A; ledger POST-1, POST-2.
     """
     share, signal_s, noise_s = tau(schedule, s, t), schedule.signal(s), schedule.noise(s)
@@ -155,5 +157,5 @@ def spectral_snr(schedule, power, t):
         (F,) for one t, (B, F) for B of them.
     Source: ledger SCHED-3.
     """
-    snr = torch.as_tensor(schedule.logsnr(t), dtype=torch.float64).exp()
+    snr = host(schedule.logsnr(t)).exp()
     return to_device(snr[..., None].to(power.dtype), power.device) * power

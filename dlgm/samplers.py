@@ -254,7 +254,7 @@ def one_step_answers(denoiser, image, eps, times):
         image, eps: (C, H, W).
         times: whole numbers from 1.
     """
-    t = torch.tensor(times)
+    t = torch.tensor(times, device="cpu")
     x_t = q_sample(denoiser.schedule, image.expand(len(t), *image.shape), t, eps.expand(len(t), *eps.shape))
     p = denoiser(x_t, t)
     return Answers(list(times), x_t, p.eps, p.x0, image)

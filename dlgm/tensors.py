@@ -81,9 +81,9 @@ def normal(shape, generator=None):
 
 
 def choose(p, n, generator=None):
-    """n independent draws of an index with probabilities p (K,), scaled to sum 1, on the generator's device: (n,)."""
+    """n indices drawn with probabilities p (K,), scaled to sum 1: (n,), on the generator's device, the CPU for None."""
     device = home(generator)
-    p = p if device.type == "cpu" else to_device(p.float(), device)
+    p = p.cpu() if device.type == "cpu" else to_device(p.float(), device)  # MPS has no float64
     return torch.multinomial(p, n, replacement=True, generator=generator)
 
 

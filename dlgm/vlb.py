@@ -25,7 +25,7 @@ DECODERS = ("discretized", "gaussian")
 
 
 def reverse_variances(schedule, variance="posterior"):
-    """The table σ_t² of p_θ(x_{t−1} | x_t), float64 (T+1,); index 0 is not used.
+    """The table σ_t² of p_θ(x_{t−1} | x_t), float64 (T+1,) on the CPU; index 0 is not used.
 
     "posterior" is β̃_t, exact for a single data point; "beta" is β_t, exact for standard normal data. β̃_1 is 0, a
     point mass that has no density, so β_1 stands there under both names.
@@ -249,7 +249,7 @@ def gaussian_vlb(schedule, x0_mean, x0_var, variance="posterior", dims=1):
         x0_mean, x0_var: numbers, x0_var ≥ 0.
         dims: number of independent coordinates with this law.
     Returns:
-        A VLB with one row: averages over the data, nats.
+        A VLB with one row, on the CPU: averages over the data, nats.
     Source: ledger VLB-3, POST-6, LOSS-1.
     """
     sigma2 = reverse_variances(schedule, variance)[1:]
@@ -271,6 +271,8 @@ def kl_constant(schedule, t, dims, variance="posterior"):
     Args:
         t: a whole number, () or (B,), 2..T.
         dims: d, entries of one example.
+    Returns:
+        A float64 tensor of t's shape on the CPU.
     Source: ledger LOSS-1, E-12, E-28.
     """
     excess = (schedule.posterior_variance / reverse_variances(schedule, variance))[_index(t)] - 1

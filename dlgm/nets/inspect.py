@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+PRODUCTS = torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm
+
 
 def count_passes(model, call):
     """How often the busiest linear layer of ``model`` runs during call(): the network passes that follow each other."""
@@ -53,7 +55,10 @@ def layer_table(net, images):
         net(images, torch.ones(1, device=images.device))
     for hook in hooks:
         hook.remove()
-    counts = {name.removeprefix("UNet."): sum(ops.values()) // 2 for name, ops in counter.get_flop_counts().items()}
+    counts = {
+        name.removeprefix("UNet."): sum(ops.get(op, 0) for op in PRODUCTS) // 2
+        for name, ops in counter.get_flop_counts().items()
+    }
     return [
         {
             "part": part,

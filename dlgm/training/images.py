@@ -28,12 +28,14 @@ def image_loss(model, batch, generator, step, label_dropout=0.1):
     return prediction_loss(model, x0, t, eps, weight=1 / x0[0].numel(), **cond).mean()
 
 
-def draw(denoiser, n, size, steps=50, seed=0, device="cpu"):
+def draw(denoiser, n, size, steps=50, seed=0, device=None):
     """n images from noise, (n, C, size, size) in [-1, 1]; with labels, as evenly over the classes as n allows.
 
-    DDIM in ``steps`` steps, the predicted x_0 kept in [-1, 1]; one seed gives the same noise to every network.
+    DDIM in ``steps`` steps, the predicted x_0 kept in [-1, 1]; one seed gives the same noise to every network. They lie
+    where the network is, unless a device is named.
     """
     generator, classes = torch.Generator().manual_seed(seed), denoiser.null_label
+    device = device or next(denoiser.parameters()).device
     x_T = denoiser.schedule.start((n, denoiser.channels, size, size), generator).to(device)
     cond = {"y": torch.arange(n, device=device) % classes} if classes else {}
     times = time_grid(denoiser.schedule, min(steps, denoiser.schedule.T))

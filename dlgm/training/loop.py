@@ -54,7 +54,8 @@ def step_seed(seed, step):
 def batch_indices(n, batch_size, seed, step):
     """Which examples step ``step`` uses: each epoch is one permutation of all n, cut into batches; (batch_size,).
 
-    What is left over at the end of an epoch is skipped; a data set smaller than a batch is one batch.
+    What is left over at the end of an epoch is skipped; a data set smaller than a batch is one batch. The indices lie
+    on the CPU.
     """
     size = min(n, batch_size)
     epoch, k = divmod(step, n // size)
