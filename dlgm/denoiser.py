@@ -100,7 +100,7 @@ class Denoiser(torch.nn.Module):
         return getattr(self.net, "settings", {}).get("classes") or None
 
     def forward(self, x_t, t, **cond):
-        """x_t: (B, ...); t: a number, () or (B,). Returns a Prediction."""
+        """x_t: (B, ...); t: a number, () or (B,), best on the CPU, where schedules read it. Returns a Prediction."""
         check_time(self.schedule, t, x_t)
         dtype = torch.int64 if hasattr(self.schedule, "T") else x_t.dtype
         if isinstance(t, torch.Tensor):

@@ -557,6 +557,13 @@ def on_pictures(w, labels=False, there=False, **options):
     )  # fmt: skip
 
 
+def whole_runs(w):
+    """Runs of ``fit`` of one step each, bar and History included."""
+    model = w.labelled
+    run = dict(steps=1, batch_size=8, device=w.device)
+    return (training.fit(model, training.image_loss, w.pictures, **run) for _ in range(3))
+
+
 def resumed(w):
     """Steps from a checkpoint on."""
     with tempfile.TemporaryDirectory() as folder:
@@ -605,6 +612,7 @@ LOOPS = {
     "fit, labels": (1, lambda w: [on_pictures(w, labels=True), on_pictures(w, labels=True, there=True)], 1),
     "fit, bfloat16": (1, lambda w: [on_pictures(w, labels=v, precision="bfloat16") for v in (False, True)], 1),
     "fit, accumulate=2": (1, lambda w: [on_pictures(w, labels=True, accumulate=2)], 1),
+    "fit, a run of one step": (1, lambda w: [whole_runs(w)], 0),
     "fit, resumed, its first step too": (1, lambda w: [resumed(w)], 0),
     "fit, VAE": (1, lambda w: [
         training_steps(w, vae.mlp_vae((1, 4, 4), 2, (8,)), elbo_loss, w.c(binary(w))),
@@ -644,7 +652,8 @@ def waits(name, device):
 
 # ---- the tests -------------------------------------------------------------------------------------------------------
 KINDS = ("cuda", "mps", "cuda by default")
-KEYS = [f"{name}{' (CPU)' * host}" for name, _, host in cases("cpu")]
+with torch.random.fork_rng([]):
+    KEYS = [f"{name}{' (CPU)' * host}" for name, _, host in cases("cpu")]
 
 
 def outcomes():
@@ -666,8 +675,8 @@ def outcomes():
 
 def table(loops):
     """Counts in one step, as text."""
-    lines = [f"{'in one step':36s}{'syncs':>6s}{'uploads':>9s}{'queued':>8s}"]
-    return "\n".join([*lines, *(f"{name:36s}{v[0]:6d}{v[1]:9d}{v[2]:8d}" for name, v in loops.items())])
+    lines = [f"{'in one step':52s}{'syncs':>6s}{'uploads':>9s}{'queued':>8s}"]
+    return "\n".join([*lines, *(f"{name:52s}{v[0]:6d}{v[1]:9d}{v[2]:8d}" for name, v in loops.items())])
 
 
 @pytest.fixture(scope="module")
