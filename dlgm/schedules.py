@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .tensors import known
+from .tensors import home, known
 
 
 def _log(x):
@@ -125,7 +125,7 @@ def linear_beta(T=1000, beta_start=1e-4, beta_end=0.02):
             f"T = {T} scales beta_end to {scale * beta_end:.4g}, not below 1; "
             f"take T > {1000 * beta_end:.0f} or a smaller beta_end"
         )
-    return DiscreteSchedule(torch.linspace(scale * beta_start, scale * beta_end, T, dtype=torch.float64))
+    return DiscreteSchedule(torch.linspace(scale * beta_start, scale * beta_end, T, dtype=torch.float64, device="cpu"))
 
 
 def cosine_beta(T=1000, s=0.008, max_beta=0.999):
@@ -142,14 +142,13 @@ def cosine_beta(T=1000, s=0.008, max_beta=0.999):
     if s < 0 or not 0 < max_beta < 1:
         raise ValueError(f"expected s >= 0 and 0 < max_beta < 1, got s={s}, max_beta={max_beta}")
     d = math.pi / 2 / (T * (1 + s))
-    a = math.pi / 2 * (torch.arange(T, dtype=torch.float64) / T + s) / (1 + s)
+    a = math.pi / 2 * (torch.arange(T, dtype=torch.float64, device="cpu") / T + s) / (1 + s)
     return DiscreteSchedule((math.sin(d) * torch.sin(2 * a + d) / a.cos() ** 2).clamp(max=max_beta))
 
 
 def _normal(shape, generator, dtype):
     """Standard normal numbers on the generator's device."""
-    device = "cpu" if generator is None else generator.device
-    return torch.randn(shape, generator=generator, dtype=dtype, device=device)
+    return torch.randn(shape, generator=generator, dtype=dtype, device=home(generator))
 
 
 class _Continuous:

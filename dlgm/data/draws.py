@@ -2,22 +2,20 @@
 
 import torch
 
+from ..tensors import home
+
 
 def uniform(shape, generator):
-    return torch.rand(shape, generator=generator, device=device_of(generator))
+    return torch.rand(shape, generator=generator, device=home(generator))
 
 
 def normal(shape, generator):
-    return torch.randn(shape, generator=generator, device=device_of(generator))
+    return torch.randn(shape, generator=generator, device=home(generator))
 
 
 def integers(high, shape, generator):
     """Whole numbers 0..high-1, int64."""
-    return torch.randint(high, shape, generator=generator, device=device_of(generator))
-
-
-def device_of(generator):
-    return torch.device("cpu") if generator is None else generator.device
+    return torch.randint(high, shape, generator=generator, device=home(generator))
 
 
 def require_positive(**numbers):

@@ -11,8 +11,8 @@ import math
 import torch
 from torch.nn.functional import avg_pool2d
 
-from ..tensors import known
-from .draws import device_of, integers, require_positive, uniform
+from ..tensors import home, known
+from .draws import integers, require_positive, uniform
 from .scenes import with_article
 from .stored import read_npz
 
@@ -197,7 +197,7 @@ class Faces:
         generator = torch.default_generator if generator is None else generator
         attributes = [self.draw_attributes(generator) for _ in range(n)]
         captions = [self.caption(a, generator) for a in attributes]
-        return self._render_all(attributes, size).to(device_of(generator)), captions, attributes
+        return self._render_all(attributes, size).to(home(generator)), captions, attributes
 
     def clip(self, generator=None, frames=16, size=32):
         """A face that sways sideways, blinks once and changes its expression once; nothing else moves.
@@ -231,7 +231,7 @@ class Faces:
         sway = [round(self.size / 16 * math.sin(2 * math.pi * f / frames + phase)) for f in range(frames)]
         moved = torch.stack([_shift(picture, by) for picture, by in zip(pictures, sway, strict=True)])
         clip = avg_pool2d(moved, self.size // size)
-        return clip.to(device_of(generator)), f"{with_article(before)} person who turns {after}"
+        return clip.to(home(generator)), f"{with_article(before)} person who turns {after}"
 
     def _render_all(self, attributes, size):
         """(n, 3, size, size) in [-1, 1]."""

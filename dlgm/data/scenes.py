@@ -5,7 +5,8 @@ import math
 
 import torch
 
-from .draws import device_of, integers, on_circle, require_positive, uniform
+from ..tensors import home
+from .draws import integers, on_circle, require_positive, uniform
 from .stored import _verified_path, load
 
 DIGIT_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -110,7 +111,7 @@ def _allowed_pairs(held_out):
 
 def _draw_facts(n, generator, p_pair, pairs):
     """(n, 5) int64: digit, colour, relation, digit, colour; -1 where there is no second digit."""
-    first, second = pairs.to(device_of(generator))[integers(len(pairs), (2, n), generator)]
+    first, second = pairs.to(home(generator))[integers(len(pairs), (2, n), generator)]
     relation = integers(len(RELATIONS), (n, 1), generator)
     alone = uniform((n, 1), generator) >= p_pair
     return torch.cat([first, torch.cat([relation, second], 1).masked_fill(alone, -1)], 1)

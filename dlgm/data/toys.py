@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from ..tensors import known
-from .draws import device_of, integers, normal, on_circle, require_positive, uniform
+from ..tensors import home, known
+from .draws import integers, normal, on_circle, require_positive, uniform
 
 TOYS = ("moons", "swiss_roll", "checkerboard", "eight_gaussians", "grid25", "rings", "pinwheel")
 
@@ -71,7 +71,7 @@ def _rings(n, generator):
 
 
 def _pinwheel(n, generator):
-    along, across = (normal((n, 2), generator) * torch.tensor([0.3, 0.06], device=device_of(generator))).unbind(-1)
+    along, across = (normal((n, 2), generator) * torch.tensor([0.3, 0.06], device=home(generator))).unbind(-1)
     along = along + 1
     angle = integers(5, (n,), generator) * (2 * math.pi / 5) + 0.7 * along.exp()
     forward = on_circle(angle)
