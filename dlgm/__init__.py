@@ -9,6 +9,8 @@ The map, in reading order. A file imports only what stands above it (in the pack
     parameterization   eps, x0, v, score, mean: each from each other
     denoiser           a network, its schedule and what it predicts; the Prediction it gives
 
+    writing            files that are never half written
+    data               data sets that ship, pictures in a folder, scenes and toys
     metrics            numbers about samples: estimates with errors, distances, spectra; the quadrature grid
     nets               networks: they know tensors, and no schedule
     vlb                the variational bound, term by term
@@ -22,8 +24,6 @@ The map, in reading order. A file imports only what stands above it (in the pack
     scores             objectives that learn a score
     families           the six toy models of lesson 01
 
-    writing            files that are never half written
-    data               data sets that ship, pictures in a folder, scenes and toys
     plots              the house style of the figures
     training           one loop for the whole course; checkpoints; ``python -m dlgm.train``
     train

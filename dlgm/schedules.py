@@ -69,6 +69,8 @@ class DiscreteSchedule:
         """T, the time at which nothing but noise should be left."""
         return self.T
 
+    start_std = 1.0  # of the law that a walk begins with
+
     def start(self, shape, generator=None, dtype=None):
         """x_T to begin a walk with, drawn from N(0, I): a tensor of that shape, on the generator's device."""
         return _normal(shape, generator, dtype)
@@ -155,10 +157,11 @@ class _Continuous:
     """What the continuous schedules share: logsnr from signal and noise, where they end, and the check of t."""
 
     last = 1  # the time at which nothing but noise should be left
+    start_std = 1.0  # of the law that a walk begins with
 
     def start(self, shape, generator=None, dtype=None):
-        """x at t = 1 to begin a walk with, drawn from N(0, I): a tensor of that shape, on the generator's device."""
-        return _normal(shape, generator, dtype)
+        """x at t = 1 to begin a walk with, N(0, start_std² I): a tensor of that shape, on the generator's device."""
+        return self.start_std * _normal(shape, generator, dtype)
 
     def logsnr(self, t):
         """log signal(t)² / noise(t)²."""
@@ -264,9 +267,10 @@ class VE(_Continuous):
         if not 0 < self.sigma_min < self.sigma_max:
             raise ValueError(f"expected 0 < sigma_min < sigma_max, got {self.sigma_min} and {self.sigma_max}")
 
-    def start(self, shape, generator=None, dtype=None):
-        """x at t = 1 to begin a walk with, drawn from N(0, sigma_max² I)."""
-        return self.sigma_max * super().start(shape, generator, dtype)
+    @property
+    def start_std(self):
+        """sigma_max."""
+        return self.sigma_max
 
     def signal(self, t):
         """1: the data are never shrunk."""
@@ -310,9 +314,14 @@ class Rescaled:
         """That of the schedule."""
         return self.schedule.last
 
+    @property
+    def start_std(self):
+        """scale(last) times that of the schedule."""
+        return float(self.scale(self.last)) * self.schedule.start_std
+
     def start(self, shape, generator=None, dtype=None):
         """y at the last time, scale(last) times the start of the schedule."""
-        return float(self.scale(self.last)) * self.schedule.start(shape, generator, dtype)
+        return self.start_std * _normal(shape, generator, dtype)
 
     def scale(self, t):
         """y_t / x_t."""

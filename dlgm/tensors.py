@@ -93,16 +93,23 @@ class DeviceNoise(torch.Generator):
     Saves the time of the CPU and the upload; the noise is then not that of a run on the CPU.
     """
 
+    def like(self, x):
+        """Noise of x's shape and dtype on its device."""
+        there = self
+        if x.device != self.device:
+            seed = torch.randint(2**63 - 1, (), generator=self, device="cpu").item()
+            there = torch.Generator(x.device).manual_seed(seed)
+        return torch.randn(x.shape, generator=there, dtype=x.dtype, device=x.device)
+
 
 def randn_like(x, generator=None):
     """Standard normal noise of x's shape, dtype and device.
 
     The draw happens on the generator's own device, so one CPU generator gives the same noise for a CPU and a GPU run;
-    see ``DeviceNoise`` for the other choice.
+    see ``DeviceNoise`` for the other choice. A generator that has a method ``like`` is asked for the noise itself.
     """
-    if isinstance(generator, DeviceNoise) and x.device != generator.device:
-        seed = torch.randint(2**63 - 1, (), generator=generator, device="cpu").item()
-        generator = torch.Generator(x.device).manual_seed(seed)
+    if hasattr(generator, "like"):
+        return generator.like(x)
     device = x.device if generator is None else generator.device
     return to_device(torch.randn(x.shape, generator=generator, dtype=x.dtype, device=device), x.device)
 

@@ -3,6 +3,7 @@
 mixtures    Gaussian mixtures and finite data sets at every noise level; classes with Bayes' rule
 chains      a discrete Markov chain, summed
 latent      linear-Gaussian models with one or many latents; one nonlinear model by quadrature
+spectrum    diagonal Gaussian data: the exact law of every walk, the exact price of a step
 bounds      worlds in which every average of the variational bound is exact
 """
 
@@ -10,8 +11,9 @@ from . import bounds
 from .chains import DiscreteChain
 from .latent import LinearGaussian, LinearGaussianChain, NonlinearModel
 from .mixtures import ClassDensities, EmpiricalData, GaussianMixture, bayes, ring
+from .spectrum import Spectrum
 
 __all__ = [
     "ClassDensities", "DiscreteChain", "EmpiricalData", "GaussianMixture", "LinearGaussian", "LinearGaussianChain",
-    "NonlinearModel", "bayes", "bounds", "ring",
+    "NonlinearModel", "Spectrum", "bayes", "bounds", "ring",
 ]  # fmt: skip

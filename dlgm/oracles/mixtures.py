@@ -17,7 +17,7 @@ from ..process import tau
 from ..tensors import choose, double, expand, home, host, near, normal, to_device
 
 
-class _ExactDenoiser:
+class ExactDenoiser:
     """E[x_0 | x_t] of an oracle, as a denoiser."""
 
     def __init__(self, oracle, schedule):
@@ -152,7 +152,7 @@ class GaussianMixture:
 
     def denoiser(self, schedule):
         """The exact denoiser of this mixture."""
-        return _ExactDenoiser(self, schedule)
+        return ExactDenoiser(self, schedule)
 
     def reverse(self, schedule, x_t, s, t):
         """The exact reverse step q(x_s | x_t), s < t, from one state x_t: a mixture again, by Bayes in each component.
@@ -254,7 +254,7 @@ class EmpiricalData:
 
     def denoiser(self, schedule):
         """The exact denoiser of this data set."""
-        return _ExactDenoiser(self, schedule)
+        return ExactDenoiser(self, schedule)
 
 
 def ring(modes=8, radius=1.5, std=0.2):
