@@ -384,4 +384,3 @@ def test_a_loop_over_the_points_is_refused_where_the_lesson_asks_for_none():
 
     report = check("mixture_score", loop)
     assert report.state == "not yet" and "no loop over the points" in report.fails and "a loop" in report.observed
-
