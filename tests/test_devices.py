@@ -42,7 +42,7 @@ from dlgm import (
 )
 from dlgm.nets import inspect as looks
 from dlgm.nets import time
-from dlgm.oracles import bounds, chains, latent, mixtures
+from dlgm.oracles import bounds, chains, latent, mixtures, spectrum
 from dlgm.training import files
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
@@ -88,6 +88,7 @@ class World:
     mix = property(lambda w: mixtures.GaussianMixture(*map(w.c, (torch.tensor([0.3, 0.7]), torch.eye(2), SPREAD))))
     mix1 = property(lambda w: mixtures.GaussianMixture([0.4, 0.6], w.c(torch.tensor([-1.0, 1.0])), [0.04, 0.09]))
     emp = property(lambda w: mixtures.EmpiricalData(w.draw(9, 2)))
+    spec = property(lambda w: spectrum.Spectrum(w.c(torch.tensor([0.5, 2.0])), [0.3, 0.0]))
     linear = property(lambda w: latent.LinearGaussian(w.draw(2, 1), w.draw(2), 0.5))
     chain = property(lambda w: latent.LinearGaussianChain([w.draw(2, 2), w.draw(2, 1)], [0.3, 0.4]))
     curved = property(lambda w: latent.NonlinearModel(torch.sin, 0.1))
@@ -295,6 +296,11 @@ CASES = {
     "mixtures.EmpiricalData.posterior_weights": lambda w: every_t(
         w, lambda t: w.emp.posterior_weights(w.s, w.z, t), torch.arange(1, 7)
     ),
+    "spectrum.Spectrum": lambda w: [
+        every_t(w, lambda t: w.spec.posterior_mean(w.s, w.z, t), torch.arange(1, 7)), w.spec.log_prob(w.z),
+        w.spec.denoiser(w.s)(w.z, 5).x0,
+    ],
+    "spectrum.Spectrum.sample there": lambda w: w.spec.sample(4, w.there),
     "mixtures.bayes float64": lambda w: mixtures.bayes(w.z, tensors.host([0.4, 0.6])),
     "mixtures.ClassDensities": lambda w: mixtures.ClassDensities(w.z, w.y, 1).log_prob(w.z),
     "mixtures.ClassDensities.sample there": lambda w: [
@@ -391,6 +397,12 @@ HOST = {
         w.mix.mass_level(), w.mix1.non_gaussianity(), w.emp, w.emp.diffuse(w.s, 5),
     ],
     "mixtures.ClassDensities": lambda w: mixtures.ClassDensities(w.z, w.y, 1, generator=w.g),
+    "spectrum.Spectrum": lambda w: [
+        w.spec.variances, w.spec.mean, w.spec.walk(samplers.DDPM(), w.s, [12, 5, 0]), w.spec.marginal(w.s, 5),
+        w.spec.frechet(w.spec.marginal(w.s, 5)), w.spec.reverse_variance(w.s, 3, 5), w.spec.sample(3),
+        w.spec.step_kl(w.s, [12, 5, 0]), spectrum.Spectrum.power_law(3).variances,
+        spectrum.Spectrum.photographs(2, 4).variances,
+    ],
     "hvae.step_gaps": lambda w: hvae.step_gaps(w.mix, w.s4, "beta", 5),
 } | dict.fromkeys([  # made by rule
     "bounds.nodes", "bounds.every_path", "bounds.exact_terms", "bounds.model_law", "bounds.path_posteriors",

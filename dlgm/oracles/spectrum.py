@@ -3,6 +3,8 @@
 With an exact denoiser every step of a sampler is affine in the state and in the noise that it draws, coordinate by
 coordinate: x_s = a x_t + b + Σ_k c_k z_k. So a Gaussian start stays Gaussian, and the law of the last state is exact,
 without sampling, for any grid of times.
+
+Tables and laws lie on the CPU in float64; what is asked about x is answered where x lies.
 """
 
 import itertools
@@ -13,12 +15,12 @@ from ..data import photos
 from ..gaussian import Gaussian
 from ..process import tau
 from ..samplers import State
-from ..tensors import expand, home, host, known, near, normal
+from ..tensors import double, expand, home, host, known, near, normal
 from .mixtures import ExactDenoiser
 
 
 class Spectrum:
-    """Data N(mean, diag(variances)) in D coordinates, the axes of a covariance.
+    """Data N(mean, diag(variances)) in D coordinates, the axes of a covariance; both are kept on the CPU.
 
     Args:
         variances: (D,), not negative.
@@ -39,13 +41,13 @@ class Spectrum:
 
     @classmethod
     def power_law(cls, D, exponent=2.0):
-        """Variances j^(−exponent), j = 1..D, scaled to mean 1."""
+        """Variances j^(−exponent), j = 1..D, scaled to mean 1; on the CPU."""
         variances = torch.arange(1, D + 1, dtype=torch.float64, device="cpu") ** -exponent
         return cls(variances / variances.mean())
 
     @classmethod
     def photographs(cls, size=24, crops=8000, seed=0):
-        """The variances along the axes of square pieces of the photographs that ship: D = 3 size², the largest first.
+        """The variances along the axes of square pieces of the photographs that ship: D = 3 size², the largest first; on the CPU.
 
         Args:
             size: of a piece, in pixels. crops: pieces, from random places of the pictures in turn. seed: of the places.
@@ -69,10 +71,12 @@ class Spectrum:
         Raises:
             ValueError: a variance is 0.
         """
-        return Gaussian(self.mean.to(x).expand_as(x), self.variances.to(x).expand_as(x)).log_prob(x)
+        y = double(x)
+        mean, variances = (table.expand_as(y) for table in near(self, y.device, "mean", "variances"))
+        return Gaussian(mean, variances).log_prob(y).to(x)
 
     def marginal(self, schedule, t):
-        """The law of x_t, N(signal m, signal² v + noise²), as a Gaussian of one row (1, D), float64; t a number."""
+        """The law of x_t, N(signal m, signal² v + noise²): a Gaussian of one row (1, D), float64, on the CPU; t a number."""
         signal, noise = float(schedule.signal(t)), float(schedule.noise(t))
         return Gaussian(signal * self.mean[None], (signal**2 * self.variances + noise**2)[None])
 
@@ -81,9 +85,10 @@ class Spectrum:
 
         Source: ledger SCORE-6.
         """
-        mean, v = (table.to(x_t) for table in near(self, x_t.device, "mean", "variances"))
-        signal, noise2 = expand(schedule.signal(t), x_t), expand(schedule.noise(t) ** 2, x_t)
-        return mean + signal * v / (signal**2 * v + noise2) * (x_t - signal * mean)
+        x = double(x_t)
+        mean, v = near(self, x.device, "mean", "variances")
+        signal, noise2 = expand(schedule.signal(t), x), expand(schedule.noise(t) ** 2, x)
+        return (mean + signal * v / (signal**2 * v + noise2) * (x - signal * mean)).to(x_t)
 
     def denoiser(self, schedule):
         """The exact denoiser of these data."""
@@ -91,7 +96,7 @@ class Spectrum:
 
     # ---- walks -------------------------------------------------------------------------------------------------------
     def walk(self, sampler, schedule, times, start=None):
-        """The exact law of the last state of a walk with the exact denoiser: a Gaussian of one row (1, D), float64.
+        """The exact law of the last state of a walk with the exact denoiser: a Gaussian (1, D), float64, on the CPU.
 
         Args:
             sampler: whose step is affine in the state and in its noise, coordinate by coordinate.
@@ -122,7 +127,7 @@ class Spectrum:
     def reverse_variance(self, schedule, s, t):
         """Var(x_s | x_t) = q m_s / m_t, q = noise_t² τ what was added from s to t, m the variances of x_s, x_t: (D,).
 
-        In terms of the papers β̃_t + c_0² Var(x_0 | x_t): 0 for x_0 of variance 0 gives β̃_t, variance 1 gives β_t.
+        On the CPU. In terms of the papers β̃_t + c_0² Var(x_0 | x_t): 0 for x_0 of variance 0 gives β̃_t, variance 1 gives β_t.
 
         Source: Bao et al. 2022, theorem 1; ledger POST-6, VAR-1.
         """
@@ -132,7 +137,7 @@ class Spectrum:
     def step_kl(self, schedule, times, variance="posterior"):
         """E KL(q(x_s | x_t) ‖ p(x_s | x_t)) of each step, exact means: Σ_d ½ (r − 1 − log r), r = exact/σ²; (N,).
 
-        Nats. Together with KL(q(x_T) ‖ p(x_T)) at the top it is what the bound exceeds the entropy by.
+        Nats, on the CPU. Together with KL(q(x_T) ‖ p(x_T)) at the top it is what the bound exceeds the entropy by.
 
         Args:
             times: N + 1 times, decreasing, to 0.
