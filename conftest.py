@@ -47,8 +47,8 @@ class Count:
     def pytest_sessionfinish(self, session):
         if session.config.option.collectonly or hasattr(session.config, "workerinput"):
             return
-        self.missing = sorted(self.found - set(self.done))
-        if self.missing and session.exitstatus == 0:
+        self.missing = sorted(self.found - set(self.done)) if session.exitstatus == 0 else []
+        if self.missing:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter, config):
