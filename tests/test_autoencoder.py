@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import seeded
+from helpers import seeded
 
 from dlgm import metrics, vae
 from dlgm.gaussian import Gaussian

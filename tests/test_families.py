@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from conftest import seeded
+from helpers import seeded
 from torch import nn
 
 from dlgm import families, metrics, oracles, vae

@@ -5,7 +5,7 @@ import math
 import mpmath as mp
 import pytest
 import torch
-from conftest import exact_alpha_bar, relative_error
+from helpers import exact_alpha_bar, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

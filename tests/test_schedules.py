@@ -5,10 +5,10 @@ import math
 import mpmath as mp
 import pytest
 import torch
+from helpers import exact_alpha_bar, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import exact_alpha_bar, relative_error
 from dlgm.schedules import VE, DiscreteSchedule, Rescaled, VPCosine, VPLinear, cosine_beta, linear_beta, time_grid
 
 DISCRETE = {"linear": linear_beta(), "cosine": cosine_beta(), "T4": DiscreteSchedule([0.1, 0.25, 0.4, 0.6])}

@@ -13,7 +13,7 @@ import mpmath as mp
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from conftest import exact_alpha_bar, relative_error  # noqa: E402
+from helpers import exact_alpha_bar, relative_error  # noqa: E402
 
 from dlgm import parameterization as P  # noqa: E402
 from dlgm.oracles import GaussianMixture  # noqa: E402

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import lines
+from helpers import lines
 
 from dlgm import plots
 from dlgm.course import widgets

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import lines
+from helpers import lines
 
 from dlgm.gaussian import Gaussian, product
 from dlgm.oracles import GaussianMixture

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import lines
+from helpers import lines
 from torch import nn
 
 from dlgm import losses, nets, samplers
