@@ -399,7 +399,7 @@ HOST = {
     "mixtures.ClassDensities": lambda w: mixtures.ClassDensities(w.z, w.y, 1, generator=w.g),
     "spectrum.Spectrum": lambda w: [
         w.spec.variances, w.spec.mean, w.spec.walk(samplers.DDPM(), w.s, [12, 5, 0]), w.spec.marginal(w.s, 5),
-        w.spec.frechet(w.spec.marginal(w.s, 5)), w.spec.reverse_variance(w.s, 3, 5), w.spec.sample(3),
+        w.spec.frechet(gaussian.Gaussian(w.z[:1], 1.0)), w.spec.reverse_variance(w.s, 3, 5), w.spec.sample(3),
         w.spec.step_kl(w.s, [12, 5, 0]), spectrum.Spectrum.power_law(3).variances,
         spectrum.Spectrum.photographs(2, 4).variances,
     ],

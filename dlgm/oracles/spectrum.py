@@ -15,7 +15,7 @@ from ..data import photos
 from ..gaussian import Gaussian
 from ..process import tau
 from ..samplers import State
-from ..tensors import double, expand, home, host, known, near, normal
+from ..tensors import double, expand, host, known, near, normal
 from .mixtures import ExactDenoiser
 
 
@@ -47,7 +47,7 @@ class Spectrum:
 
     @classmethod
     def photographs(cls, size=24, crops=8000, seed=0):
-        """The variances along the axes of square pieces of the photographs that ship: D = 3 size², the largest first; on the CPU.
+        """The variances along the axes of square pieces of the photographs that ship, D = 3 size², falling; on the CPU.
 
         Args:
             size: of a piece, in pixels. crops: pieces, from random places of the pictures in turn. seed: of the places.
@@ -55,15 +55,16 @@ class Spectrum:
         generator, pieces, pictures = torch.Generator().manual_seed(seed), [], list(photos().values())
         for i in range(crops):
             picture = pictures[i % len(pictures)]
-            y, x = (int(torch.randint(n - size + 1, (), generator=generator)) for n in picture.shape[1:])
+            y, x = (int(torch.randint(n - size + 1, (), generator=generator, device="cpu")) for n in picture.shape[1:])
             pieces.append(picture[:, y : y + size, x : x + size].flatten())
         return cls(torch.linalg.eigvalsh(torch.cov(torch.stack(pieces).T.double())).flip(0).clamp(min=0))
 
     # ---- the data ----------------------------------------------------------------------------------------------------
     def sample(self, n, generator=None):
         """n draws of the data, float64, on the generator's device: (n, D)."""
-        mean, variances = near(self, home(generator), "mean", "variances")
-        return mean + variances.sqrt() * normal((n, *self.shape), generator)
+        z = normal((n, *self.shape), generator)
+        mean, variances = near(self, z.device, "mean", "variances")
+        return mean + variances.sqrt() * z
 
     def log_prob(self, x):
         """log p(x) in nats: (B, D) -> (B,).
@@ -76,7 +77,7 @@ class Spectrum:
         return Gaussian(mean, variances).log_prob(y).to(x)
 
     def marginal(self, schedule, t):
-        """The law of x_t, N(signal m, signal² v + noise²): a Gaussian of one row (1, D), float64, on the CPU; t a number."""
+        """The law of x_t, t a number, N(signal m, signal² v + noise²): a Gaussian (1, D), float64, on the CPU."""
         signal, noise = float(schedule.signal(t)), float(schedule.noise(t))
         return Gaussian(signal * self.mean[None], (signal**2 * self.variances + noise**2)[None])
 
@@ -120,14 +121,14 @@ class Spectrum:
 
         Source: Dowson & Landau 1982; ledger NUM-2.
         """
-        std = law.var.expand_as(law.mean)[0].sqrt()
-        return ((law.mean[0] - self.mean).square() + (std - self.variances.sqrt()).square()).sum().item()
+        mean, std = host(law.mean)[0], host(law.var.expand_as(law.mean))[0].sqrt()
+        return ((mean - self.mean).square() + (std - self.variances.sqrt()).square()).sum().item()
 
     # ---- the bound ---------------------------------------------------------------------------------------------------
     def reverse_variance(self, schedule, s, t):
         """Var(x_s | x_t) = q m_s / m_t, q = noise_t² τ what was added from s to t, m the variances of x_s, x_t: (D,).
 
-        On the CPU. In terms of the papers β̃_t + c_0² Var(x_0 | x_t): 0 for x_0 of variance 0 gives β̃_t, variance 1 gives β_t.
+        On the CPU. In the papers' terms β̃_t + c_0² Var(x_0 | x_t): β̃_t for data of variance 0, β_t for variance 1.
 
         Source: Bao et al. 2022, theorem 1; ledger POST-6, VAR-1.
         """
@@ -141,8 +142,8 @@ class Spectrum:
 
         Args:
             times: N + 1 times, decreasing, to 0.
-            variance: σ² of a step, one number for all coordinates: "posterior" (β̃; the first step, whose β̃ is 0, takes
-                that of the second), "beta", or "optimal", the mean of the exact ones, which no number beats.
+            variance: σ² of a step, one number for all coordinates: "posterior" (β̃; the last step, whose β̃ is 0, takes
+                that of the one before), "beta", or "optimal", the mean of the exact ones, which no number beats.
         Raises:
             ValueError: unknown variance.
         Source: Nichol & Dhariwal 2021, section 3.1; ledger VAR-1, NUM-1.
@@ -160,7 +161,7 @@ class Spectrum:
             }[variance])  # fmt: skip
         if fixed[-1] == 0:
             fixed[-1] = fixed[-2]
-        ratio = torch.stack(exact) / torch.tensor(fixed, dtype=torch.float64)[:, None]
+        ratio = torch.stack(exact) / host(fixed)[:, None]
         return 0.5 * (ratio - 1 - ratio.log()).sum(1)
 
 
@@ -183,7 +184,7 @@ def _affine(denoiser, sampler, t, s, shape, draws=1):
     Raises:
         ValueError: what comes back lies on no line.
     """
-    source, x = _Impulses(), torch.zeros(3 + draws, *shape, dtype=torch.float64)
+    source, x = _Impulses(), torch.zeros(3 + draws, *shape, dtype=torch.float64, device="cpu")
     x[1], x[2] = 1, 2
     out = sampler.step(denoiser, State(t, x, denoiser(x, t)), s, source)
     if source.draws > draws:
