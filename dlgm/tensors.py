@@ -19,6 +19,8 @@ def expand(coefficient, x):
         raise ValueError(f"x must hold floating-point numbers, got {x.dtype}; for example x.float()")
     if isinstance(coefficient, (int, float)):
         return coefficient
+    if not isinstance(coefficient, torch.Tensor):
+        raise ValueError(f"a coefficient must be a number or a tensor, got {type(coefficient).__name__}")
     if coefficient.ndim == 0 or (x.ndim > 0 and coefficient.shape == x.shape[:1]):
         shape = (*coefficient.shape, *[1] * (x.ndim - coefficient.ndim)) if coefficient.ndim else ()
         return to_device(coefficient.to(x.dtype), x.device).reshape(shape)
@@ -122,7 +124,7 @@ def same_shape(**tensors):
 
 
 def pullback(value, inputs):
-    """Gradients of Σ_i w_i y_i with respect to each input: y all entries of value, w_i from 1 to 2, evenly spaced.
+    """Gradients of Σ_i w_i y_i with respect to each input: y the entries of a tensor, w_i from 1 to 2, evenly spaced.
 
     Unequal weights, so that a gradient is seen also where entries of y always sum to the same.
 

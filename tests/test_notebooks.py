@@ -46,13 +46,16 @@ def test_each_label_of_a_formula_sheet_leads_to_a_function_and_a_test(path):
         assert [label for label in sheet if not re.search(rf"\b{label}\b", code)] == []
 
 
-def test_every_exercise_of_the_bank_is_in_its_lesson_and_untouched():
-    for lesson in (m for m in modules() if not m.startswith("hw")):
-        [path] = FOLDER.glob(f"[0-9][0-9]_{lesson}.ipynb")
+@pytest.mark.parametrize("lesson", [m for m in modules() if not m.startswith("hw")])
+def test_every_exercise_of_the_bank_is_in_its_lesson_and_untouched(lesson):
+    found = list(FOLDER.glob(f"[0-9][0-9]_{lesson}.ipynb"))
+    assert len(found) == 1, f"dlgm/exercises/{lesson}.py belongs to notebooks/NN_{lesson}.ipynb; found {found}"
+    for path in found:
         nb = json.loads(path.read_text())
         code = ["".join(c["source"]) for c in nb["cells"] if c["cell_type"] == "code"]
         for exercise in of(lesson):
-            stub = next(s for s in code if f"def {exercise.name}(" in s)
+            stub = next((s for s in code if f"def {exercise.name}(" in s), "")
+            assert stub, f"{path.name} has no cell with def {exercise.name}("
             assert "raise NotImplementedError" in stub
             call = f'check("{exercise.name}", {exercise.name})'
             first = next(c for c in nb["cells"] if "".join(c["source"]).endswith(call))

@@ -81,9 +81,14 @@ def test_the_house_style_is_that_of_our_figures_alone():
     fig = the_diffusion_kernel.schedule_curves(BOTH)
     assert fig.axes[0].get_lines()[0].get_linewidth() == plots.STYLE["lines.linewidth"]
     assert not fig.axes[0].get_legend().get_frame_on() and fig.axes[0].get_title(loc="left")
-    for module in pkgutil.iter_modules(plots.__path__):
-        figures = importlib.import_module(f"dlgm.plots.{module.name}")
-        for name, function in inspect.getmembers(figures, inspect.isfunction):
-            if function.__module__ == figures.__name__ and not name.startswith("_"):
-                draws = re.search(r"\b(figure|image_rows)\(", inspect.getsource(inspect.unwrap(function)))
-                assert not draws or hasattr(function, "__wrapped__"), f"{module.name}.{name} lacks @styled"
+
+
+@pytest.mark.parametrize("name", [m.name for m in pkgutil.iter_modules(plots.__path__)])
+def test_the_figures_of_a_lesson_are_in_the_house_style(name):
+    figures = importlib.import_module(f"dlgm.plots.{name}")
+    assert not re.search(r"pyplot|\bFigure\(", inspect.getsource(figures)), "a figure is made with dlgm.plots.figure"
+    for attribute, function in inspect.getmembers(figures, inspect.isfunction):
+        if function.__module__ == figures.__name__ and not attribute.startswith("_"):
+            draws = re.search(r"\b(figure|image_rows)\(", inspect.getsource(inspect.unwrap(function)))
+            in_style = getattr(function, "__code__", None) is plots.styled(len).__code__
+            assert not draws or in_style, f"{attribute} of dlgm/plots/{name}.py lacks @styled"

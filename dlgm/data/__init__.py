@@ -9,6 +9,7 @@ Drawn sets take all their randomness from generator= and live on its device, the
 the same data.
 """
 
+from . import faces
 from .scenes import COLOURS, DIGIT_WORDS, RELATIONS, captioned_digits, moving_digits
 from .stored import (
     CHECKPOINTS,
@@ -30,6 +31,6 @@ from .toys import TOYS, toy
 
 __all__ = [
     "CHECKPOINTS", "COLOURS", "DIGIT_WORDS", "IMAGE_SUFFIXES", "RELATIONS", "SETS", "SPLITS", "TOYS", "DataError",
-    "captioned_digits", "checkpoint", "data_folder", "from_uint8", "images", "label_names", "load", "moving_digits",
-    "photos", "read_npz", "to_uint8", "toy",
+    "captioned_digits", "checkpoint", "data_folder", "faces", "from_uint8", "images", "label_names", "load",
+    "moving_digits", "photos", "read_npz", "to_uint8", "toy",
 ]  # fmt: skip

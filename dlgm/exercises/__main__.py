@@ -1,18 +1,31 @@
-"""``python -m dlgm.exercises [MODULE ...]``: the table of known mistakes, each with how its code is received."""
+"""``python -m dlgm.exercises [LESSON or EXERCISE ...]``: the known mistakes, each with how its code is received."""
 
 import sys
 
-from . import modules, of
+from . import find, modules, of
 from .engine import run
 
-for module in sys.argv[1:] or modules():
-    print(f"## {module}")
-    for exercise in of(module):
-        print(
-            f"\n`{exercise.name}`: {exercise.equation}\n\n| known mistake | rejected | named as |\n| --- | --- | --- |"
-        )
-        for mistake in exercise.mistakes:
-            report = run(exercise, mistake.function)
-            named = report.mistake.name if report.mistake else "-"
-            print(f"| {mistake.name} | {'yes' if report.state == 'not yet' else 'NO'} | {named} |")
-        print(f"\nreference: {run(exercise, exercise.reference).state}\n")
+
+def main(names):
+    """Print the tables; returns how many mistakes are accepted, or taken for another."""
+    try:
+        chosen = {name: of(name) if name in modules() else [find(name)] for name in names or modules()}
+    except ValueError as error:
+        print(f"error: {error}; lessons and homework: {', '.join(modules())}", file=sys.stderr)
+        return 2
+    wrong = 0
+    for title, exercises in chosen.items():
+        print(f"## {title}")
+        for e in exercises:
+            print(f"\n`{e.name}`: {e.equation}\n\n| known mistake | rejected | named as |\n| --- | --- | --- |")
+            for mistake in e.mistakes:
+                report = run(e, mistake.function)
+                named, rejected = report.mistake.name if report.mistake else "-", report.state == "not yet"
+                wrong += not rejected or report.mistake is not mistake
+                print(f"| {mistake.name} | {'yes' if rejected else 'NO'} | {named} |")
+            print(f"\nreference: {run(e, e.reference).state}\n")
+    return min(wrong, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -4,8 +4,8 @@ An ``Exercise`` is a reference, the cases on which an answer is compared with it
 must hold besides, the mistakes that people make (``mistakes``: most are the reference with one part edited), and hints.
 ``run`` gives a ``Report`` in one of three states: not attempted, not yet, right.
 
-Four mistakes are named here, once for all exercises, and belong in no bank: an input changed in place, a draw from the
-global generator, a result of another dtype than the input, a float32 constant in a float64 formula.
+Four mistakes are named here, once for all exercises: an input changed in place, a draw from the global generator, a
+float64 result for a float32 input, a float32 constant in a float64 formula.
 """
 
 import contextlib
@@ -72,11 +72,18 @@ def edited(function, *changes, source=None):
 
 def mistakes(reference, *rows):
     """A Mistake for each row: (name, what the report says, the wrong function or changes of the reference's source)."""
-    source = inspect.getsource(reference)  # once: reading it takes longer than an edit
-    return tuple(
-        Mistake(name, says, *code if callable(code[0]) else [edited(reference, *code, source=source)])
-        for name, says, *code in rows
-    )
+    source, out = inspect.getsource(reference), []  # read once: that takes longer than an edit
+    for name, says, *code in rows:
+        if len(code) == 1 and callable(code[0]):
+            out.append(Mistake(name, says, code[0]))
+        elif code and all(isinstance(c, tuple) and len(c) == 2 for c in code):
+            try:
+                out.append(Mistake(name, says, edited(reference, *code, source=source)))
+            except ValueError as error:
+                raise ValueError(f"the mistake {name!r} of {reference.__name__}: {error}") from None
+        else:
+            raise ValueError(f"the mistake {name!r} of {reference.__name__} needs a function or pairs (old, new)")
+    return tuple(out)
 
 
 @dataclass(frozen=True)
@@ -258,7 +265,7 @@ class Report:
 
 
 def run(exercise, function):
-    """Check a learner's function: contract, values, properties, in this order; stop at the first that fails.
+    """Check a learner's function: contract and values case by case, then properties; stop at the first that fails.
 
     What the function prints, or warns of, is shown for its first call only.
 
@@ -444,9 +451,9 @@ def _fresh(exercise):
 def name_mistake(exercise, function):
     """(the known mistake that function behaves like on fresh inputs or None, whether on some of them only).
 
-    First in everything that a call shows, then in the values alone, on all inputs. Then in the values on at least half
-    of the inputs that tell the mistake from the reference, and on more of them than any other mistake: code may make a
-    mistake and be tied to one data shape besides. Values that are right but for rounding show no mistake.
+    First in everything that a call shows, then in the values alone, on all inputs. Then in the values on two or more,
+    and at least half, of the inputs that tell the mistake from the reference, and on more than any other mistake: code
+    may make a mistake and be tied to one data shape besides. Values that are right but for rounding show no mistake.
     """
     cases, right, wrong = _fresh(exercise)
     seen = _all(exercise, function, cases)

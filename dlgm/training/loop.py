@@ -154,7 +154,8 @@ def steps(
         steps: how many, those in ``history`` included.
         batch_size: of all processes together.
         lr: a number, or a function of the step such as CosineLR.
-        optimizer: function (parameters, lr=...) -> Optimizer, or a ready Optimizer of the model's parameters.
+        optimizer: function (parameters, lr=...) -> Optimizer, or a ready Optimizer of the model's parameters, whose
+            learning rates become ``lr``.
         clip: largest norm of the gradient, or None.
         device: "cpu", "cuda", ...; the model stays on it afterwards. None leaves the model where it is.
         ema: an EMA of this model, updated after every step.
@@ -170,7 +171,7 @@ def steps(
         HalfStep: interrupted during an update.
     """
     parts = data if isinstance(data, tuple) else (data,)
-    _validate(model, parts, steps, batch_size)
+    _validate(model, parts, steps, batch_size, accumulate)
     rank, world = rank_and_world()
     shards, size = world * accumulate, min(batch_size, len(parts[0]))
     if size % shards:
@@ -211,7 +212,9 @@ def steps(
             dist.all_reduce(total)
         return total.item() / world  # the only time in a step that a GPU is waited for
 
-    cards = [device.index or 0] if device.type == "cuda" else []
+    cards = []  # whose generator dropout uses
+    if device.type == "cuda":
+        cards = [torch.cuda.current_device() if device.index is None else device.index]
     try:
         for step in range(len(history.loss), steps):
             with torch.random.fork_rng(cards):
@@ -255,9 +258,9 @@ def fit(
     Raises:
         ValueError: as ``steps``; or a checkpoint belongs to another run.
     """
-    _whole(every=1 if every is None else every)
+    every = steps if every is None else every
+    _whole(steps=steps, every=every)
     parts, (rank, world) = data if isinstance(data, tuple) else (data,), rank_and_world()
-    _validate(model, parts, steps, batch_size)
     model.to(device or next(model.parameters()).device)
     optimiser, history = _optimiser(optimizer, model), History()
     settings = {"batch_size": batch_size, "lr": repr(lr) if callable(lr) else lr, "clip": clip, "seed": seed}
@@ -265,7 +268,7 @@ def fit(
     checkpoint = None if checkpoint is None else Path(checkpoint)
     if checkpoint is not None and checkpoint.exists():
         history = History(**read_checkpoint(checkpoint, model, optimiser, ema, settings))
-    start, every = time.perf_counter() - history.seconds, every or steps
+    start = time.perf_counter() - history.seconds
 
     def keep():
         history.seconds = time.perf_counter() - start
@@ -314,8 +317,8 @@ def _whole(**numbers):
             raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
 
 
-def _validate(model, parts, steps, batch_size):
-    _whole(steps=steps, batch_size=batch_size)
+def _validate(model, parts, steps, batch_size, accumulate):
+    _whole(steps=steps, batch_size=batch_size, accumulate=accumulate)
     if len({len(part) for part in parts}) > 1 or len(parts[0]) == 0:
         raise ValueError(f"expected data of one length, at least 1; got lengths {[len(part) for part in parts]}")
     for part in parts:
