@@ -3,6 +3,7 @@
 Trained networks, exact oracles, guidance and students all have this shape, so a sampler needs to know only one.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,7 +11,7 @@ import torch
 
 from . import parameterization as P
 from .parameterization import TARGETS
-from .process import check_time
+from .process import check_time, tau
 from .schedules import Rescaled
 from .tensors import expand, known, to_device
 
@@ -25,19 +26,20 @@ class Prediction:
         schedule, x_t, t: where the prediction was made.
         x0, eps, score, v, mean: exactly one, (B, ...).
         s: the earlier time that ``mean`` speaks of.
-        logvar: log-variance of the reverse step, where the network predicts one.
+        fraction: where between log β̃ (0) and log β (1) the network puts the log-variance of a reverse step, (B, ...),
+            if it says so; see ``log_variance``.
     Raises:
         ValueError: not exactly one was given, or its shape is not x_t's.
     Source: ledger PAR-1, PAR-2, PAR-4.
     """
 
-    def __init__(self, schedule, x_t, t, *, s=None, logvar=None, **given):
+    def __init__(self, schedule, x_t, t, *, s=None, fraction=None, **given):
         if len(given) != 1 or not set(given) <= set(TARGETS):
             raise ValueError(f"give exactly one of {', '.join(TARGETS)}; got {', '.join(given) or 'none'}")
         ((self.kind, value),) = given.items()
         if value.shape != x_t.shape:
             raise ValueError(f"{self.kind} has shape {tuple(value.shape)}, x_t has {tuple(x_t.shape)}; they must agree")
-        self.schedule, self.x_t, self.t, self.logvar = schedule, x_t, t, logvar
+        self.schedule, self.x_t, self.t, self.fraction = schedule, x_t, t, fraction
         if self.kind == "mean":
             if s is None:
                 raise ValueError("a predicted mean belongs to a pair s < t; s is missing")
@@ -64,9 +66,42 @@ class Prediction:
     def v(self):
         return self._derive("v")
 
+    def log_variance(self, s):
+        """log σ² of p(x_s | x_t) = f log(noise_t² τ) + (1 − f) log(noise_s² τ), f = fraction: (B, ...).
+
+        The two ends are β_t and β̃_t at s = t − 1, and what takes their place when steps are skipped. Where s is the
+        clean state (noise_s = 0) the second is no variance, and log(noise_t² τ) stands for it too. Logarithms are
+        interpolated: variances of neighbouring ends differ little, those near the data by powers of ten.
+
+        Raises:
+            ValueError: no fraction was predicted, or s is not before t.
+        Source: Nichol & Dhariwal 2021, equation 15; ledger VAR-1, E-32.
+        """
+        if self.fraction is None:
+            raise ValueError('this denoiser predicts no variance; Denoiser(..., variance="learned") does')
+        share, noise_s = tau(self.schedule, s, self.t), self.schedule.noise(s)
+        high = self.schedule.noise(self.t) ** 2 * share
+        if isinstance(noise_s, torch.Tensor):
+            low = torch.where(noise_s > 0, noise_s**2 * share, high)
+            high, low = high.log(), low.log()
+        else:
+            low = noise_s**2 * share if noise_s > 0 else high
+            high, low = math.log(high), math.log(low)
+        high, low = expand(high, self.x_t), expand(low, self.x_t)
+        return self.fraction * high + (1 - self.fraction) * low
+
+    @property
+    def logvar(self):
+        """``log_variance`` of the step from t to t − 1 of a discrete schedule."""
+        return self.log_variance(self.t - 1)
+
+    def frozen(self):
+        """The Prediction whose x0 carries no gradient, so that a loss on it trains the variance alone."""
+        return Prediction(self.schedule, self.x_t, self.t, x0=self.x0.detach(), fraction=self.fraction)
+
     def clip(self, low=-1.0, high=1.0):
         """The Prediction whose x0 is this one's, clipped to [low, high]; eps, score and v follow from it."""
-        return Prediction(self.schedule, self.x_t, self.t, x0=self.x0.clamp(low, high), logvar=self.logvar)
+        return Prediction(self.schedule, self.x_t, self.t, x0=self.x0.clamp(low, high), fraction=self.fraction)
 
 
 class Denoiser(torch.nn.Module):
@@ -77,17 +112,20 @@ class Denoiser(torch.nn.Module):
             x_t's dtype for a continuous one. Returns x_t's shape.
         schedule: kept outside the module's buffers, in float64, so ``.to(bfloat16)`` does not touch it.
         predicts: "eps", "x0", "v", "score" or "mean" (of q(x_{t−1} | x_t, x_0); discrete schedules only).
+        variance: "fixed", or "learned": the network gives twice as many channels, and the second half, o, says where
+            the log-variance of the reverse step lies, fraction (o + 1)/2.
     Raises:
-        ValueError: unknown ``predicts``; or, when called, a network output of another shape than x_t.
-    Source: ledger PAR-2, PAR-3, PAR-4.
+        ValueError: unknown ``predicts`` or variance; or, when called, a network output of another shape than expected.
+    Source: ledger PAR-2, PAR-3, PAR-4, VAR-1.
     """
 
-    def __init__(self, net, schedule, predicts="eps"):
+    def __init__(self, net, schedule, predicts="eps", variance="fixed"):
         super().__init__()
         known("prediction", predicts, TARGETS)
+        known("variance", variance, ("fixed", "learned"))
         if predicts == "mean" and not hasattr(schedule, "T"):
             raise ValueError('predicts="mean" speaks of the step from t to t - 1 and needs a discrete schedule')
-        self.net, self.schedule, self.predicts = net, schedule, predicts
+        self.net, self.schedule, self.predicts, self.variance = net, schedule, predicts, variance
 
     @property
     def channels(self):
@@ -108,7 +146,14 @@ class Denoiser(torch.nn.Module):
         else:
             t_batch = torch.full((len(x_t),), t, dtype=dtype, device=x_t.device)
         s = t - 1 if self.predicts == "mean" else None
-        return Prediction(self.schedule, x_t, t, s=s, **{self.predicts: self.net(x_t, t_batch, **cond)})
+        out, fraction = self.net(x_t, t_batch, **cond), None
+        if self.variance == "learned":
+            if out.shape != (len(x_t), 2 * x_t.shape[1], *x_t.shape[2:]):
+                got = f"{tuple(out.shape)} for x_t of {tuple(x_t.shape)}"
+                raise ValueError(f"a learned variance needs twice as many channels, got a network output of {got}")
+            out, fraction = out.chunk(2, dim=1)
+            fraction = (fraction + 1) / 2
+        return Prediction(self.schedule, x_t, t, s=s, fraction=fraction, **{self.predicts: out})
 
 
 @dataclass(frozen=True)
@@ -132,7 +177,8 @@ class InCoordinates:
     """A denoiser in other coordinates, y_t = scale(t) x_t: asked about y_t, it answers for x_t = y_t / scale(t).
 
     The same network is a noise-conditional score network in variance-exploding coordinates and a noise predictor in
-    variance-preserving ones; ε̂ and x̂_0 are the same in both, the score is divided by scale(t).
+    variance-preserving ones; ε̂ and x̂_0 are the same in both, the score is divided by scale(t). A learned variance is
+    left behind: its upper end, β, is another in other coordinates.
 
     Args:
         denoiser: any.

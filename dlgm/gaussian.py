@@ -59,6 +59,11 @@ class Gaussian:
         mean, var = (v.repeat_interleave(n, 0) for v in (self.mean, self.var.expand_as(self.mean)))
         return object.__new__(type(self))._set(mean, var, self._has_density)
 
+    def rows(self, index):
+        """The law of the examples that an index tensor names."""
+        var = self.var[index] if self.var.ndim else self.var
+        return object.__new__(type(self))._set(self.mean[index], var, self._has_density)
+
     def sample(self, generator=None):
         """One draw for each example, mean + √var ε with ε ~ N(0, I): (B, ...)."""
         return self.mean + self.var.sqrt() * randn_like(self.mean, generator)

@@ -11,7 +11,7 @@ from .metrics import estimate
 from .parameterization import TARGETS
 from .process import posterior_coefficients, q_sample
 from .tensors import choose, expand, home, known, randn_like, same_shape, sum_non_batch
-from .vlb import _index, reverse_variances
+from .vlb import _index, reverse_variances, term_of
 
 
 def error_scale(schedule, t, target):
@@ -99,6 +99,25 @@ def simple_loss(denoiser, x0, t, eps, **cond):
     Source: Ho et al. 2020, equation 14; ledger LOSS-5, LOSS-8, LOSS-9, ALG-1, E-18.
     """
     return prediction_loss(denoiser, x0, t, eps, target="eps", **cond)
+
+
+def hybrid_loss(denoiser, x0, t, eps, weight=1e-3, decoder="discretized", **cond):
+    """L_simple + weight · T · (the bound's term at t with the predicted variance and a frozen mean): (B,), nats.
+
+    T times the term at a random t estimates L_vlb. The mean is trained by L_simple alone: in the bound it is held
+    fixed (its gradient stopped), so that the bound trains the variance.
+
+    Args:
+        denoiser: with variance="learned" and a discrete schedule.
+        x0, eps: (B, ...). t: a number, () or (B,), 1..T.
+        decoder: see ``vlb.vlb_term``.
+    Source: Nichol & Dhariwal 2021, equation 16; ledger VAR-2.
+    """
+    same_shape(x0=x0, eps=eps)
+    t = (t.cpu() if isinstance(t, torch.Tensor) else torch.tensor(t, device="cpu")).expand(len(x0))
+    p = denoiser(q_sample(denoiser.schedule, x0, t, eps), t, **cond)
+    simple = sum_non_batch((eps - p.eps).square())
+    return simple + weight * denoiser.schedule.T * term_of(p.frozen(), x0, "predicted", decoder)
 
 
 def sample_t(schedule, n, generator=None, probabilities=None):

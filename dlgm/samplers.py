@@ -55,7 +55,9 @@ def sample(denoiser, sampler, x_T, times, generator=None, **cond):
 
 
 def _with_noise(mean, variance, generator):
-    """mean + √variance z; nothing is drawn where the variance is 0."""
+    """mean + √variance z, the variance a number or one for each entry; nothing is drawn where the number 0 stands."""
+    if isinstance(variance, torch.Tensor):
+        return mean + variance.sqrt() * randn_like(mean, generator)
     if variance == 0:
         return mean
     return torch.add(mean, randn_like(mean, generator), alpha=math.sqrt(variance))
@@ -66,24 +68,33 @@ class DDPM:
     """Ancestral sampling: x_s ~ N(c_0 x̂_0 + c_t x_t, σ²), the posterior q(x_s | x_t, x_0) with x̂_0 for x_0.
 
     variance "posterior" takes σ² = noise_s² τ (β̃_t for s = t − 1), right for a single data point; "beta" takes
-    σ² = noise_t² τ (β_t), right for standard normal data. Where the clean state is reached (noise_s = 0) no noise is
-    added, whichever was chosen.
+    σ² = noise_t² τ (β_t), right for standard normal data; "predicted" what the denoiser says of this pair of times
+    (``Prediction.log_variance``); "optimal" β̃ + c_0² V, which no other number beats, with V the mean of Var(x_0 | x_t)
+    that an exact denoiser knows (``x0_variance(t)``). Where the clean state is reached (noise_s = 0) no noise is added,
+    whichever was chosen.
 
     Raises:
-        ValueError: unknown variance.
-    Source: Ho et al. 2020, algorithm 2; ledger ALG-2, ALG-4, ALG-6, SCHED-2; errata E-24, E-46.
+        ValueError: unknown variance; on the way, one that the denoiser does not know.
+    Source: Ho et al. 2020, algorithm 2; Bao et al. 2022, theorem 1; ledger ALG-2, ALG-4, ALG-6, SCHED-2, VAR-1; errata
+        E-24, E-46.
     """
 
     variance: str = "posterior"
 
     def __post_init__(self):
-        known("variance", self.variance, ("posterior", "beta"))
+        known("variance", self.variance, ("posterior", "beta", "predicted", "optimal"))
 
     def step(self, denoiser, state, s, generator=None, **cond):
         """x_s from the State at t > s."""
         c_0, c_t, v = posterior_coefficients(denoiser.schedule, s, state.t)
         if self.variance == "beta" and v > 0:
             v = denoiser.schedule.noise(state.t) ** 2 * tau(denoiser.schedule, s, state.t)
+        if self.variance == "predicted" and v > 0:
+            v = state.prediction.log_variance(s).exp()
+        if self.variance == "optimal" and v > 0:
+            if not hasattr(denoiser, "x0_variance"):
+                raise ValueError(f"the optimal variance needs a denoiser with x0_variance(t), got {denoiser}")
+            v = v + c_0**2 * denoiser.x0_variance(state.t)
         return _with_noise(c_0 * state.prediction.x0 + c_t * state.x, v, generator)
 
 

@@ -61,12 +61,18 @@ def reverse_step(denoiser, x_t, t, variance="posterior", **cond):
         denoiser: with a discrete schedule.
         x_t: (B, ...).
         t: a number, () or (B,), 1..T.
-        variance: see ``reverse_variances``.
-    Source: Ho et al. 2020, equations 1 and 7; ledger REV-4, REV-5, PAR-2, PAR-5.
+        variance: see ``reverse_variances``; or "predicted", the denoiser's own.
+    Source: Ho et al. 2020, equations 1 and 7; ledger REV-4, REV-5, PAR-2, PAR-5, VAR-1.
     """
-    sigma2 = reverse_variances(denoiser.schedule, variance)[_index(t)]
-    x0 = denoiser(x_t, t, **cond).x0
-    return Gaussian(P.mean_from_x0(denoiser.schedule, x_t, x0, t - 1, t), sigma2)
+    return _step(denoiser(x_t, t, **cond), variance)
+
+
+def _step(p, variance):
+    """``reverse_step`` of a Prediction."""
+    mean = P.mean_from_x0(p.schedule, p.x_t, p.x0, p.t - 1, p.t)
+    if isinstance(variance, str) and variance == "predicted":
+        return Gaussian.from_logvar(mean, p.logvar)
+    return Gaussian(mean, reverse_variances(p.schedule, variance)[_index(p.t)])
 
 
 def _decode(gaussian, x0, decoder):
@@ -87,7 +93,7 @@ def vlb_term(denoiser, x0, t, eps, variance="posterior", decoder="discretized", 
         x0: (B, ...); for decoder "discretized", pixels of 256 levels in [-1, 1].
         t: a number, () or (B,), 1..T.
         eps: x0's shape.
-        variance: see ``reverse_variances``.
+        variance: see ``reverse_step``.
         decoder: "discretized", N(μ_θ(x_1, 1), σ_1²) integrated over the bin of each pixel, a log-probability; or
             "gaussian", its density, for data that are not pixels.
     Returns:
@@ -96,21 +102,25 @@ def vlb_term(denoiser, x0, t, eps, variance="posterior", decoder="discretized", 
     """
     t = (t.cpu() if isinstance(t, torch.Tensor) else torch.tensor(t, device="cpu")).expand(len(x0))
     x_t = q_sample(denoiser.schedule, x0, t, eps)
-    mean = reverse_step(denoiser, x_t, t, variance, **cond).mean
-    sigma2 = reverse_variances(denoiser.schedule, variance)[t]
+    return term_of(denoiser(x_t, t, **cond), x0, variance, decoder)
 
-    def decoded(mean, sigma2, x_t, x0, t):
-        return -_decode(Gaussian(mean, sigma2), x0, decoder)
 
-    def divergence(mean, sigma2, x_t, x0, t):
-        return q_posterior(denoiser.schedule, x_t, x0, t - 1, t).kl(Gaussian(mean, sigma2))
+def term_of(p, x0, variance="posterior", decoder="discretized"):
+    """``vlb_term`` of what a denoiser has said already, a Prediction with t (B,) on the CPU: nats (B,)."""
+    law, x_t, t = _step(p, variance), p.x_t, p.t
+
+    def decoded(law, x_t, x0, t):
+        return -_decode(law, x0, decoder)
+
+    def divergence(law, x_t, x0, t):
+        return q_posterior(p.schedule, x_t, x0, t - 1, t).kl(law)
 
     if len(set((t == 1).tolist())) == 1:  # all alike, so that no rows need to be picked out
-        return (decoded if t[0] == 1 else divergence)(mean, sigma2, x_t, x0, t)
+        return (decoded if t[0] == 1 else divergence)(law, x_t, x0, t)
     out = x0.new_empty(len(x0))
     for term, rows in ((decoded, (t == 1).nonzero()[:, 0]), (divergence, (t > 1).nonzero()[:, 0])):
         there = to_device(rows, x0.device)
-        out[there] = term(mean[there], sigma2[rows], x_t[there], x0[there], t[rows])
+        out[there] = term(law.rows(there), x_t[there], x0[there], t[rows])
     return out
 
 

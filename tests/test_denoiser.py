@@ -213,8 +213,8 @@ def test_a_network_never_sees_a_time_that_does_not_exist(t):
         Denoiser(Net(torch.zeros(2, 3)), linear_beta(), "x0")(torch.zeros(2, 3), t)
 
 
-def test_clipping_bounds_and_logvar_are_kept():
+def test_clipping_bounds_and_the_fraction_is_kept():
     s, x = linear_beta(), torch.ones(2, 3)
     assert Clipped(Denoiser(Net(x), s, "x0"), -0.25, 0.5)(x, 5).x0.max() == 0.5
-    p = Prediction(s, x, 5, x0=x, logvar=2 * x)
-    assert p.clip(-0.5, 0.5).logvar is p.logvar and p.logvar.max() == 2
+    p = Prediction(s, x, 5, x0=x, fraction=2 * x)
+    assert p.clip(-0.5, 0.5).fraction is p.fraction and p.fraction.max() == 2

@@ -23,6 +23,10 @@ class ExactDenoiser:
     def __init__(self, oracle, schedule):
         self.oracle, self.schedule = oracle, schedule
 
+    def x0_variance(self, t):
+        """The mean over coordinates of E Var(x_0 | x_t), a number; for the oracles that know it."""
+        return self.oracle.x0_variance(self.schedule, t)
+
     def __call__(self, x_t, t, **cond):
         """The same for every condition: the oracle knows of none."""
         return Prediction(self.schedule, x_t, t, x0=self.oracle.posterior_mean(self.schedule, x_t, t))

@@ -91,6 +91,11 @@ class Spectrum:
         signal, noise2 = expand(schedule.signal(t), x), expand(schedule.noise(t) ** 2, x)
         return (mean + signal * v / (signal**2 * v + noise2) * (x - signal * mean)).to(x_t)
 
+    def x0_variance(self, schedule, t):
+        """The mean over coordinates of Var(x_0 | x_t) = v noise² / (signal² v + noise²): a number, t a number."""
+        signal2, noise2 = float(schedule.signal(t)) ** 2, float(schedule.noise(t)) ** 2
+        return (self.variances * noise2 / (signal2 * self.variances + noise2)).mean().item()
+
     def denoiser(self, schedule):
         """The exact denoiser of these data."""
         return ExactDenoiser(self, schedule)

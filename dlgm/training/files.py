@@ -109,6 +109,7 @@ def describe(denoiser):
                 type(schedule).__name__, {"betas": schedule.beta[1:].tolist()} if discrete else asdict(schedule)
             ],
             "predicts": denoiser.predicts,
+            "variance": denoiser.variance,
         }
     )  # fmt: skip
 
@@ -118,7 +119,8 @@ def build(description):
     parts = json.loads(description)
     (net, net_settings), (schedule, schedule_settings) = parts["net"], parts["schedule"]
     schedule = getattr(schedules, schedule)(**schedule_settings)
-    return Denoiser(getattr(nets, net)(**net_settings), schedule, parts["predicts"])
+    net = getattr(nets, net)(**net_settings)
+    return Denoiser(net, schedule, parts["predicts"], parts.get("variance", "fixed"))
 
 
 def save(denoiser, path, dtype=None, **card):

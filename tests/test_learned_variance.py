@@ -1,0 +1,188 @@
+"""Learned and optimal variances of the reverse step: VAR-1, VAR-2, E-32, against closed forms of Gaussian data."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from dlgm import losses, training, vlb
+from dlgm.denoiser import Clipped, Denoiser, InCoordinates, Prediction
+from dlgm.nets import UNet
+from dlgm.oracles import GaussianMixture, Spectrum
+from dlgm.process import posterior_coefficients, q_sample, tau
+from dlgm.samplers import DDPM, State
+from dlgm.schedules import DiscreteSchedule, VPLinear, cosine_beta, linear_beta
+
+F64 = torch.float64
+CHAIN = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])
+
+
+def says(schedule, t, fraction, x=None):
+    x = torch.zeros(3, 2, dtype=F64) if x is None else x
+    return Prediction(schedule, x, t, x0=0 * x, fraction=fraction + 0 * x)
+
+
+@pytest.mark.parametrize("schedule, s, t", [(CHAIN, 2, 3), (linear_beta(), 100, 140), (VPLinear(), 0.2, 0.5)])
+def test_var_1_the_ends_are_those_of_the_pair_and_between_them_logarithms_are_interpolated(schedule, s, t):
+    """VAR-1: 0 is noise_s² τ, 1 is noise_t² τ, for skipped steps too: not a value of the table at t."""
+    low = posterior_coefficients(schedule, s, t)[2]
+    high = schedule.noise(t) ** 2 * tau(schedule, s, t)
+    for f in (0.0, 0.3, 1.0, 1.4):
+        found = says(schedule, t, f).log_variance(s).exp()
+        torch.testing.assert_close(found, torch.full_like(found, high**f * low ** (1 - f)), rtol=1e-12, atol=0)
+    if s == t - 1:
+        torch.testing.assert_close(says(schedule, t, 0.3).logvar, says(schedule, t, 0.3).log_variance(s))
+        assert low == pytest.approx(schedule.posterior_variance[t].item())
+        assert high == pytest.approx(schedule.beta[t].item())
+
+
+def test_e_32_at_the_first_step_beta_stands_for_both_ends():
+    for s, t in ((0, 1), (0, 3)):
+        high = CHAIN.noise(t) ** 2 * tau(CHAIN, s, t)
+        assert says(CHAIN, t, -5.0).log_variance(s).exp().max().item() == pytest.approx(high)
+    mixed = says(CHAIN, torch.tensor([1, 2, 4]), 0.25)  # a t for each example
+    for i, t in enumerate((1, 2, 4)):
+        torch.testing.assert_close(mixed.logvar[i], says(CHAIN, t, 0.25).logvar[i])
+
+
+class Head(nn.Module):
+    """Exact x̂_0 of N(0, v) and a fraction for each t, as a network with twice as many outputs."""
+
+    def __init__(self, v, fractions):
+        super().__init__()
+        self.v, self.fractions = v, nn.Parameter(torch.as_tensor(fractions, dtype=F64))
+        self.scale = nn.Parameter(torch.ones((), dtype=F64))
+
+    def forward(self, x, t):
+        a = CHAIN.alpha_bar[t][:, None]
+        x0 = self.scale * a.sqrt() * self.v / (a * self.v + 1 - a) * x
+        return torch.cat([x0, (2 * self.fractions[t] - 1)[:, None].expand_as(x)], 1)
+
+
+def exact_fractions(v):
+    """Where the exact reverse variance lies between log β̃ and log β, t = 0..4; 0 where there is nothing to say."""
+    out = [0.0, 0.0]
+    for t in (2, 3, 4):
+        low, high = CHAIN.posterior_variance[t].log().item(), CHAIN.beta[t].log().item()
+        out.append((Spectrum([v]).reverse_variance(CHAIN, t - 1, t).log().item() - low) / (high - low))
+    return out
+
+
+@pytest.mark.parametrize("v", [0.25, 1.0, 4.0])
+def test_num_1_with_the_exact_fraction_a_step_costs_nothing_but_what_x_t_does_not_say(v, generator):
+    """E KL(q(x_{t−1} | x_t, x_0) ‖ p) is then the information of x_0 in x_{t−1} given x_t, ½ log(exact/β̃)."""
+    model = Denoiser(Head(v, exact_fractions(v)), CHAIN, "x0", variance="learned")
+    n = 40_000
+    x0 = v**0.5 * torch.randn(n, 1, generator=generator, dtype=F64)
+    for t in (2, 3, 4):
+        eps = torch.randn(n, 1, generator=generator, dtype=F64)
+        term = vlb.vlb_term(model, x0, t, eps, "predicted", "gaussian")
+        exact = Spectrum([v]).reverse_variance(CHAIN, t - 1, t).item()
+        want = 0.5 * math.log(exact / CHAIN.posterior_variance[t].item())
+        assert abs(term.mean().item() - want) < 5 * term.std().item() / math.sqrt(n)
+        for name in ("beta", "posterior"):  # no fixed variance is better on average
+            fixed = vlb.vlb_term(model, x0, t, eps, name, "gaussian")
+            gap = fixed - term
+            assert gap.mean() > -5 * gap.std() / math.sqrt(n) - 1e-12  # they are equal for v = 1
+    first = vlb.vlb_term(model, x0, 1, eps, "predicted", "gaussian")
+    torch.testing.assert_close(first, vlb.vlb_term(model, x0, 1, eps, "beta", "gaussian"))
+
+
+def test_a_mixed_batch_is_that_of_single_times(generator):
+    model = Denoiser(Head(0.25, exact_fractions(0.25)), CHAIN, "x0", variance="learned")
+    x0, eps = torch.randn(2, 4, 1, generator=generator, dtype=F64)
+    t = torch.tensor([2, 1, 4, 3])
+    mixed = vlb.vlb_term(model, x0, t, eps, "predicted", "gaussian")
+    one = [vlb.vlb_term(model, x0[i : i + 1], int(t[i]), eps[i : i + 1], "predicted", "gaussian") for i in range(4)]
+    torch.testing.assert_close(mixed, torch.cat(one))
+
+
+def test_var_2_the_bound_trains_the_variance_and_leaves_the_mean_to_the_simple_loss(generator):
+    """VAR-2: the mean head has the gradient of L_simple, the variance head weight · T times that of the bound."""
+    model = Denoiser(Head(0.5, [0.0, 0.1, 0.4, 0.6, 0.2]), CHAIN, "x0", variance="learned")
+    x0, eps = torch.randn(2, 6, 1, generator=generator, dtype=F64)
+    t = torch.tensor([1, 2, 3, 4, 2, 3])
+    hybrid = losses.hybrid_loss(model, x0, t, eps, weight=0.01, decoder="gaussian")
+    simple = losses.simple_loss(model, x0, t, eps)
+    bound = vlb.vlb_term(model, x0, t, eps, "predicted", "gaussian")
+    torch.testing.assert_close(hybrid, simple + 0.01 * 4 * bound)
+    both = model.net.scale, model.net.fractions
+    mean, variance = torch.autograd.grad(hybrid.sum(), both)
+    torch.testing.assert_close(mean, torch.autograd.grad(simple.sum(), both[0], retain_graph=True)[0])
+    torch.testing.assert_close(variance, 0.04 * torch.autograd.grad(bound.sum(), both[1])[0])
+    assert variance[2:].abs().min() > 0
+
+
+def one_step(sampler, denoiser, x, t, s, z):
+    """x_s for given noise z."""
+
+    class Given:
+        def like(self, x):
+            return z
+
+    with torch.no_grad():
+        return sampler.step(denoiser, State(t, x, denoiser(x, t)), s, Given())
+
+
+def test_a_sampler_with_predicted_variance_takes_that_of_the_pair():
+    model = Denoiser(Head(0.25, [0.3] * 5), CHAIN, "x0", variance="learned")
+    x, z = torch.tensor([[0.7], [-1.2]], dtype=F64), torch.tensor([[1.0], [2.0]], dtype=F64)
+    for t, s in ((4, 3), (4, 1), (3, 1)):
+        low, high = posterior_coefficients(CHAIN, s, t)[2], CHAIN.noise(t) ** 2 * tau(CHAIN, s, t)
+        std = math.sqrt(high**0.3 * low**0.7)
+        found = one_step(DDPM("predicted"), model, x, t, s, z) - one_step(DDPM("predicted"), model, x, t, s, 0 * z)
+        torch.testing.assert_close(found, std * z)
+        wrapped = one_step(DDPM("predicted"), Clipped(model, -9, 9), x, t, s, z)
+        torch.testing.assert_close(wrapped, one_step(DDPM("predicted"), model, x, t, s, z))
+    torch.testing.assert_close(*(one_step(DDPM("predicted"), model, x, 2, 0, k * z) for k in (0, 1)))  # no noise at 0
+    assert InCoordinates(model, "ve")(x, 3).fraction is None
+
+
+@pytest.mark.parametrize("v", [0.04, 1.0, 9.0])
+def test_post_6_with_the_optimal_variance_every_walk_on_gaussian_data_is_exact(v):
+    """Mean and variance of each reverse step are then those of the data, at any grid, but for the start and the end."""
+    world = Spectrum([v, v], 0.3)
+    start = world.marginal(CHAIN, 4)
+    for times in ([4, 1], [4, 3, 2, 1], [4, 2, 1]):
+        law = world.walk(DDPM("optimal"), CHAIN, times, start)
+        torch.testing.assert_close(law.mean, world.marginal(CHAIN, 1).mean)
+        torch.testing.assert_close(law.var, world.marginal(CHAIN, 1).var)
+    exact = world.reverse_variance(CHAIN, 2, 3)[0].item()
+    c_0, _, low = posterior_coefficients(CHAIN, 2, 3)
+    assert low + c_0**2 * world.x0_variance(CHAIN, 3) == pytest.approx(exact, rel=1e-12)
+
+
+def test_a_network_with_two_heads_trains_and_comes_back_from_its_file(tmp_path):
+    torch.manual_seed(0)
+    net = UNet(1, (8,), heads=2, out_channels=2)
+    model = Denoiser(net, cosine_beta(20), "eps", variance="learned")
+    x = torch.rand(32, 1, 8, 8, generator=torch.Generator().manual_seed(1)).mul(255).round() / 127.5 - 1
+
+    def loss(model, x0, generator, step):
+        t = losses.sample_t(model.schedule, len(x0), generator)
+        eps = torch.randn(x0.shape, generator=generator)
+        return losses.hybrid_loss(model, x0, t, eps).mean() / 64
+
+    history = training.fit(model, loss, x, steps=30, batch_size=16, lr=3e-3, progress=False)
+    assert sum(history.loss[-5:]) < sum(history.loss[:5])
+    training.save(model, tmp_path / "m.safetensors")
+    back, _ = training.load(tmp_path / "m.safetensors")
+    with torch.no_grad():
+        torch.testing.assert_close(back(x[:2], 7).logvar, model(x[:2], 7).logvar)
+    assert back(x[:2], 7).fraction.shape == (2, 1, 8, 8)
+
+
+def test_what_is_missing_is_named():
+    plain = Denoiser(lambda x, t: 0 * x, CHAIN)
+    x = torch.zeros(2, 1)
+    with pytest.raises(ValueError, match="predicts no variance"):
+        plain(x, 2).log_variance(1)
+    with pytest.raises(ValueError, match=r"twice as many channels, got a network output of \(2, 1\)"):
+        Denoiser(lambda x, t: 0 * x, CHAIN, variance="learned")(x, 2)
+    with pytest.raises(ValueError, match="unknown variance 'free'; known: fixed, learned"):
+        Denoiser(lambda x, t: x, CHAIN, variance="free")
+    with pytest.raises(ValueError, match="x0_variance"):
+        one_step(DDPM("optimal"), plain, x, 3, 2, x)
+    world = GaussianMixture([1.0], [0.0], [1.0])
+    assert q_sample(CHAIN, x, 1, x).shape == x.shape and world.denoiser(CHAIN)(x[:, 0], 2).fraction is None
