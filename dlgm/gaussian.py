@@ -43,6 +43,9 @@ class Gaussian:
             var = to_device(var.to(mean.dtype), mean.device) if var.shape == mean.shape else expand(var, mean)
         else:
             var = torch.full((), var, dtype=mean.dtype, device=mean.device)
+        return self._hold(mean, var, has_density)
+
+    def _hold(self, mean, var, has_density):
         for name, value in {"mean": mean, "var": var, "_has_density": has_density}.items():
             object.__setattr__(self, name, value)
         return self
@@ -57,12 +60,12 @@ class Gaussian:
     def repeat(self, n):
         """The law of a batch in which each example stands n times in a row; var has mean's shape."""
         mean, var = (v.repeat_interleave(n, 0) for v in (self.mean, self.var.expand_as(self.mean)))
-        return object.__new__(type(self))._set(mean, var, self._has_density)
+        return object.__new__(type(self))._hold(mean, var, self._has_density)
 
     def rows(self, index):
         """The law of the examples that an index tensor names."""
         var = self.var[index] if self.var.ndim else self.var
-        return object.__new__(type(self))._set(self.mean[index], var, self._has_density)
+        return object.__new__(type(self))._hold(self.mean[index], var, self._has_density)
 
     def sample(self, generator=None):
         """One draw for each example, mean + √var ε with ε ~ N(0, I): (B, ...)."""

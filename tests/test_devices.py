@@ -84,6 +84,11 @@ class World:
     there = property(lambda w: torch.Generator(w.device).manual_seed(4))
     den = property(lambda w: denoiser.Denoiser(w.module(Small), w.s))
     den4 = property(lambda w: denoiser.Denoiser(w.module(lambda: nets.TimeMLP(2, 16, 1)), w.s4))
+    two = property(
+        lambda w: denoiser.Denoiser(
+            w.module(lambda: nets.UNet(1, (8,), heads=2, out_channels=2)), w.s, variance="learned"
+        )
+    )
     labelled = property(lambda w: denoiser.Denoiser(w.module(lambda: nets.UNet(1, (8,), heads=2, classes=3)), w.s, "v"))
     mix = property(lambda w: mixtures.GaussianMixture(*map(w.c, (torch.tensor([0.3, 0.7]), torch.eye(2), SPREAD))))
     mix1 = property(lambda w: mixtures.GaussianMixture([0.4, 0.6], w.c(torch.tensor([-1.0, 1.0])), [0.04, 0.09]))
@@ -252,6 +257,15 @@ CASES = {
     "vlb.vlb_path": lambda w: vlb.vlb_path(w.den4, w.path, decoder="gaussian"),
     "vlb.vlb_consistency": lambda w: vlb.vlb_consistency(w.den4, w.path, decoder="gaussian"),
     "losses.sample_t there": lambda w: [losses.sample_t(w.s, 5, w.there, p) for p in (None, torch.ones(12))],
+    "losses.hybrid_loss": lambda w: every_t(w, lambda t: losses.hybrid_loss(w.two, w.x, t, w.eps)),
+    "vlb.term_of": lambda w: [
+        vlb.term_of(w.two(w.x, w.tb), w.x, "predicted"),
+        vlb.vlb_term(w.two, w.x, torch.tensor([1, 5, 1, 9]), w.eps, "predicted"),
+    ],
+    "denoiser.Prediction.log_variance": lambda w: [
+        every_t(w, lambda t: w.two(w.x, t).log_variance(t - 2)), w.two(w.x, 5).logvar, w.two(w.x, 5).frozen().x0,
+        samplers.states(w.two, samplers.DDPM("predicted"), w.x, [12, 7, 0], w.g),
+    ],
     "losses.prediction_loss": lambda w: [
         every_t(w, lambda t, k=k, v=v: losses.prediction_loss(w.den, w.x, t, w.eps, k, v))
         for k in parameterization.TARGETS for v in (2.0, torch.ones(4), w.c(torch.ones(4)))
@@ -443,6 +457,9 @@ def cases(device):
 
 # ---- what is public, and what the cases reach ------------------------------------------------------------------------
 EXEMPT = dict.fromkeys(["images.load_images", "machine.has_bfloat16", "machine.processes"], "takes no tensors")
+EXEMPT |= dict.fromkeys(
+    ["mixtures.ExactDenoiser.x0_variance", "spectrum.Spectrum.x0_variance"], "a number for a number"
+)
 EXEMPT |= dict.fromkeys(
     ["families.EBM.__init__", "families.MaskedLinear.__init__", "families.toys", "nets.Conditioned.__init__",
      "unet.zeroed", "vae.VAE.__init__"], "makes a module, which is moved later",

@@ -225,3 +225,13 @@ def test_multivariate_samples_have_its_mean_and_covariance(generator):
 def test_a_multivariate_gaussian_refuses_what_is_none(mean, cov, word):
     with pytest.raises(ValueError, match=word):
         MultivariateGaussian(mean, cov)
+
+
+@pytest.mark.parametrize("var", [0.5, torch.tensor(0.5), torch.arange(1.0, 5), torch.arange(1.0, 9).reshape(4, 2)])
+def test_rows_and_repetitions_are_the_laws_of_their_examples(var):
+    law, x = Gaussian(torch.arange(8.0).reshape(4, 2), var), torch.ones(4, 2)
+    index = torch.tensor([3, 1])
+    torch.testing.assert_close(law.rows(index).log_prob(x[index]), law.log_prob(x)[index])
+    torch.testing.assert_close(law.repeat(3).log_prob(x.repeat_interleave(3, 0)), law.log_prob(x).repeat_interleave(3))
+    with pytest.raises(ValueError, match="point mass"):
+        Gaussian(torch.zeros(3, 1), 0.0).rows(torch.tensor([1])).log_prob(torch.zeros(1, 1))
