@@ -48,6 +48,22 @@ def convert_weight(schedule, t, weight, source, target):
     return weight * (error_scale(schedule, t, source) / error_scale(schedule, t, target)) ** 2
 
 
+def implicit_weight(schedule, s, t, variance):
+    """γ: the weight of ‖ε error‖² in KL(q_σ(x_s | x_t, x_0) ‖ q_σ(x_s | x_t, x̂_0)), at any σ² and any pair s < t.
+
+    γ = (signal_s noise_t/signal_t − √(noise_s² − σ²))² / (2σ²). For σ² = β̃_t it is ``vlb_weight`` of "eps". Since only
+    the weights differ, one network serves every σ if it is free at each t (E-30).
+
+    Args:
+        variance: σ², a number or tensor of t's shape, positive, up to noise_s².
+    Returns:
+        A number or a float64 tensor of t's shape on the CPU.
+    Source: Song, Meng & Ermon 2021, theorem 1; ledger DDIM-4, DDIM-5, E-30.
+    """
+    change = schedule.signal(s) * schedule.noise(t) / schedule.signal(t) - (schedule.noise(s) ** 2 - variance) ** 0.5
+    return change**2 / (2 * variance)
+
+
 def vlb_weight(schedule, t, target="eps", variance="posterior"):
     """The weight λ_t with which ‖target error‖² enters the bound at t.
 

@@ -111,6 +111,27 @@ def q_posterior(schedule, x_t, x0, s, t):
     return Gaussian(expand(c_0, x0) * x0 + expand(c_t, x_t) * x_t, v)
 
 
+def q_implicit(schedule, x_t, x0, s, t, variance):
+    """q_σ(x_s | x_t, x_0) = N(signal_s x_0 + √(noise_s² − σ²) (x_t − signal_t x_0)/noise_t, σ² I) for any s < t.
+
+    Whatever σ² between 0 and noise_s² is, x_s has the marginal q(x_s | x_0); σ² = noise_s² τ is the Markov chain's
+    ``q_posterior``.
+
+    Args:
+        variance: σ², a number, () or (B,).
+    Raises:
+        ValueError: s is not before t, or σ² lies outside [0, noise_s²].
+    Source: Song, Meng & Ermon 2021, equation 7; ledger DDIM-1, DDIM-2, DDIM-7, DDIM-8.
+    """
+    same_shape(x_t=x_t, x0=x0)
+    tau(schedule, s, t)
+    left = host(schedule.noise(s)) ** 2 - host(variance)
+    if (left < 0).any() or (host(variance) < 0).any():
+        raise ValueError(f"expected a variance in [0, noise_s²], up to {schedule.noise(s) ** 2}, got {variance}")
+    direction = (x_t - expand(schedule.signal(t), x_t) * x0) / expand(schedule.noise(t), x_t)
+    return Gaussian(expand(schedule.signal(s), x0) * x0 + expand(left.sqrt(), x_t) * direction, variance)
+
+
 def q_path(schedule, x0, generator=None):
     """The whole chain x_0, x_1, ..., x_T, step by step: q(x_{1:T} | x_0) = Π q(x_t | x_{t−1}).
 

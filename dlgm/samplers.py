@@ -13,7 +13,7 @@ import torch
 
 from .denoiser import Prediction
 from .process import posterior_coefficients, q_sample, tau
-from .tensors import known, randn_like
+from .tensors import expand, known, randn_like, same_shape
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,26 +103,73 @@ class DDIM:
     """x_s = signal_s x̂_0 + √(noise_s² − v) ε̂ + √v z,  v = η² noise_s² τ.
 
     η = 0 is deterministic, η = 1 is DDPM with the posterior variance. For every η the marginals of x_s are kept when
-    the prediction is exact.
+    x̂_0 is x_0. "hat" is the σ̂ row of the paper's tables: the mean of η = 1 with noise of variance noise_t² τ, at the
+    last step too.
 
+    Args:
+        eta: a number in [0, 1], or "hat".
     Raises:
-        ValueError: eta outside [0, 1].
-    Source: Song, Meng & Ermon 2021, equations 12 and 16; ledger DDIM-6, DDIM-9.
+        ValueError: any other eta.
+    Source: Song, Meng & Ermon 2021, equations 12 and 16; ledger DDIM-6, DDIM-9, DDIM-11, E-31.
     """
 
     eta: float = 0.0
 
     def __post_init__(self):
-        if not 0 <= self.eta <= 1:
-            raise ValueError(f"eta must lie in [0, 1], got {self.eta}")
+        if self.eta != "hat" and (isinstance(self.eta, str) or not 0 <= self.eta <= 1):
+            raise ValueError(f'eta must be "hat" or lie in [0, 1], got {self.eta}')
 
     def step(self, denoiser, state, s, generator=None, **cond):
         """x_s from the State at t > s."""
         schedule, p = denoiser.schedule, state.prediction
         noise_s = schedule.noise(s)
-        share = self.eta**2 * tau(schedule, s, state.t)
+        hat, later = self.eta == "hat", tau(schedule, s, state.t)
+        share = later if hat else self.eta**2 * later
         mean = schedule.signal(s) * p.x0 + noise_s * math.sqrt(1 - share) * p.eps
-        return _with_noise(mean, noise_s**2 * share, generator)
+        return _with_noise(mean, schedule.noise(state.t) ** 2 * later if hat else noise_s**2 * share, generator)
+
+
+@torch.no_grad()
+def invert(denoiser, x, times, **cond):
+    """The deterministic walk upwards, x_t = signal_t x̂_0 + noise_t ε̂, both asked at (x_s, s), s < t: the last x.
+
+    Walked down again by DDIM(0) along the same times it comes back up to an error of the order of the steps. Where
+    nothing has been added yet (noise_s = 0) there is no ε to speak of, and the network is asked about x_s at the first
+    t.
+
+    Args:
+        x: (B, ...), at times[0].
+        times: at least two, increasing.
+    Raises:
+        ValueError: times do not increase.
+    Source: Song, Meng & Ermon 2021, section 4.3; ledger DDIM-8, M-17.
+    """
+    times = times.tolist() if isinstance(times, torch.Tensor) else times
+    if len(times) < 2 or not all(s < t for s, t in itertools.pairwise(times)):
+        raise ValueError(f"times must be at least two, increasing; got {times}")
+    schedule = denoiser.schedule
+    for s, t in itertools.pairwise(times):
+        p = denoiser(x, s if schedule.noise(s) > 0 else t, **cond)
+        x0 = p.x0 if schedule.noise(s) > 0 else x
+        x = schedule.signal(t) * x0 + schedule.noise(t) * p.eps
+    return x
+
+
+def slerp(a, b, share):
+    """From a to b on the sphere, [sin((1−w)θ) a + sin(wθ) b] / sin θ with θ their angle: noise that stays noise.
+
+    The straight line between two independent draws of N(0, I) passes at 1/√2 of their length.
+
+    Args:
+        a, b: (B, ...), not parallel. share: w, a number, () or (B,): 0 gives a, 1 gives b.
+    Source: Shoemake 1985; Song, Meng & Ermon 2021, section 5.3.
+    """
+    same_shape(a=a, b=b)
+    u, v = a.flatten(1), b.flatten(1)
+    angle = torch.acos(torch.nn.functional.cosine_similarity(u, v, dim=1).clamp(-1, 1))
+    w = expand(share, a)
+    angle = angle.reshape(-1, *[1] * (a.ndim - 1))
+    return (torch.sin((1 - w) * angle) * a + torch.sin(w * angle) * b) / torch.sin(angle)
 
 
 def langevin(score, x, steps, step_size, generator=None):

@@ -257,6 +257,9 @@ CASES = {
     "vlb.vlb_path": lambda w: vlb.vlb_path(w.den4, w.path, decoder="gaussian"),
     "vlb.vlb_consistency": lambda w: vlb.vlb_consistency(w.den4, w.path, decoder="gaussian"),
     "losses.sample_t there": lambda w: [losses.sample_t(w.s, 5, w.there, p) for p in (None, torch.ones(12))],
+    "process.q_implicit": lambda w: every_t(w, lambda t: process.q_implicit(w.s, w.x, w.eps, t - 2, t, 0.0)),
+    "samplers.invert": lambda w: samplers.invert(w.den, w.x, [0, 4, 9]),
+    "samplers.slerp": lambda w: [samplers.slerp(w.x, w.eps, v) for v in (0.3, torch.full((4,), 0.7, device="cpu"))],
     "losses.hybrid_loss": lambda w: every_t(w, lambda t: losses.hybrid_loss(w.two, w.x, t, w.eps)),
     "vlb.term_of": lambda w: [
         vlb.term_of(w.two(w.x, w.tb), w.x, "predicted"),
@@ -420,7 +423,8 @@ HOST = {
     "hvae.step_gaps": lambda w: hvae.step_gaps(w.mix, w.s4, "beta", 5),
 } | dict.fromkeys([  # made by rule
     "bounds.nodes", "bounds.every_path", "bounds.exact_terms", "bounds.model_law", "bounds.path_posteriors",
-    "loop.batch_indices", "losses.convert_weight", "losses.vlb_weight", "metrics.radial_power_spectrum",
+    "loop.batch_indices", "losses.convert_weight", "losses.implicit_weight", "losses.vlb_weight",
+    "metrics.radial_power_spectrum",
     "mixtures.ring", "schedules.time_grid", "tensors.choose", "vlb.gaussian_vlb",
 ])  # fmt: skip
 
