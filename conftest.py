@@ -1,5 +1,6 @@
 """How the tests are run: what ``pytest tests`` leaves out, on how many processes; and did all that was found run?"""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -25,6 +26,16 @@ def pytest_collection_modifyitems(config, items):
         slow = [item for item in items if item.get_closest_marker("slow")]
         items[:] = [item for item in items if item not in set(slow)]
         config.hook.pytest_deselected(items=slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """A cell that took too long fails, also where its code caught the interrupt, as ``fit`` does."""
+    late = getattr(item.parent, "timed_out", False)
+    result = yield
+    if not late and getattr(item.parent, "timed_out", False):
+        pytest.fail(f"the cell took longer than {item.config.option.nbval_cell_timeout:g} s and was interrupted")
+    return result
 
 
 class Count:
@@ -62,4 +73,6 @@ class Count:
 
 
 def pytest_configure(config):
+    if hasattr(config, "workerinput"):  # two kernels of two threads each wait for one another: seven times slower
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
     config.pluginmanager.register(Count(), "count")
