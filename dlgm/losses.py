@@ -11,7 +11,7 @@ from .metrics import estimate
 from .parameterization import TARGETS
 from .process import posterior_coefficients, q_sample
 from .tensors import choose, expand, home, known, randn_like, same_shape, sum_non_batch
-from .vlb import _index, reverse_variances, term_of
+from .vlb import _index, _times, reverse_variances, term_of
 
 
 def error_scale(schedule, t, target):
@@ -130,7 +130,7 @@ def hybrid_loss(denoiser, x0, t, eps, weight=1e-3, decoder="discretized", **cond
     Source: Nichol & Dhariwal 2021, equation 16; ledger VAR-2.
     """
     same_shape(x0=x0, eps=eps)
-    t = (t.cpu() if isinstance(t, torch.Tensor) else torch.tensor(t, device="cpu")).expand(len(x0))
+    t = _times(t, x0)
     p = denoiser(q_sample(denoiser.schedule, x0, t, eps), t, **cond)
     simple = sum_non_batch((eps - p.eps).square())
     return simple + weight * denoiser.schedule.T * term_of(p.frozen(), x0, "predicted", decoder)

@@ -54,6 +54,11 @@ def _index(t):
     return t.cpu() if isinstance(t, torch.Tensor) else t
 
 
+def _times(t, x):
+    """One time for each example, (B,), on the CPU, where the tables are; t a number, () or (B,)."""
+    return torch.as_tensor(_index(t), device="cpu").expand(len(x))
+
+
 def reverse_step(denoiser, x_t, t, variance="posterior", **cond):
     """p_θ(x_{t−1} | x_t) = N(μ_θ(x_t, t), σ_t² I), μ_θ = c_0 x̂_0 + c_t x_t: a Gaussian of x_t's shape.
 
@@ -100,7 +105,7 @@ def vlb_term(denoiser, x0, t, eps, variance="posterior", decoder="discretized", 
         Nats, (B,).
     Source: Ho et al. 2020, equations 5 and 13; ledger VLB-6, VLB-7, LOSS-2, E-15, E-42, E-45.
     """
-    t = (t.cpu() if isinstance(t, torch.Tensor) else torch.tensor(t, device="cpu")).expand(len(x0))
+    t = _times(t, x0)
     x_t = q_sample(denoiser.schedule, x0, t, eps)
     return term_of(denoiser(x_t, t, **cond), x0, variance, decoder)
 

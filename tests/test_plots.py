@@ -23,16 +23,6 @@ MIXTURE = GaussianMixture([0.3, 0.7], [-1.2, 0.8], [0.03, 0.06])
 BOTH = {"linear": linear_beta(), "cosine": cosine_beta()}
 
 
-@pytest.fixture
-def digit(generator):
-    return torch.rand(1, 6, 6, generator=generator) * 2 - 1
-
-
-@pytest.fixture
-def eps(generator):
-    return torch.randn(1, 6, 6, generator=generator)
-
-
 def test_image_rows_are_upright_and_clipped():
     x = torch.zeros(1, 2, 2)
     x[0, 0, 1] = 5.0

@@ -10,6 +10,8 @@ from .engine import Case, Exercise, Property, mistakes
 from .inputs import LONG, ONE_T, T4, alpha_bar_of, mixed, normal, numbers, random_betas, steps_of, uniform
 
 WRONG_AXIS = "a coefficient of shape (B,) was lined up with the last axis, not the batch; expand(c, x_t) lines it up."
+STEP_LATER = "this is the step from t + 1 to t; the step from t to t − 1 needs alpha_bar[t] and alpha_bar[t - 1]."
+STEP_EARLIER = "this is the step from t − 1 to t − 2; the table starts with the clean state, so no shift is needed."
 
 
 # ---- reverse_kernel -------------------------------------------------------------------------------------------------
@@ -189,11 +191,9 @@ POSTERIOR_MEAN = Exercise(
          "denominator by the variances first: that is POST-1.",
          ("before.sqrt() * (1 - alpha) / (1 - bar)",
           "before.sqrt() / (1 - before) / (1 / (1 - before) + alpha / (1 - alpha))")),
-        ("t off by one: the step from t + 1",
-         "this is the step from t + 1 to t; the step from t to t − 1 needs alpha_bar[t] and alpha_bar[t - 1].",
+        ("t off by one: the step from t + 1", STEP_LATER,
          lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t + 1)),
-        ("t off by one: the step from t − 1",
-         "this is the step from t − 1 to t − 2; the table starts with the clean state, so no shift is needed.",
+        ("t off by one: the step from t − 1", STEP_EARLIER,
          lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t - 1)),
         ("one t for the whole batch", ONE_T,
          lambda a, x0, x_t, t: posterior_mean(a, x0, x_t, t[:1].expand(len(t)))),
@@ -346,11 +346,9 @@ MEAN_FROM_EPS = Exercise(
          ("(1 - alpha_bar[t])", "(1 - alpha_bar[t - 1])")),
         ("the arguments exchanged", "x_t and eps were exchanged: ε is what is subtracted.",
          lambda a, x_t, eps, t: mean_from_eps(a, eps, x_t, t)),
-        ("t off by one: the step from t + 1",
-         "this is the step from t + 1 to t; the step from t to t − 1 needs alpha_bar[t] and alpha_bar[t - 1].",
+        ("t off by one: the step from t + 1", STEP_LATER,
          lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t + 1)),
-        ("t off by one: the step from t − 1",
-         "this is the step from t − 1 to t − 2; the table starts with the clean state, so no shift is needed.",
+        ("t off by one: the step from t − 1", STEP_EARLIER,
          lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t - 1)),
         ("one t for the whole batch", ONE_T,
          lambda a, x_t, eps, t: mean_from_eps(a, x_t, eps, t[:1].expand(len(t)))),

@@ -18,16 +18,6 @@ MIXTURE = GaussianMixture([0.3, 0.7], [-1.2, 0.8], [0.03, 0.06])
 BOTH = {"linear": linear_beta(), "cosine": cosine_beta()}
 
 
-@pytest.fixture
-def digit(generator):
-    return torch.rand(1, 6, 6, generator=generator) * 2 - 1
-
-
-@pytest.fixture
-def eps(generator):
-    return torch.randn(1, 6, 6, generator=generator)
-
-
 @pytest.mark.parametrize("t", [0, 1, 400, 1000])
 def test_kernel_panel_draws_the_exact_quantities(t, digit, eps):
     schedule = BOTH["linear"]
