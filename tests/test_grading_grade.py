@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import select
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from grading import world
 
 from dlgm import exercises
 from dlgm.grading import assignment, batch, grade, hand, release, report, roster, submission
-from dlgm.grading.sandbox import Stopped
+from dlgm.grading.sandbox import Stopped, Zygote
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -87,6 +88,18 @@ def test_hostile_answers_gain_nothing_and_cost_only_their_part(name, zygote, toy
     assert not os.path.exists("/tmp/dlgm_filled")
     page = report.page(toy, result.as_dict(), hand.Hand())
     assert "<script>" not in page and "<img" not in page
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_grader_that_ends_without_reading_an_answer_leaves_no_traceback(capfd, answered):
+    with Zygote() as own:
+        own.worker().close()
+        own._control.sendall(b"stop")
+        if answered:
+            select.select([own._control], [], [], 60)
+        own._control.close()
+        assert own._process.wait(60) == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_workers_hold_no_answers(zygote):

@@ -158,11 +158,18 @@ def call(request, world):
 
 
 def main(fd):
-    """Load, then fork a worker whenever asked; a worker is ended when the next is asked for."""
-    control, child = socket.socket(fileno=fd), None
+    """Load, then fork a worker whenever asked; a worker is ended when the next is asked for, or the grader hangs up."""
+    control = socket.socket(fileno=fd)
     lockdown.die_with_parent()
     preload()
-    wire.send(control, {"isolated": lockdown.can_filter()})
+    with contextlib.suppress(ConnectionError):  # the grader ended and left an answer unread: as good as hanging up
+        wire.send(control, {"isolated": lockdown.can_filter()})
+        _serve(control)
+
+
+def _serve(control):
+    """Fork whenever asked, until the grader hangs up."""
+    child = None
     while True:
         order, fds, _, _ = socket.recv_fds(control, 64, 1)
         status = 0
