@@ -20,8 +20,9 @@ from pathlib import Path
 
 import torch
 
-from dlgm import data, elbo, metrics, nets, schedules, training, vae, vlb
+from dlgm import data, elbo, losses, metrics, nets, schedules, training, vae, vlb
 from dlgm.denoiser import Clipped, Denoiser
+from dlgm.tensors import randn_like
 from dlgm.training import draw, image_loss
 
 HERE = Path(__file__).resolve().parent
@@ -114,22 +115,41 @@ def floor(judge, x, n=2000, splits=5):
     return sum(found) / splits
 
 
-def ddpm(steps, name, widths):
+def ddpm(steps, name, widths, out_channels=1, loss=image_loss, lr=2e-3, **kind):
     """A denoiser of images, v-prediction on the cosine schedule; the average of its weights is what counts."""
     x = data.to_uint8(data.load(name)[0])
-    model = Denoiser(nets.UNet(1, widths), schedules.cosine_beta(), "v")
+    model = Denoiser(nets.UNet(1, widths, out_channels=out_channels), schedules.cosine_beta(), "v", **kind)
     ema = training.EMA(model, 0.999)
-    options = {"batch_size": 64, "lr": training.CosineLR(2e-3, steps), "clip": 1.0, "ema": ema, "precision": "auto"}
-    return Recipe(model, image_loss, x, lambda model: measure_ddpm(model, name), name, options, torch.float16)
+    options = {"batch_size": 64, "lr": training.CosineLR(lr, steps), "clip": 1.0, "ema": ema, "precision": "auto"}
+    return Recipe(model, loss, x, lambda model: measure_ddpm(model, name), name, options, torch.float16)
+
+
+def ddpm_variance(steps, name, widths):
+    """The denoiser ``ddpm_NAME`` with a second output for the variance, trained further by the hybrid loss."""
+
+    def loss(model, batch, generator, step):
+        x0 = data.from_uint8(batch)
+        t = losses.sample_t(model.schedule, len(x0), generator)
+        hybrid = losses.hybrid_loss(model, x0, t, randn_like(x0, generator), target="v")
+        return hybrid.mean() / x0[0].numel()
+
+    recipe = ddpm(steps, name, widths, 2, loss, 5e-4, variance="learned")
+    mean, _ = training.load(data.checkpoint(f"ddpm_{name}"))
+    for model in (recipe.model, recipe.options["ema"].model):
+        ours, theirs = model.state_dict(), mean.state_dict()
+        for key, value in theirs.items():
+            ours[key][: len(value)] = value  # the head's second row stays zero: half way between log β̃ and log β
+    return recipe
 
 
 @torch.no_grad()
 def measure_ddpm(model, name, images=500, evaluations=100, samples=2000):
     """Bits per dimension of held-out images, and the Fréchet distance of samples from the training images."""
     device, generator = next(model.parameters()).device, torch.Generator().manual_seed(0)
+    variance = {"fixed": "posterior", "learned": "predicted"}[model.variance]
     test, train = (data.load(name, split=which)[0] for which in ("test", "train"))
     bound = [
-        vlb.vlb_estimate(Clipped(model), part.to(device), evaluations, generator).cpu()
+        vlb.vlb_estimate(Clipped(model), part.to(device), evaluations, generator, variance).cpu()
         for part in test[:images].split(100)
     ]
     bits = metrics.estimate(torch.cat(bound) / (test[0].numel() * math.log(2)), 0)
@@ -152,6 +172,7 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
     "judge_mnist": (2_000, lambda steps: judge(steps, "mnist")),
     "judge_fashion": (4_000, lambda steps: judge(steps, "fashion")),
     "ddpm_mnist": (10_000, lambda steps: ddpm(steps, "mnist", (16, 32, 64, 112))),
+    "ddpm_mnist_variance": (4_000, lambda steps: ddpm_variance(steps, "mnist", (16, 32, 64, 112))),
     "ddpm_fashion": (7_000, lambda steps: ddpm(steps, "fashion", (16, 32, 64, 112))),
 }
 

@@ -12,7 +12,7 @@ import torch
 from . import parameterization as P
 from .parameterization import TARGETS
 from .process import check_time, tau
-from .schedules import Rescaled
+from .schedules import Rescaled, respaced
 from .tensors import expand, known, to_device
 
 
@@ -198,3 +198,32 @@ class InCoordinates:
         schedule = self.schedule
         x0 = self.denoiser(x_t / expand(schedule.scale(t), x_t), t, **cond).x0
         return Prediction(schedule, x_t, t, x0=x0)
+
+
+class Respaced:
+    """A denoiser on the shorter chain that stops only at some of its times: step k of it is times[N − k].
+
+    Its ``schedule`` has β of its own, so bounds, reverse variances and samplers of the short chain need to know nothing
+    of the long one; only the network is told the time that it was trained with. A learned fraction is kept: it lies
+    between log β̃ and log β of the *short* chain.
+
+    Args:
+        denoiser: on a variance-preserving schedule.
+        times: N + 1 times, decreasing, to 0; see ``schedules.time_grid``.
+    Raises:
+        ValueError: see ``schedules.respaced``.
+    Source: Nichol & Dhariwal 2021, section 4; ledger DDIM-9, E-68, VAR-1.
+    """
+
+    def __init__(self, denoiser, times):
+        self.denoiser, self.schedule = denoiser, respaced(denoiser.schedule, times)
+        numbers = times.tolist() if isinstance(times, torch.Tensor) else list(times)
+        exact = torch.float64 if isinstance(numbers[0], float) else torch.int64
+        self.times = torch.tensor(numbers[::-1], dtype=exact, device="cpu")  # times[k] for step k
+
+    def __call__(self, x_t, t, **cond):
+        """x_t: (B, ...); t: a number, () or (B,), 0..N."""
+        check_time(self.schedule, t, x_t)
+        asked = self.times[t.cpu() if isinstance(t, torch.Tensor) else t]
+        p = self.denoiser(x_t, asked if isinstance(t, torch.Tensor) else asked.item(), **cond)
+        return Prediction(self.schedule, x_t, t, fraction=p.fraction, **{p.kind: getattr(p, p.kind)})

@@ -10,7 +10,7 @@ from . import parameterization as P
 from .metrics import estimate
 from .parameterization import TARGETS
 from .process import posterior_coefficients, q_sample
-from .tensors import choose, expand, home, known, randn_like, same_shape, sum_non_batch
+from .tensors import choose, expand, home, host, known, randn_like, same_shape, sum_non_batch
 from .vlb import _index, _times, reverse_variances, term_of
 
 
@@ -52,16 +52,24 @@ def implicit_weight(schedule, s, t, variance):
     """γ: the weight of ‖ε error‖² in KL(q_σ(x_s | x_t, x_0) ‖ q_σ(x_s | x_t, x̂_0)), at any σ² and any pair s < t.
 
     γ = (signal_s noise_t/signal_t − √(noise_s² − σ²))² / (2σ²). For σ² = β̃_t it is ``vlb_weight`` of "eps". Since only
-    the weights differ, one network serves every σ if it is free at each t (E-30).
+    the weights differ, one network serves every σ if it is free at each t (E-30). Where s is the clean state it is the
+    weight in −log N(x_0; x̂_0, σ²), for any σ².
 
     Args:
-        variance: σ², a number or tensor of t's shape, positive, up to noise_s².
+        variance: σ², a number or tensor of t's shape, positive, up to noise_s² where that is not 0.
     Returns:
         A number or a float64 tensor of t's shape on the CPU.
+    Raises:
+        ValueError: a variance out of range.
     Source: Song, Meng & Ermon 2021, theorem 1; ledger DDIM-4, DDIM-5, E-30.
     """
-    change = schedule.signal(s) * schedule.noise(t) / schedule.signal(t) - (schedule.noise(s) ** 2 - variance) ** 0.5
-    return change**2 / (2 * variance)
+    noise_s = host(schedule.noise(s))
+    left = noise_s**2 - host(variance)
+    if ((left < 0) & (noise_s > 0)).any() or not (host(variance) > 0).all():
+        raise ValueError(f"expected a variance in (0, noise_s²], up to {schedule.noise(s) ** 2}, got {variance}")
+    gamma = (schedule.signal(s) * schedule.noise(t) / schedule.signal(t) - left.clamp(min=0).sqrt()) ** 2
+    gamma = gamma / (2 * host(variance))
+    return gamma if isinstance(t, torch.Tensor) or isinstance(variance, torch.Tensor) else gamma.item()
 
 
 def vlb_weight(schedule, t, target="eps", variance="posterior"):
@@ -91,20 +99,23 @@ def prediction_loss(denoiser, x0, t, eps, target=None, weight=1.0, **cond):
         weight: a number, () or (B,); see ``vlb_weight`` and ``convert_weight``.
     Source: ledger LOSS-1, LOSS-4, LOSS-5, LOSS-7, PAR-3.
     """
-    schedule = denoiser.schedule
     target = target or getattr(denoiser, "predicts", "eps")
-    known("target", target, TARGETS)
     same_shape(x0=x0, eps=eps)
-    x_t = q_sample(schedule, x0, t, eps)
-    prediction = denoiser(x_t, t, **cond)
+    error = _squared_error(denoiser(q_sample(denoiser.schedule, x0, t, eps), t, **cond), x0, eps, target)
+    return expand(weight, error) * error
+
+
+def _squared_error(p, x0, eps, target):
+    """‖target − predicted target‖² of a Prediction, (B,)."""
+    known("target", target, TARGETS)
+    schedule, x_t, t = p.schedule, p.x_t, p.t
     if target == "mean":
-        truth, guess = (P.mean_from_x0(schedule, x_t, v, t - 1, t) for v in (x0, prediction.x0))
+        truth, guess = (P.mean_from_x0(schedule, x_t, v, t - 1, t) for v in (x0, p.x0))
     else:
         truth = {"eps": eps, "x0": x0}.get(target)
         truth = getattr(P, f"{target}_from_eps")(schedule, x_t, eps, t) if truth is None else truth
-        guess = getattr(prediction, target)
-    error = sum_non_batch((truth - guess).square())
-    return expand(weight, error) * error
+        guess = getattr(p, target)
+    return sum_non_batch((truth - guess).square())
 
 
 def simple_loss(denoiser, x0, t, eps, **cond):
@@ -117,23 +128,23 @@ def simple_loss(denoiser, x0, t, eps, **cond):
     return prediction_loss(denoiser, x0, t, eps, target="eps", **cond)
 
 
-def hybrid_loss(denoiser, x0, t, eps, weight=1e-3, decoder="discretized", **cond):
-    """L_simple + weight · T · (the bound's term at t with the predicted variance and a frozen mean): (B,), nats.
+def hybrid_loss(denoiser, x0, t, eps, weight=1e-3, target="eps", decoder="discretized", **cond):
+    """‖target error‖² + weight · T · (the bound's term at t with the predicted variance and a frozen mean): (B,), nats.
 
-    T times the term at a random t estimates L_vlb. The mean is trained by L_simple alone: in the bound it is held
-    fixed (its gradient stopped), so that the bound trains the variance.
+    T times the term at a random t estimates L_vlb. The mean is trained by the squared error alone, L_simple for the
+    target eps: in the bound it is held fixed (its gradient stopped), so that the bound trains the variance.
 
     Args:
         denoiser: with variance="learned" and a discrete schedule.
         x0, eps: (B, ...). t: a number, () or (B,), 1..T.
-        decoder: see ``vlb.vlb_term``.
+        target: see ``prediction_loss``. decoder: see ``vlb.vlb_term``.
     Source: Nichol & Dhariwal 2021, equation 16; ledger VAR-2.
     """
     same_shape(x0=x0, eps=eps)
     t = _times(t, x0)
     p = denoiser(q_sample(denoiser.schedule, x0, t, eps), t, **cond)
-    simple = sum_non_batch((eps - p.eps).square())
-    return simple + weight * denoiser.schedule.T * term_of(p.frozen(), x0, "predicted", decoder)
+    bound = term_of(p.frozen(), x0, "predicted", decoder)
+    return _squared_error(p, x0, eps, target) + weight * denoiser.schedule.T * bound
 
 
 def sample_t(schedule, n, generator=None, probabilities=None):
@@ -178,6 +189,48 @@ def _probabilities(p, T):
     if p.shape != (T,) or not (p > 0).all():
         raise ValueError(f"expected {T} positive probabilities, got shape {tuple(p.shape)}")
     return p
+
+
+class ImportanceTimes:
+    """Probabilities of t that follow the losses seen: p_t ∝ √(mean of the last ``keep`` L_t²), uniform before that.
+
+    For ``sample_t`` and ``time_weights``. p_t ∝ √E L_t² makes the estimate of Σ L_t quietest; the noise of a *gradient*
+    is least for p_t ∝ √E‖∇L_t‖², which this does not know. A share ``floor`` of p stays uniform, so that no t is
+    forgotten. What was seen lies on the CPU (one more wait for a GPU in a step), and no checkpoint keeps it.
+
+    Args:
+        T: number of times.
+        keep: losses remembered at each t.
+        floor: between 0 and 1.
+    Raises:
+        ValueError: T or keep is no whole number of at least 1, or floor lies outside [0, 1].
+    Source: Nichol & Dhariwal 2021, equation 18; ledger VAR-2, LOSS-6, M-05.
+    """
+
+    def __init__(self, T, keep=10, floor=1e-3):
+        for name, value in {"T": T, "keep": keep}.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if not 0 <= floor <= 1:
+            raise ValueError(f"floor must lie in [0, 1], got {floor}")
+        self.keep, self.floor = keep, floor
+        self.squares = torch.zeros(T, keep, dtype=torch.float64, device="cpu")
+        self.seen = torch.zeros(T, dtype=torch.int64, device="cpu")
+
+    def update(self, t, loss):
+        """Remember the losses (n,) at times t (n,), 1..T."""
+        for i, value in zip((t.cpu() - 1).tolist(), loss.detach().cpu().double().tolist(), strict=True):
+            self.squares[i, self.seen[i] % self.keep] = value**2
+            self.seen[i] += 1
+
+    @property
+    def probabilities(self):
+        """p_1..p_T, sum 1: (T,), float64 on the CPU."""
+        T = len(self.seen)
+        if (self.seen < self.keep).any():
+            return torch.full((T,), 1 / T, dtype=torch.float64, device="cpu")
+        p = self.squares.mean(1).sqrt()
+        return (1 - self.floor) * p / p.sum() + self.floor / T
 
 
 @torch.no_grad()

@@ -132,6 +132,26 @@ def q_implicit(schedule, x_t, x0, s, t, variance):
     return Gaussian(expand(schedule.signal(s), x0) * x0 + expand(left.sqrt(), x_t) * direction, variance)
 
 
+def implicit_path(schedule, x0, variances, noise):
+    """x_0..x_T of q_σ: x_T = signal_T x_0 + noise_T ε_T, then x_{t−1} ~ q_σ(x_{t−1} | x_t, x_0) for t = T..2.
+
+    Args:
+        schedule: discrete.
+        x0: (B, ...).
+        variances: σ_t², (T + 1,); see ``q_implicit``. Index 0 and 1 are not used.
+        noise: T standard normal draws of x0's shape; noise[t − 1] makes x_t.
+    Returns:
+        A list of T + 1 states.
+    Source: Song, Meng & Ermon 2021, equation 6; ledger DDIM-1.
+    """
+    T = schedule.T
+    path = [q_sample(schedule, x0, T, noise[T - 1])]
+    for t in range(T, 1, -1):
+        law = q_implicit(schedule, path[-1], x0, t - 1, t, variances[t])
+        path.append(law.mean + law.var.sqrt() * noise[t - 2])
+    return [x0, *path[::-1]]
+
+
 def q_path(schedule, x0, generator=None):
     """The whole chain x_0, x_1, ..., x_T, step by step: q(x_{1:T} | x_0) = Π q(x_t | x_{t−1}).
 

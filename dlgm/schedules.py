@@ -9,6 +9,7 @@ used. ``logsnr`` is +inf where nothing has been added and −inf where nothing i
 Discrete time runs over the integers 0..T, continuous time over [0, 1]; the data stand at t = 0 in both.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -148,6 +149,29 @@ def cosine_beta(T=1000, s=0.008, max_beta=0.999):
     return DiscreteSchedule((math.sin(d) * torch.sin(2 * a + d) / a.cos() ** 2).clamp(max=max_beta))
 
 
+def respaced(schedule, times):
+    """The chain of N steps that stops only at the given times: ᾱ'_k = signal(t_k)², so β'_k = 1 − ᾱ'_k/ᾱ'_{k−1}.
+
+    Skipping steps of a Markov chain gives a Markov chain, with the β of several steps merged into one.
+
+    Args:
+        schedule: variance preserving, discrete or continuous, with noise 0 at t = 0.
+        times: N + 1 times, decreasing, to 0; see ``time_grid``.
+    Returns:
+        A DiscreteSchedule of T = N.
+    Raises:
+        ValueError: times do not decrease to 0, or the schedule is not variance preserving there.
+    Source: Nichol & Dhariwal 2021, section 4; ledger DDIM-9, FWD-5, E-68.
+    """
+    times = times.tolist() if isinstance(times, torch.Tensor) else list(times)
+    signal, noise = ([scale(t) for t in reversed(times)] for scale in (schedule.signal, schedule.noise))
+    if len(times) < 2 or times[-1] != 0 or any(s >= t for t, s in itertools.pairwise(times)):
+        raise ValueError(f"expected at least two times that decrease to 0, got {times}")
+    if noise[0] != 0 or any(abs(a * a + b * b - 1) > 1e-9 for a, b in zip(signal, noise, strict=True)):
+        raise ValueError(f"expected a variance-preserving schedule with noise 0 at t = 0, got {schedule}")
+    return DiscreteSchedule([-math.expm1(2 * (math.log(b) - math.log(a))) for a, b in itertools.pairwise(signal)])
+
+
 def _normal(shape, generator, dtype):
     """Standard normal numbers on the generator's device."""
     return torch.randn(shape, generator=generator, dtype=dtype, device=home(generator))
@@ -284,6 +308,87 @@ class VE(_Continuous):
     def sde(self, t):
         """(f, g²) of dx = f x dt + g dw: f = 0, g² = d noise²/dt = 2 noise² log(sigma_max/sigma_min)."""
         return 0 * self._time(t)[1], 2 * self.noise(t) ** 2 * math.log(self.sigma_max / self.sigma_min)
+
+
+class LearnedMonotone(_Continuous):
+    """Variance preserving; log-SNR falls from logsnr_max to logsnr_min, and how long it stays where is learned.
+
+    λ(t) is piecewise linear: it passes K pieces of equal height in the times w = softmax(logits), Σ w = 1. A uniform t
+    then meets λ with density p(λ) = K w_k / (logsnr_max − logsnr_min), k the piece of λ. For the continuous bound,
+    ½ ∫ E‖ε − ε̂‖² dλ, only the two ends count; p decides how quiet its estimate is at random t.
+
+    Args:
+        pieces: K.
+        logsnr_max, logsnr_min: at t = 0 and t = 1.
+    Attributes:
+        logits: (K,), float64 on the CPU, where schedules live; an optimiser takes ``parameters()``.
+    Raises:
+        ValueError: no pieces, or ends in the wrong order.
+    Source: Kingma et al. 2021, section 5.1 and appendix I; ledger SCHED-4, M-06.
+    """
+
+    def __init__(self, pieces=16, logsnr_max=10.0, logsnr_min=-10.0):
+        _positive_int("pieces", pieces)
+        if not logsnr_min < logsnr_max:
+            raise ValueError(f"expected logsnr_min < logsnr_max, got {logsnr_min} and {logsnr_max}")
+        self.high, self.low = float(logsnr_max), float(logsnr_min)
+        self.logits = torch.zeros(pieces, dtype=torch.float64, device="cpu", requires_grad=True)
+
+    def parameters(self):
+        """[logits], for an optimiser."""
+        return [self.logits]
+
+    @property
+    def shares(self):
+        """w, the time spent in each piece, from logsnr_max on: (K,), sum 1."""
+        return self.logits.softmax(0)
+
+    def _logsnr(self, t):
+        w = self.shares
+        ends = w.cumsum(0)
+        k = torch.searchsorted(ends.detach(), t).clamp(max=len(w) - 1)
+        inside = (t - (ends[k] - w[k])) / w[k]
+        return self.high - (self.high - self.low) / len(w) * (k + inside)
+
+    def _at(self, t, of):
+        m, t = self._time(t)
+        if m is torch:
+            return of(self._logsnr(t))
+        return of(self._logsnr(torch.tensor(t, dtype=torch.float64, device="cpu"))).item()
+
+    def signal(self, t):
+        """√sigmoid(λ)."""
+        return self._at(t, lambda lam: lam.sigmoid().sqrt())
+
+    def noise(self, t):
+        """√sigmoid(−λ)."""
+        return self._at(t, lambda lam: (-lam).sigmoid().sqrt())
+
+    def logsnr(self, t):
+        """λ(t)."""
+        return self._at(t, lambda lam: lam)
+
+    def slope(self, logsnr):
+        """−dλ/dt = 1/p(λ) where the log-SNR is λ, a float64 tensor: of its shape, on the CPU."""
+        K, share = len(self.logits), (self.high - logsnr.cpu()) / (self.high - self.low)
+        return (self.high - self.low) / (K * self.shares[(share * K).long().clamp(0, K - 1)])
+
+    def variance_loss(self, t, errors):
+        """(½ error)² slope_now slope: its mean estimates the second moment of ½ error · slope, whose mean is fixed.
+
+        Its gradient with respect to ``logits`` is that of the variance of the bound's estimate at a uniform t, with no
+        derivative through the network: where λ is met stays, how often it is met changes. At the minimum p(λ) is
+        proportional to √E error², as in importance sampling of t.
+
+        Args:
+            t: (n,), uniform in [0, 1].
+            errors: (n,), ‖ε − ε̂‖² at those t.
+        Returns:
+            (n,), float64 on the CPU.
+        """
+        logsnr, errors = self.logsnr(t).detach(), errors.detach().cpu().double()
+        slope = self.slope(logsnr)
+        return (errors / 2) ** 2 * slope.detach() * slope
 
 
 COORDINATES = ("ve", "vp")

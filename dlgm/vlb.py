@@ -17,7 +17,15 @@ import torch
 
 from . import parameterization as P
 from .gaussian import Gaussian, discretized_log_prob
-from .process import posterior_coefficients, q_posterior, q_sample, q_transition, terminal_kl
+from .process import (
+    posterior_coefficients,
+    q_implicit,
+    q_marginal,
+    q_posterior,
+    q_sample,
+    q_transition,
+    terminal_kl,
+)  # fmt: skip
 from .tensors import home, known, randn_like, same_shape, to_device
 
 VARIANCES = ("posterior", "beta")
@@ -236,6 +244,26 @@ def vlb_consistency(denoiser, path, variance="posterior", decoder="discretized",
     steps = [u - d for u, d in zip(up[:-1], down[1:], strict=True)]
     steps = torch.stack(steps, 1) if steps else path[0].new_zeros(len(path[0]), 0)
     return VLB(up[-1] - _log_prior(path[-1]), steps, -down[0], _dims(path[0]), decoder)
+
+
+def implicit_vlb(denoiser, path, variances, **cond):
+    """log q_σ(x_{1:T} | x_0) − log p_θ(x_{0:T}) of one path of q_σ, nats (B,): its average is J_σ.
+
+    p_θ takes x̂_0 for x_0 in q_σ(x_{t−1} | x_t, x_0); p_θ(x_0 | x_1) = N(x̂_0, σ_1² I), p(x_T) = N(0, I).
+
+    Args:
+        path: [x_0, ..., x_T]; see ``process.implicit_path``.
+        variances: σ_t², (T + 1,), positive from index 1 on.
+    Source: Song, Meng & Ermon 2021, equation 11; ledger DDIM-3, DDIM-4, E-09.
+    """
+    schedule, x0, T = denoiser.schedule, path[0], denoiser.schedule.T
+    total = q_marginal(schedule, x0, T).log_prob(path[T]) - _log_prior(path[T])
+    for t in range(T, 0, -1):
+        guess = denoiser(path[t], t, **cond).x0
+        if t == 1:
+            return total - Gaussian(guess, variances[1]).log_prob(x0)
+        q, p = (q_implicit(schedule, path[t], x, t - 1, t, variances[t]) for x in (x0, guess))
+        total = total + q.log_prob(path[t - 1]) - p.log_prob(path[t - 1])
 
 
 def _log_prior(x_T):

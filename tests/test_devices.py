@@ -260,6 +260,15 @@ CASES = {
     "process.q_implicit": lambda w: every_t(w, lambda t: process.q_implicit(w.s, w.x, w.eps, t - 2, t, 0.0)),
     "samplers.invert": lambda w: samplers.invert(w.den, w.x, [0, 4, 9]),
     "samplers.slerp": lambda w: [samplers.slerp(w.x, w.eps, v) for v in (0.3, torch.full((4,), 0.7, device="cpu"))],
+    "denoiser.Respaced": lambda w: [
+        d(w.x, t).v for d in [denoiser.Respaced(w.den, torch.tensor([12, 7, 0]))]
+        for t in (1, torch.tensor(2), torch.tensor([2, 1, 1, 2]), w.c(torch.tensor([2, 1, 1, 2])))
+    ],
+    "process.implicit_path": lambda w: [
+        process.implicit_path(w.s4, w.z, v, [w.z] * 4)
+        for v in [0.5 * w.s4.posterior_variance, 0.5 * w.c(w.s4.posterior_variance.float())]
+    ],
+    "vlb.implicit_vlb": lambda w: vlb.implicit_vlb(w.den4, w.path, torch.full((5,), 0.05)),
     "losses.hybrid_loss": lambda w: every_t(w, lambda t: losses.hybrid_loss(w.two, w.x, t, w.eps)),
     "vlb.term_of": lambda w: [
         vlb.term_of(w.two(w.x, w.tb), w.x, "predicted"),
@@ -387,6 +396,18 @@ HOST = {
         schedules.DiscreteSchedule(w.c(torch.tensor([0.1, 0.2]))), schedules.linear_beta(30), schedules.cosine_beta(9),
         schedules.time_grid(w.s, 3), schedules.time_grid(w.vp, 3), w.s.start((2, 3)),
     ],
+    "schedules.respaced": lambda w: schedules.respaced(w.s, w.c(torch.tensor([9, 4, 0]))),
+    "schedules.LearnedMonotone": lambda w: [
+        v for s in [schedules.LearnedMonotone(3)] for t in [w.c(w.tb) / 20] for v in (
+            s.signal(t), s.noise(t), s.logsnr(t), s.signal(0.3), s.slope(w.c(s.logsnr(t).float())), s.shares,
+            s.variance_loss(t, w.x[:, 0, 0, 0]), s.start((2, 3)), s.parameters(),
+        )
+    ],
+    "losses.implicit_weight": lambda w: every_t(w, lambda t: losses.implicit_weight(w.s, t - 1, t, 0.01)),
+    "losses.ImportanceTimes": lambda w: [
+        times.probabilities for times in [losses.ImportanceTimes(12, 1)] for n in range(2)
+        for _ in [times.update(w.c(torch.arange(1, 13)), w.c(torch.arange(12.0)))]
+    ],
     "process.tau": lambda w: every_t(w, lambda t: process.tau(w.s, t - 1, t)),
     "process.posterior_coefficients": lambda w: every_t(w, lambda t: process.posterior_coefficients(w.s, t - 1, t)),
     "vlb.reverse_variances": lambda w: vlb.reverse_variances(w.s, w.c(w.s.beta.float())),
@@ -423,7 +444,7 @@ HOST = {
     "hvae.step_gaps": lambda w: hvae.step_gaps(w.mix, w.s4, "beta", 5),
 } | dict.fromkeys([  # made by rule
     "bounds.nodes", "bounds.every_path", "bounds.exact_terms", "bounds.model_law", "bounds.path_posteriors",
-    "loop.batch_indices", "losses.convert_weight", "losses.implicit_weight", "losses.vlb_weight",
+    "loop.batch_indices", "losses.convert_weight", "losses.vlb_weight",
     "metrics.radial_power_spectrum",
     "mixtures.ring", "schedules.time_grid", "tensors.choose", "vlb.gaussian_vlb",
 ])  # fmt: skip
@@ -464,6 +485,7 @@ EXEMPT = dict.fromkeys(["images.load_images", "machine.has_bfloat16", "machine.p
 EXEMPT |= dict.fromkeys(
     ["mixtures.ExactDenoiser.x0_variance", "spectrum.Spectrum.x0_variance"], "a number for a number"
 )
+EXEMPT |= {"losses.ImportanceTimes.probabilities": "of what was seen, which lies on the CPU"}
 EXEMPT |= dict.fromkeys(
     ["families.EBM.__init__", "families.MaskedLinear.__init__", "families.toys", "nets.Conditioned.__init__",
      "unet.zeroed", "vae.VAE.__init__"], "makes a module, which is moved later",

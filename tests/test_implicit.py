@@ -1,15 +1,17 @@
-"""Implicit models: the family q_σ, its weights, the walk upwards, the σ̂ row. DDIM-1..11, NUM-2, E-31, E-62."""
+"""Implicit models: the family q_σ, its weights, the walk upwards, the σ̂ row. DDIM-1..11, NUM-2, E-30, E-31, E-62."""
 
 import math
 
 import pytest
 import torch
 
+from dlgm.denoiser import Denoiser
 from dlgm.losses import implicit_weight, vlb_weight
-from dlgm.oracles import GaussianMixture, Spectrum
-from dlgm.process import posterior_coefficients, q_implicit, q_posterior, q_sample, tau
+from dlgm.oracles import GaussianMixture, Spectrum, bounds
+from dlgm.process import implicit_path, posterior_coefficients, q_implicit, q_posterior, q_sample, tau
 from dlgm.samplers import DDIM, DDPM, invert, sample, slerp
 from dlgm.schedules import VE, DiscreteSchedule, VPCosine, VPLinear, linear_beta, time_grid
+from dlgm.vlb import implicit_vlb
 
 F64 = torch.float64
 CHAIN = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])
@@ -62,6 +64,62 @@ def test_ddim_5_the_weight_is_that_of_the_kl_and_at_beta_tilde_that_of_the_bound
     t = torch.tensor([2, 3, 4])
     found = implicit_weight(CHAIN, t - 1, t, CHAIN.posterior_variance[t])
     torch.testing.assert_close(found, vlb_weight(CHAIN, t, "eps", "posterior"))
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+def test_ddim_4_theorem_1_the_two_objectives_differ_by_what_no_network_changes(eta):
+    """DDIM-4, DDIM-5: J_σ − Σ γ_t E‖ε − ε̂‖² is one number, whatever the network; both averages by quadrature."""
+    variances = eta**2 * CHAIN.posterior_variance
+    variances[1] = 0.3**2
+    t = torch.arange(1, 5)
+    gamma = implicit_weight(CHAIN, t - 1, t, variances[1:])
+    z, w = bounds.nodes(4)
+    x0 = torch.full((len(z), 1), 0.8, dtype=F64)
+    path = implicit_path(CHAIN, x0, variances, [z[:, k : k + 1] for k in range(4)])
+    constants = []
+    for slopes in ((0.1, 0.2, 0.3, 0.4), (0.9, 0.5, 0.7, 0.2)):
+        slope = torch.tensor((0.0, *slopes), dtype=F64)
+        model = Denoiser(lambda x, t, slope=slope: slope[t][:, None] * x, CHAIN)
+        J = w @ implicit_vlb(model, path, variances)
+        e, v = bounds.nodes(1)
+        L = sum(
+            gamma[k - 1] * (v @ (e - model(q_sample(CHAIN, x0[:3], k, e), k).eps).square().sum(1)) for k in range(1, 5)
+        )
+        constants.append((J - L).item())
+    assert constants[0] == pytest.approx(constants[1], abs=1e-12)
+
+
+def test_ddim_1_a_path_from_the_top_has_the_marginals_of_the_chain_and_at_eta_one_its_law():
+    """DDIM-2, DDIM-7: moments of all 81 nodes; only at η = 1 is the covariance of neighbours the Markov chain's."""
+    z, w = bounds.nodes(4)
+    x0 = torch.full((len(z), 1), 0.8, dtype=F64)
+    for eta in (0.0, 0.5, 1.0):
+        path = implicit_path(CHAIN, x0, eta**2 * CHAIN.posterior_variance, [z[:, k : k + 1] for k in range(4)])
+        for t in range(1, 5):
+            law = q_sample(CHAIN, x0[:1], t, 0 * x0[:1])
+            torch.testing.assert_close((w @ path[t]), law[0])
+            torch.testing.assert_close(w @ (path[t] - law).square()[:, 0], torch.tensor(CHAIN.noise(t) ** 2, dtype=F64))
+        cross = w @ ((path[2] - w @ path[2]) * (path[3] - w @ path[3]))[:, 0]
+        markov = CHAIN.alpha[3].sqrt() * CHAIN.noise(2) ** 2
+        assert torch.isclose(cross, markov, rtol=1e-12, atol=0) == (eta == 1)
+
+
+def test_theorem_1_has_a_weight_at_the_last_step_and_refuses_what_has_none():
+    """At s = 0 it is the weight in −log N(x_0; x̂_0, σ²), for any σ²; elsewhere σ² ends at noise_s²."""
+    assert implicit_weight(CHAIN, 0, 1, 0.09) == pytest.approx((0.1 / 0.9) / (2 * 0.09))
+    for variance in (0.0, 1.0):
+        with pytest.raises(ValueError, match="expected a variance in"):
+            implicit_weight(CHAIN, 1, 2, variance)
+
+
+def test_e_30_one_network_for_all_t_has_another_optimum_under_other_weights():
+    """E-30: ε̂ = k x_t for every t. Without weights the best k is .7204, under the bound's (σ_1 = .3) it is .7519."""
+    t, v0 = torch.arange(1, 5), 0.8
+    variances = CHAIN.posterior_variance.clone()
+    variances[1] = 0.3**2
+    power, noise = CHAIN.alpha_bar[1:] * v0 + 1 - CHAIN.alpha_bar[1:], CHAIN.noise(t)
+    for gamma, want in ((torch.ones(4), 0.7204), (implicit_weight(CHAIN, t - 1, t, variances[1:]), 0.7519)):
+        assert ((gamma * noise).sum() / (gamma * power).sum()).item() == pytest.approx(want, abs=5e-5)
 
 
 def test_e_31_the_hat_row_has_the_mean_of_eta_one_and_the_noise_of_the_forward_step():

@@ -1,4 +1,4 @@
-"""Learned and optimal variances of the reverse step: VAR-1, VAR-2, E-32, against closed forms of Gaussian data."""
+"""Learned and optimal variances, short chains, which t: VAR-1, VAR-2, E-32, E-68, SCHED-4, M-05, M-06; closed forms."""
 
 import math
 
@@ -7,12 +7,21 @@ import torch
 from torch import nn
 
 from dlgm import losses, training, vlb
-from dlgm.denoiser import Clipped, Denoiser, InCoordinates, Prediction
+from dlgm.denoiser import Clipped, Denoiser, InCoordinates, Prediction, Respaced
 from dlgm.nets import UNet
 from dlgm.oracles import GaussianMixture, Spectrum
-from dlgm.process import posterior_coefficients, q_sample, tau
-from dlgm.samplers import DDPM, State
-from dlgm.schedules import DiscreteSchedule, VPLinear, cosine_beta, linear_beta
+from dlgm.process import posterior_coefficients, tau
+from dlgm.samplers import DDIM, DDPM, State
+from dlgm.schedules import (
+    VE,
+    DiscreteSchedule,
+    LearnedMonotone,
+    VPLinear,
+    cosine_beta,
+    linear_beta,
+    respaced,
+    time_grid,
+)  # fmt: skip
 
 F64 = torch.float64
 CHAIN = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])
@@ -173,6 +182,140 @@ def test_a_network_with_two_heads_trains_and_comes_back_from_its_file(tmp_path):
     assert back(x[:2], 7).fraction.shape == (2, 1, 8, 8)
 
 
+@pytest.mark.parametrize("schedule, times", [(CHAIN, [4, 3, 1, 0]), (VPLinear(), [1.0, 0.6, 0.2, 0.0])])
+def test_e_68_var_1_the_short_chain_is_a_chain_with_merged_steps(schedule, times, generator):
+    """E-68: its β is the variance of the jump; predicted variance and samplers are those of the pair of times."""
+    short = respaced(schedule, times)
+    for k in range(1, 4):
+        t, s = times[3 - k], times[4 - k]
+        assert short.beta[k].item() == pytest.approx(schedule.noise(t) ** 2 * tau(schedule, s, t), rel=1e-12)
+        assert short.signal(k) == pytest.approx(schedule.signal(t), rel=1e-12)
+
+    class Told:
+        schedule = CHAIN
+
+        def __call__(self, x, t):
+            told.append(t)
+            return Prediction(schedule, x, t, x0=0.5 * x, fraction=0.3 + 0 * x)
+
+    told, x = [], torch.randn(3, 2, generator=generator, dtype=F64)
+    long = Told()
+    long.schedule = schedule
+    model = Respaced(long, times)
+    found = model(x, 2)
+    assert told.pop() == times[1]
+    torch.testing.assert_close(found.logvar, long(x, times[1]).log_variance(times[2]))
+    mixed = model(x, torch.tensor([3, 1, 2])).logvar
+    torch.testing.assert_close(mixed[1], model(x, 1).logvar[1])
+    z = torch.randn(3, 2, generator=generator, dtype=F64)
+    for sampler in (DDPM(), DDPM("predicted"), DDPM("beta"), DDIM(0.4)):
+        torch.testing.assert_close(
+            one_step(sampler, model, x, 3, 2, z), one_step(sampler, long, x, times[0], times[1], z)
+        )
+
+
+def test_e_68_a_bound_on_the_short_chain_is_that_of_its_steps():
+    """The excess of the short chain's bound over the entropy is what Spectrum says of its pairs of times."""
+    world, times = Spectrum([0.3], 0.4), [4, 2, 1, 0]
+    short = Respaced(world.denoiser(CHAIN), times)
+    bound = vlb.gaussian_vlb(short.schedule, 0.4, 0.3, "beta")
+    end = world.marginal(CHAIN, 4)
+    top = 0.5 * (end.var - 1 - end.var.log() + end.mean**2).item()
+    entropy = 0.5 * math.log(2 * math.pi * math.e * 0.3)
+    excess = world.step_kl(CHAIN, times, "beta").sum().item()
+    assert bound.total.item() == pytest.approx(entropy + top + excess, rel=1e-12)
+
+
+def test_bad_times_of_a_short_chain_are_named():
+    for times, schedule in (([4, 2], CHAIN), ([2, 3, 0], CHAIN), ([0], CHAIN), ([1.0, 0.0], VE(0.1, 9.0))):
+        with pytest.raises(ValueError, match="decrease to 0|variance-preserving"):
+            respaced(schedule, times)
+
+
+def test_var_2_the_hybrid_loss_takes_any_target(generator):
+    model = Denoiser(Head(0.5, [0.0, 0.1, 0.4, 0.6, 0.2]), CHAIN, "x0", variance="learned")
+    x0, eps = torch.randn(2, 4, 1, generator=generator, dtype=F64)
+    t = torch.tensor([1, 2, 3, 4])
+    by = {k: losses.hybrid_loss(model, x0, t, eps, 0.01, k, decoder="gaussian") for k in ("eps", "v")}
+    want = losses.prediction_loss(model, x0, t, eps, "v") - losses.simple_loss(model, x0, t, eps)
+    torch.testing.assert_close(by["v"] - by["eps"], want)
+
+
+# ---- which t -------------------------------------------------------------------------------------------------------
+def test_m_05_times_follow_the_losses_once_each_was_seen_often_enough():
+    times = losses.ImportanceTimes(3, keep=2, floor=0.1)
+    times.update(torch.tensor([1, 2, 3, 1, 2]), torch.tensor([1.0, 2.0, 2.0, 3.0, 4.0]))
+    torch.testing.assert_close(times.probabilities, torch.full((3,), 1 / 3, dtype=F64))  # t = 3 once only
+    times.update(torch.tensor([3, 1]), torch.tensor([2.0, 1.0]))  # t = 1: 3 and 1 are the last two
+    roots = torch.tensor([(9 + 1) / 2, (4 + 16) / 2, 4.0], dtype=F64).sqrt()
+    torch.testing.assert_close(times.probabilities, 0.9 * roots / roots.sum() + 0.1 / 3)
+    for bad in (dict(T=0), dict(T=3, keep=0), dict(T=3, floor=2.0)):
+        with pytest.raises(ValueError, match="must"):
+            losses.ImportanceTimes(**bad)
+
+
+def test_loss_6_the_estimate_keeps_its_mean_and_its_variance_falls_to_the_known_least(generator):
+    """LOSS-6: Var = Σ E L_t²/(T² p_t) − mean², least at p ∝ √E L_t²; against 10⁵ draws."""
+    second = torch.tensor([0.2, 4.0, 30.0, 1.0], dtype=F64)
+    level = (second / 2).sqrt()  # L_t = level_t |z|·√2: E L_t² = second, E L_t = 2 level/√π
+    p = second.sqrt() / second.sqrt().sum()
+    mean, least = (2 * level / math.pi**0.5).mean().item(), (second.sqrt().mean() ** 2).item()
+    for probabilities, want in ((None, second.mean().item() - mean**2), (p, least - mean**2)):
+        t = losses.sample_t(CHAIN, 100_000, generator, probabilities)
+        z = torch.randn(100_000, generator=generator, dtype=F64).abs()
+        found = losses.time_weights(probabilities, t) * level[t - 1] * 2**0.5 * z
+        assert abs(found.mean().item() - mean) < 5 * math.sqrt(want / 100_000)
+        assert found.var().item() == pytest.approx(want, rel=0.06)  # fourth moments: 5 standard errors
+
+
+def test_sched_4_m_06_a_learned_schedule_arrives_at_importance_sampling_and_keeps_the_bound(generator):
+    """SCHED-4: for Gaussian data E‖ε − ε̂‖⁴ = (Σ e)² + 2 Σ e² is known at each λ; w_k ∝ √ of its mean in piece k."""
+    world = Spectrum([0.01, 0.3, 2.0])
+    schedule = LearnedMonotone(6, 8.0, -6.0)
+
+    def error(lam):  # E (ε − ε̂)² of each coordinate
+        snr = lam.exp()[:, None]
+        return snr * world.variances / (snr * world.variances + 1)
+
+    t = (torch.arange(6000, dtype=F64) + 0.5) / 6000  # every λ, so that no draw is needed
+    optimiser = torch.optim.Adam(schedule.parameters(), lr=0.05)
+    bound = []
+    for step in range(401):
+        lam = schedule.logsnr(t).detach()
+        e = error(lam)
+        second = e.sum(1) ** 2 + 2 * e.square().sum(1)
+        if step % 200 == 0:  # ½ ∫ E‖ε − ε̂‖² dλ
+            bound.append((e.sum(1) / 2 * schedule.slope(lam).detach()).mean().item())
+        optimiser.zero_grad()
+        schedule.variance_loss(t, second.sqrt()).mean().backward()
+        optimiser.step()
+    lam = torch.linspace(8.0, -6.0, 6 * 2000 + 1, dtype=F64)
+    e = error((lam[1:] + lam[:-1]) / 2)
+    want = (e.sum(1) ** 2 + 2 * e.square().sum(1)).reshape(6, -1).mean(1).sqrt()
+    torch.testing.assert_close(schedule.shares.detach(), want / want.sum(), rtol=2e-3, atol=5e-4)  # Adam, 400 steps
+    assert max(bound) - min(bound) < 1e-3 * bound[0]  # a sum over 6000 points
+
+
+def test_sched_4_a_learned_schedule_is_a_schedule():
+    schedule = LearnedMonotone(4, 9.0, -7.0)
+    with torch.no_grad():
+        schedule.logits += torch.tensor([0.3, -1.0, 0.5, 2.0])
+    t = torch.linspace(0, 1, 101, dtype=F64)
+    lam = schedule.logsnr(t).detach()
+    assert lam[0] == 9 and lam[-1].item() == pytest.approx(-7) and (lam.diff() < 0).all()
+    torch.testing.assert_close(schedule.signal(t) ** 2 + schedule.noise(t) ** 2, torch.ones(101, dtype=F64))
+    torch.testing.assert_close(2 * (schedule.signal(t) / schedule.noise(t)).log().detach(), lam)
+    assert schedule.logsnr(0.37) == pytest.approx(lam[37].item()) and isinstance(schedule.signal(0.37), float)
+    middle = torch.tensor([0.2, 0.5, 0.9], dtype=F64)
+    slope = (schedule.logsnr(middle - 1e-6) - schedule.logsnr(middle + 1e-6)) / 2e-6
+    torch.testing.assert_close(schedule.slope(schedule.logsnr(middle)), slope, rtol=1e-6, atol=0)
+    assert schedule.shares.sum().item() == pytest.approx(1) and len(time_grid(schedule, 5)) == 6
+    with pytest.raises(ValueError, match="logsnr_min < logsnr_max"):
+        LearnedMonotone(4, -1.0, 1.0)
+    with pytest.raises(ValueError, match="pieces must be"):
+        LearnedMonotone(0)
+
+
 def test_what_is_missing_is_named():
     plain = Denoiser(lambda x, t: 0 * x, CHAIN)
     x = torch.zeros(2, 1)
@@ -184,5 +327,7 @@ def test_what_is_missing_is_named():
         Denoiser(lambda x, t: x, CHAIN, variance="free")
     with pytest.raises(ValueError, match="x0_variance"):
         one_step(DDPM("optimal"), plain, x, 3, 2, x)
-    world = GaussianMixture([1.0], [0.0], [1.0])
-    assert q_sample(CHAIN, x, 1, x).shape == x.shape and world.denoiser(CHAIN)(x[:, 0], 2).fraction is None
+    world = GaussianMixture([1.0], [[0.0]], [1.0]).denoiser(CHAIN)
+    with pytest.raises(ValueError, match="x0_variance"):
+        one_step(DDPM("optimal"), world, x, 3, 2, x)
+    assert world(x, 2).fraction is None

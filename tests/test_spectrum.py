@@ -42,8 +42,8 @@ def test_it_is_the_mixture_of_one_component(generator):
     ],
 )
 def test_the_law_of_a_walk_is_that_of_samples(sampler, schedule, times, generator):
-    """Mean and variance of 10⁵ walks are within five standard errors of the exact ones, in each coordinate."""
-    n, law = 100_000, THREE.walk(sampler, schedule, times)
+    """Mean and variance of 10⁶ walks are within five standard errors of the exact ones, in each coordinate."""
+    n, law = 1_000_000, THREE.walk(sampler, schedule, times)
     x = schedule.start((n, 3), generator, F64)
     x = sample(THREE.denoiser(schedule), sampler, x, times, generator)
     mean, var = law.mean[0], law.var[0]

@@ -8,6 +8,7 @@ Weights, means and covariances lie on the CPU in float64, whatever was given; a 
 x. What is asked about x is answered where x lies; draws lie where their generator does.
 """
 
+import functools
 import math
 
 import torch
@@ -23,9 +24,10 @@ class ExactDenoiser:
     def __init__(self, oracle, schedule):
         self.oracle, self.schedule = oracle, schedule
 
-    def x0_variance(self, t):
-        """The mean over coordinates of E Var(x_0 | x_t), a number; for the oracles that know it."""
-        return self.oracle.x0_variance(self.schedule, t)
+    @property
+    def x0_variance(self):
+        """t -> the mean over coordinates of E Var(x_0 | x_t), a number; an attribute of those whose oracle knows it."""
+        return functools.partial(self.oracle.x0_variance, self.schedule)
 
     def __call__(self, x_t, t, **cond):
         """The same for every condition: the oracle knows of none."""
