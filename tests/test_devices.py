@@ -254,6 +254,7 @@ CASES = {
         for v in [vlb.vlb_terms(w.den, w.x, g, table)]
     ],
     "vlb.vlb_term at 1": lambda w: [vlb.vlb_term(w.den, w.x, torch.tensor(t), w.eps) for t in (1, [1, 2, 1, 9])],
+    "vlb.vlb_estimates": lambda w: vlb.vlb_estimates(w.den, w.x, 3, {"a": "beta", "b": w.s.beta}, w.g),
     "vlb.vlb_path": lambda w: vlb.vlb_path(w.den4, w.path, decoder="gaussian"),
     "vlb.vlb_consistency": lambda w: vlb.vlb_consistency(w.den4, w.path, decoder="gaussian"),
     "losses.sample_t there": lambda w: [losses.sample_t(w.s, 5, w.there, p) for p in (None, torch.ones(12))],

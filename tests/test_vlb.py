@@ -111,6 +111,16 @@ def test_stratified_times_estimate_the_bound(evaluations, generator):
             vlb.vlb_estimate(denoiser, x0, bad)
 
 
+def test_several_variances_from_the_same_draws_are_those_one_by_one(generator):
+    denoiser = GaussianMixture([1.0], [[0.2]], [[0.3]]).denoiser(CHAIN)
+    x0 = torch.randn(50, 1, generator=generator, dtype=torch.float64)
+    names = {"posterior": "posterior", "mine": CHAIN.beta * 1.1}
+    both = vlb.vlb_estimates(denoiser, x0, 3, names, torch.Generator().manual_seed(1), decoder="gaussian")
+    for name, variance in names.items():
+        one = vlb.vlb_estimate(denoiser, x0, 3, torch.Generator().manual_seed(1), variance, decoder="gaussian")
+        torch.testing.assert_close(both[name], one, rtol=0, atol=0)
+
+
 def test_terms_of_a_mixed_batch_equal_those_one_by_one(generator):
     denoiser = GaussianMixture([0.3, 0.7], [[-0.5], [0.5]], [[0.1], [0.2]]).denoiser(CHAIN)
     x0, eps = (torch.randn(7, 1, generator=generator, dtype=torch.float64) for _ in range(2))

@@ -23,6 +23,7 @@ from .stored import (
     images,
     label_names,
     load,
+    measured,
     photos,
     read_npz,
     to_uint8,
@@ -32,5 +33,5 @@ from .toys import TOYS, toy
 __all__ = [
     "CHECKPOINTS", "COLOURS", "DIGIT_WORDS", "IMAGE_SUFFIXES", "RELATIONS", "SETS", "SPLITS", "TOYS", "DataError",
     "captioned_digits", "checkpoint", "data_folder", "faces", "from_uint8", "images", "label_names", "load",
-    "moving_digits", "photos", "read_npz", "to_uint8", "toy",
+    "measured", "moving_digits", "photos", "read_npz", "to_uint8", "toy",
 ]  # fmt: skip

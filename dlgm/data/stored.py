@@ -21,6 +21,7 @@ import torch
 from ..tensors import known
 
 CHECKPOINTS = "checkpoints"  # the folder of trained weights, inside the data folder
+MEASURED = "measured"  # the folder of tables that took long to measure
 SETS = ("mnist", "fashion", "digits8")
 SPLITS = ("train", "test")
 
@@ -207,6 +208,26 @@ def checkpoint(name):
     if manifest.is_file() and f"{name}.safetensors" not in (known := json.loads(manifest.read_text(encoding="utf-8"))):
         raise ValueError(f"no checkpoint is called {name!r}; there are {', '.join(Path(k).stem for k in known)}")
     return _verified_path(f"{CHECKPOINTS}/{name}.safetensors")
+
+
+def measured(name):
+    """What a long run measured of the shipped networks: a dict with "what", "command", "hardware" and "values".
+
+    values: dict entry -> [value, standard error]. ``data/measure.py`` makes the files again.
+
+    Args:
+        name: "bits_mnist" (lesson 10) or "steps_mnist" (lesson 11).
+    Raises:
+        DataError: there is no such file, or it is damaged.
+    """
+    path = data_folder() / MEASURED / f"{name}.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
+        raise DataError(
+            f"cannot read the table {name!r} ({error}); there: {there}. python data/measure.py {name} makes it"
+        ) from None
 
 
 def _tensors(images, labels, top, raw):
