@@ -4,6 +4,8 @@
 target to another. Losses are for each example, in nats, summed over non-batch dimensions: (B,).
 """
 
+import itertools
+
 import torch
 
 from . import parameterization as P
@@ -231,6 +233,32 @@ class ImportanceTimes:
             return torch.full((T,), 1 / T, dtype=torch.float64, device="cpu")
         p = self.squares.mean(1).sqrt()
         return (1 - self.floor) * p / p.sum() + self.floor / T
+
+
+def moments_by_time(denoiser, term, x0, edges, draws, generator=None):
+    """E L_t² and E‖∇L_t‖² over single examples, t uniform in each of several intervals: two (K,), on the CPU.
+
+    With them the second moment of (1/(T p_t)) L_t at t ~ p, Σ_t E L_t²/(T² p_t), is known for every p, and that of its
+    gradient likewise. Their means do not depend on p, so differences of second moments are differences of variances.
+
+    Args:
+        denoiser: a module; the gradient is with respect to its parameters.
+        term: (Prediction, x0, eps) -> L (1,).
+        x0: (N, ...), examples to draw from.
+        edges: K + 1 whole numbers, increasing; interval k holds t = edges[k]..edges[k + 1] − 1.
+        draws: of an example, t and ε, in each interval.
+    Source: Nichol & Dhariwal 2021, section 3.3; ledger LOSS-6, M-05.
+    """
+    weights, found = [w for w in denoiser.parameters() if w.requires_grad], []
+    for low, high in itertools.pairwise(edges):
+        for _ in range(draws):
+            t = torch.randint(low, high, (1,), generator=generator, device=home(generator)).cpu()
+            x = x0[torch.randint(len(x0), (1,), generator=generator, device=home(generator)).to(x0.device)]
+            eps = randn_like(x, generator)
+            loss = term(denoiser(q_sample(denoiser.schedule, x, t, eps), t), x, eps).sum()
+            gradient = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+            found.append(torch.stack([loss.detach() ** 2, sum(g.square().sum() for g in gradient)]).cpu().double())
+    return torch.stack(found).reshape(-1, draws, 2).mean(1).T
 
 
 @torch.no_grad()

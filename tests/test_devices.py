@@ -404,6 +404,9 @@ HOST = {
             s.variance_loss(t, w.x[:, 0, 0, 0]), s.start((2, 3)), s.parameters(),
         )
     ],
+    "losses.moments_by_time": lambda w: losses.moments_by_time(
+        w.den, lambda p, x0, eps: (eps - p.eps).square().flatten(1).sum(1), w.x, [1, 3, 13], 2, w.g
+    ),
     "losses.implicit_weight": lambda w: every_t(w, lambda t: losses.implicit_weight(w.s, t - 1, t, 0.01)),
     "losses.ImportanceTimes": lambda w: [
         times.probabilities for times in [losses.ImportanceTimes(12, 1)] for n in range(2)

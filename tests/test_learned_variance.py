@@ -268,6 +268,33 @@ def test_loss_6_the_estimate_keeps_its_mean_and_its_variance_falls_to_the_known_
         assert found.var().item() == pytest.approx(want, rel=0.06)  # fourth moments: 5 standard errors
 
 
+def test_loss_6_moments_of_values_and_gradients_are_those_of_the_closed_form(generator):
+    """x̂_0 = θ x_t for data N(0, 1): ‖x_0 − x̂_0‖² = e² with e normal, so E L² = 3 E[e²]² and E (dL/dθ)² is known."""
+
+    class Line(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.theta = nn.Parameter(torch.tensor(0.3, dtype=F64))
+
+        def forward(self, x, t):
+            return self.theta * x
+
+    model = Denoiser(Line(), CHAIN, "x0")
+    x0 = torch.randn(20_000, 1, generator=generator, dtype=F64)
+    values, gradients = losses.moments_by_time(
+        model, lambda p, x0, eps: (x0 - p.x0).square()[:, 0], x0, [1, 2, 4, 5], 2000, generator
+    )
+    for k, times in enumerate(([1], [2, 3], [4])):
+        want_value, want_gradient = [], []
+        for t in times:  # x_t ~ N(0, 1), Cov(x_0, x_t) = signal; L' = −2 e x_t
+            e2, cross = 1 - 2 * 0.3 * CHAIN.signal(t) + 0.3**2, CHAIN.signal(t) - 0.3
+            want_value.append(3 * e2**2)
+            want_gradient.append(4 * (e2 + 2 * cross**2))
+        # fourth and eighth moments of normal numbers: standard errors of 6 % and 10 %
+        assert values[k].item() == pytest.approx(sum(want_value) / len(times), rel=0.3)
+        assert gradients[k].item() == pytest.approx(sum(want_gradient) / len(times), rel=0.3)
+
+
 def test_sched_4_m_06_a_learned_schedule_arrives_at_importance_sampling_and_keeps_the_bound(generator):
     """SCHED-4: for Gaussian data E‖ε − ε̂‖⁴ = (Σ e)² + 2 Σ e² is known at each λ; w_k ∝ √ of its mean in piece k."""
     world = Spectrum([0.01, 0.3, 2.0])
