@@ -230,6 +230,28 @@ def vlb_estimates(denoiser, x0, evaluations, variances, generator=None, decoder=
     return total
 
 
+@torch.no_grad()
+def optimal_variances(denoiser, x0, generator=None, **cond):
+    """The best single number for each step, σ_t² = β̃_t + c_0² mean (x_0 − x̂_0)², from a denoiser and some images.
+
+    The mean is over the images, one x_t each, and their entries. No training: with it the KL of step t ≥ 2, averaged
+    over these images, is least among the tables. At t = 1 it is the variance of a Gaussian decoder.
+
+    Args:
+        denoiser: with a discrete schedule.
+        x0: (B, ...).
+    Returns:
+        A table for ``reverse_step``, (T+1,), float64 on the CPU; index 0 is not used.
+    Source: Bao et al. 2022, theorem 1; ledger VAR-1, M-05, POST-6.
+    """
+    schedule, table = denoiser.schedule, [math.nan]
+    for t in range(1, schedule.T + 1):
+        x_t = q_sample(schedule, x0, t, randn_like(x0, generator))
+        c_0, _, v = posterior_coefficients(schedule, t - 1, t)
+        table.append(v + c_0**2 * (x0 - denoiser(x_t, t, **cond).x0).square().mean().item())
+    return torch.tensor(table, dtype=torch.float64, device="cpu")
+
+
 def vlb_path(denoiser, path, variance="posterior", decoder="discretized", **cond):
     """The bound as one log-ratio of whole paths, −log p_θ(x_{0:T}) / q(x_{1:T} | x_0), in nats: (B,).
 

@@ -415,6 +415,7 @@ HOST = {
     "process.tau": lambda w: every_t(w, lambda t: process.tau(w.s, t - 1, t)),
     "process.posterior_coefficients": lambda w: every_t(w, lambda t: process.posterior_coefficients(w.s, t - 1, t)),
     "vlb.reverse_variances": lambda w: vlb.reverse_variances(w.s, w.c(w.s.beta.float())),
+    "vlb.optimal_variances": lambda w: vlb.optimal_variances(w.den, w.x, w.g),
     "vlb.kl_constant": lambda w: every_t(w, lambda t: vlb.kl_constant(w.s, t, 3)),
     "losses.error_scale": lambda w: [
         every_t(w, lambda t, k=k: losses.error_scale(w.s, t, k)) for k in parameterization.TARGETS

@@ -3,10 +3,9 @@
 Ledger DDIM-1, DDIM-2, DDIM-6, DDIM-7, DDIM-8, DDIM-9, E-08.
 """
 
-from dataclasses import dataclass
-
 import torch
 
+from ..course.ddim import CODES
 from ..tensors import expand
 from .engine import Case, Exercise, Property, mistakes
 from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas, uniform
@@ -249,37 +248,12 @@ def previous_alpha_bar(step, alpha_bar, s, t):
     return step(alpha_bar, x_t, eps, s, t)[0] ** 2  # x̂_0 = 1 and no noise: what comes back is √ᾱ_s
 
 
-@dataclass(frozen=True)
-class Code:
-    """A deterministic DDIM step as people write it: the ᾱ that it takes for the previous one is table[index(s, t)]."""
-
-    name: str
-    shift: tuple = (1, 0, 0, 0)  # index = shift · (s, t, 1), at least the fourth
-
-    def __call__(self, alpha_bar, x_t, eps, s, t):
-        by_s, by_t, by_one, least = self.shift
-        a_s = alpha_bar[max(by_s * s + by_t * t + by_one, least)]
-        x0 = (x_t - (1 - alpha_bar[t]).sqrt() * eps) / alpha_bar[t].sqrt()
-        return a_s.sqrt() * x0 + (1 - a_s).sqrt() * eps
-
-    def __repr__(self):
-        return f"the code {self.name}"
-
-
-CODES = (
-    Code("A", (0, 1, -1, 0)),  # of the table, whatever was skipped
-    Code("B", (1, 0, 0, 1)),  # never reaches the clean state
-    Code("C", (1, 0, 1, 0)),  # one step too noisy
-    Code("D"),  # right
-)
-
-
 def _previous_cases(generator):
     table = alpha_bar_of(random_betas(9, generator))
-    places = ((CODES[3], 2, 4), (CODES[0], 3, 8), (CODES[1], 0, 3), (CODES[2], 4, 7), (CODES[3], 0, 5))
+    places = (("D", 2, 4), ("A", 3, 8), ("B", 0, 3), ("C", 4, 7), ("D", 0, 5))
     return [
-        Case(f"{code!r}, from t = {t} to s = {s}", (code, alpha_bar_of(T4) if t < 5 else table, s, t))
-        for code, s, t in places
+        Case(f"code {name}, from t = {t} to s = {s}", (CODES[name], alpha_bar_of(T4) if t < 5 else table, s, t))
+        for name, s, t in places
     ]
 
 

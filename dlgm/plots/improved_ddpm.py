@@ -88,10 +88,10 @@ def fractions(variances, places):
         ax.plot(variances, values, color=colour, label=label)
     for y, name in ((0, "$\\tilde\\beta_t$: right for a point"), (1, "$\\beta_t$: right for variance 1")):
         ax.axhline(y, color=GREY, ls="--", lw=1)
-        ax.text(variances[0] * 1.05, y + 0.05, name, color=GREY, fontsize=9.5)
+        ax.text(variances[0], y - 0.05, name, color=GREY, fontsize=9.5, va="top")
     ax.axvline(1, color=GREY, ls=":", lw=1)
     _ticks(ax, [0.01, 0.1, 1, 10])
-    ax.set(xlabel="variance of the data", ylabel="fraction", ylim=(-0.15, 2.6))
+    ax.set(xlabel="variance of the data", ylabel="fraction", ylim=(-0.3, 2.6))
     ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.9))
     return fig
 
@@ -166,8 +166,8 @@ def variance_panel(world, schedule, steps, scale=1.0):
     Args:
         world: Spectrum. schedule: DiscreteSchedule. steps: N. scale: of the data, whose variances get scale².
     Returns:
-        A Figure: the excess bits of every step under three variances, and for the step in the middle the exact variance
-        of each direction beside the three numbers.
+        A Figure: the excess bits of every step under three variances, and for the last step that adds noise the exact
+        variance of each direction beside the three numbers.
     """
     world = type(world)(world.variances * scale**2)
     times = time_grid(schedule, steps).tolist()
@@ -180,10 +180,11 @@ def variance_panel(world, schedule, steps, scale=1.0):
             times[:-1], costs.clamp(min=1e-9), color=colour, marker=marker if steps <= 30 else "", ms=4, lw=1.6,
             label=f"{NAMES[name]}: {costs.sum():.3f} bits",
         )  # fmt: skip
-    left.set(yscale="log", xlabel="$t$, where the step begins", ylabel="excess bits per dimension", ylim=(1e-7, 30))
+    left.set(yscale="log", xlabel="$t$, where the step begins", ylabel="excess bits per dimension", ylim=(1e-7, 300))
+    _ticks(left, [t for t in (1000, 300, 100, 30, 10, 3, 1) if t >= times[-2]])
     left.invert_xaxis()
     left.legend(fontsize=9, loc="upper left")
-    t, s = times[steps // 2 - 1 : steps // 2 + 1] if steps > 1 else times
+    t, s = times[-3:-1]  # the last step that adds noise: there directions differ most
     exact, share = world.reverse_variance(schedule, s, t), tau(schedule, s, t)
     numbers = {"beta": schedule.noise(t) ** 2 * share, "posterior": schedule.noise(s) ** 2 * share}
     right.plot(world.variances.clamp(min=1e-8), exact, ".", color=PINK, ms=5, label="needed")
