@@ -129,6 +129,21 @@ class DDIM:
         return _with_noise(mean, schedule.noise(state.t) ** 2 * later if hat else noise_s**2 * share, generator)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """A sampler made of any function, right or wrong: x_s = rule(x_t, prediction, t, s, z), z ~ N(0, I).
+
+    Args:
+        rule: answers with x_s, of x_t's shape.
+    """
+
+    rule: object
+
+    def step(self, denoiser, state, s, generator=None, **cond):
+        """x_s from the State at t > s."""
+        return self.rule(state.x, state.prediction, state.t, s, randn_like(state.x, generator))
+
+
 @torch.no_grad()
 def invert(denoiser, x, times, **cond):
     """The deterministic walk upwards, x_t = signal_t x̂_0 + noise_t ε̂, both asked at (x_s, s), s < t: the last x.

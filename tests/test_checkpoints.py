@@ -82,9 +82,12 @@ def test_the_card_of_a_judge_tells_the_truth_about_its_accuracy(train, name):
 @pytest.mark.parametrize("name", names("ddpm"))
 def test_the_card_of_a_ddpm_tells_the_truth_about_the_bound(train, name):
     recipe, card = opened(train, name)
-    x = data.load(name.removeprefix("ddpm_"), split="test")[0][:48]
+    x, variance = data.load(name.split("_")[1], split="test")[0][:48], "posterior"
+    if name.endswith("variance"):
+        assert recipe.model.variance == "learned"
+        variance = "predicted"
     with torch.no_grad():
-        nats = vlb.vlb_estimate(Clipped(recipe.model), x, 24, torch.Generator().manual_seed(7))
+        nats = vlb.vlb_estimate(Clipped(recipe.model), x, 24, torch.Generator().manual_seed(7), variance)
     bits = nats / (784 * math.log(2))
     value, error = number(card["bits_per_dim"])
     assert abs(bits.mean().item() - value) < 4.5 * math.hypot(error, bits.std().item() / 48**0.5)

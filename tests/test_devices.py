@@ -259,6 +259,9 @@ CASES = {
     "vlb.vlb_consistency": lambda w: vlb.vlb_consistency(w.den4, w.path, decoder="gaussian"),
     "losses.sample_t there": lambda w: [losses.sample_t(w.s, 5, w.there, p) for p in (None, torch.ones(12))],
     "process.q_implicit": lambda w: every_t(w, lambda t: process.q_implicit(w.s, w.x, w.eps, t - 2, t, 0.0)),
+    "samplers.Rule": lambda w: samplers.sample(
+        w.den, samplers.Rule(lambda x, p, t, s, z: p.x0 + 0.1 * z), w.x, [9, 4, 0], w.g
+    ),
     "samplers.invert": lambda w: samplers.invert(w.den, w.x, [0, 4, 9]),
     "samplers.slerp": lambda w: [samplers.slerp(w.x, w.eps, v) for v in (0.3, torch.full((4,), 0.7, device="cpu"))],
     "denoiser.Respaced": lambda w: [

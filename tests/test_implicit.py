@@ -135,7 +135,7 @@ def test_e_31_the_hat_row_has_the_mean_of_eta_one_and_the_noise_of_the_forward_s
 
 
 def test_e_62_num_2_the_hat_row_is_worst_at_few_steps_and_best_at_a_thousand():
-    """NUM-2, E-62 without a network: squared Fréchet distances for pieces of the photographs, the linear schedule."""
+    """NUM-2, DDIM-10, E-62 without a network: squared Fréchet distances for photographs, the linear schedule."""
     world, schedule, steps = Spectrum.photographs(), linear_beta(), (10, 20, 100, 1000)
     table = {
         eta: [world.frechet(world.walk(DDIM(eta), schedule, time_grid(schedule, S))) for S in steps]

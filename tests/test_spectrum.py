@@ -1,14 +1,14 @@
 """Diagonal Gaussian data: exact laws of walks against closed forms and against sampling, and the price of a step."""
 
 import math
-from dataclasses import dataclass
 
 import pytest
 import torch
 
 from dlgm.metrics import frechet_gaussians
 from dlgm.oracles import GaussianMixture, Spectrum
-from dlgm.samplers import DDIM, DDPM, AnnealedLangevin, Langevin, sample
+from dlgm.process import posterior_coefficients
+from dlgm.samplers import DDIM, DDPM, AnnealedLangevin, Langevin, Rule, sample
 from dlgm.schedules import VE, DiscreteSchedule, Rescaled, VPCosine, VPLinear, cosine_beta, linear_beta, time_grid
 from dlgm.vlb import gaussian_vlb
 
@@ -123,17 +123,22 @@ def test_two_spectra_of_pictures():
     assert law.variances.mean().item() == pytest.approx(1) and law.variances[1] / law.variances[9] == 25
 
 
-@dataclass(frozen=True)
-class Squares:
-    """A step that no line describes."""
+def test_a_sampler_made_of_a_rule_is_walked_like_any_other():
+    """The rule of DDIM and that of DDPM, written out."""
+    times = [4, 2, 1, 0]
+    ddim = Rule(lambda x, p, t, s, z: CHAIN.signal(s) * p.x0 + CHAIN.noise(s) * p.eps)
+    torch.testing.assert_close(THREE.walk(ddim, CHAIN, times).var, THREE.walk(DDIM(), CHAIN, times).var)
 
-    def step(self, denoiser, state, s, generator=None):
-        return state.x**2
+    def ddpm(x, p, t, s, z):
+        c_0, c_t, v = posterior_coefficients(CHAIN, s, t)
+        return c_0 * p.x0 + c_t * x + math.sqrt(v) * z
+
+    torch.testing.assert_close(THREE.walk(Rule(ddpm), CHAIN, times).var, THREE.walk(DDPM(), CHAIN, times).var)
 
 
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="not affine"):
-        THREE.walk(Squares(), CHAIN, [2, 1])
+        THREE.walk(Rule(lambda x, p, t, s, z: x**2), CHAIN, [2, 1])
     with pytest.raises(ValueError, match="not negative"):
         Spectrum([1.0, -1.0])
     with pytest.raises(ValueError, match=r"expected a mean \(\) or \(2,\)"):

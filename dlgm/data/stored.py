@@ -226,7 +226,7 @@ def measured(name):
     except (OSError, ValueError) as error:
         there = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
         raise DataError(
-            f"cannot read the table {name!r} ({error}); there: {there}. python data/measure.py {name} makes it"
+            f"cannot read the table {name!r} ({error}); there: {there}. python data/measure.py NAME makes one again"
         ) from None
 
 

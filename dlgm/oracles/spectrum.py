@@ -110,7 +110,7 @@ class Spectrum:
             start: the law at times[0], a Gaussian (1, D); that of ``schedule.start`` unless said.
         Raises:
             ValueError: a step is not affine.
-        Source: ledger NUM-2, DDIM-6, ALG-2.
+        Source: ledger NUM-2, DDIM-6, DDIM-10, ALG-2.
         """
         times = times.tolist() if isinstance(times, torch.Tensor) else times
         if start is None:
@@ -124,7 +124,7 @@ class Spectrum:
     def frechet(self, law):
         """Squared Fréchet distance of a diagonal law to the data, Σ (√v̂ − √v)² + (m̂ − m)²: a number.
 
-        Source: Dowson & Landau 1982; ledger NUM-2.
+        Source: Dowson & Landau 1982; ledger NUM-2, E-62.
         """
         mean, std = host(law.mean)[0], host(law.var.expand_as(law.mean))[0].sqrt()
         return ((mean - self.mean).square() + (std - self.variances.sqrt()).square()).sum().item()

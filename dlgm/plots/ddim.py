@@ -28,8 +28,9 @@ def few_steps(data, runs):
     for ax, (title, x), colour in zip(axes, runs.items(), (ORANGE, BLUE, PINK), strict=False):
         ax.scatter(*data.T, s=4, color="#bbbbbb", lw=0)
         ax.scatter(*x.T, s=4, color=colour, lw=0)
-        ax.set(xlim=(-2, 2), ylim=(-2, 2), xticks=[], yticks=[], aspect="equal")
-        ax.set_title(title)
+        ax.set(xlim=(-2, 2), ylim=(-2, 2), aspect="equal")
+        ax.set_title(title, loc="center")
+        ax.set_axis_off()
     return fig
 
 
