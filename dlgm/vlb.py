@@ -162,7 +162,7 @@ class VLB:
 
     @property
     def bits_per_dim(self):
-        """total / (dims log 2), (B,); fewer is better. For the discretised decoder: a density has no bits."""
+        """total / (dims log 2), (B,); fewer is better (E-54). For the discretised decoder: a density has no bits."""
         if self.decoder != "discretized":
             raise ValueError("bits per dimension count probabilities of pixel levels; this bound is on a density")
         return self.total / (self.dims * math.log(2))

@@ -68,7 +68,7 @@ def test_ddim_5_the_weight_is_that_of_the_kl_and_at_beta_tilde_that_of_the_bound
 
 @pytest.mark.parametrize("eta", [0.3, 1.0])
 def test_ddim_4_theorem_1_the_two_objectives_differ_by_what_no_network_changes(eta):
-    """DDIM-4, DDIM-5: J_σ − Σ γ_t E‖ε − ε̂‖² is one number, whatever the network; both averages by quadrature."""
+    """DDIM-3, DDIM-4, DDIM-5: J_σ − Σ γ_t E‖ε − ε̂‖² is one number whatever the network; by quadrature."""
     variances = eta**2 * CHAIN.posterior_variance
     variances[1] = 0.3**2
     t = torch.arange(1, 5)
@@ -151,7 +151,7 @@ def test_e_62_num_2_the_hat_row_is_worst_at_few_steps_and_best_at_a_thousand():
 
 @pytest.mark.parametrize("schedule", [VPLinear(), VPCosine(), linear_beta(1000)])
 def test_a_walk_up_and_down_comes_back_to_first_order(schedule, generator):
-    """Twice as many steps, half the error, the more nearly the smaller the steps: slopes rise, the last to 0.9."""
+    """M-17. Twice as many steps, half the error, the more nearly the smaller the steps: slopes rise to 0.9."""
     denoiser, x = RING.denoiser(schedule), RING.sample(50, generator).double()
     top, errors = (0.9 if schedule.last == 1 else 800), []
     for steps in (100, 200, 400, 800):

@@ -7,10 +7,12 @@ import torch
 
 from dlgm import data
 from dlgm.course import ddim as given
+from dlgm.course.reported import FID, FID_STEPS
 from dlgm.denoiser import Prediction
 from dlgm.exercises.ddim import ddim_step
 from dlgm.oracles import GaussianMixture, Spectrum, bounds
 from dlgm.plots import ddim as figures
+from dlgm.process import q_marginal
 from dlgm.samplers import DDIM
 from dlgm.schedules import VPCosine, linear_beta, time_grid
 
@@ -52,6 +54,24 @@ def test_e_08_the_misprinted_sigma_leaves_no_root():
     assert math.sqrt(printed) == pytest.approx(3.405, abs=5e-4)
     assert LINEAR.posterior_variance[500].sqrt().item() == pytest.approx(0.1002, abs=5e-5)
     assert 1 - a[499].item() - printed == pytest.approx(-10.7, abs=0.05)
+
+
+def test_e_09_the_logarithm_is_not_optional():
+    """E-09: E log q(x_T | x_0) is −1.3306, E q(x_T | x_0) .3082, on the short chain; by quadrature."""
+    z, w = bounds.nodes(1, 40)
+    law = q_marginal(CHAIN, torch.zeros(len(z), 1, dtype=F64), 4)
+    log_q = law.log_prob(law.mean + law.var.sqrt() * z)
+    assert (w @ log_q).item() == pytest.approx(-1.3306, abs=5e-5)
+    assert (w @ log_q.exp()).item() == pytest.approx(0.3082, abs=5e-5)
+
+
+def test_e_62_num_2_the_reported_rows_fall_and_no_noise_is_best_but_at_a_thousand():
+    for table in FID.values():
+        for row in table.values():
+            assert list(row) == sorted(row, reverse=True)
+        for i, S in enumerate(FID_STEPS):
+            best = min(table, key=lambda eta, i=i: table[eta][i])
+            assert best == ("hat" if S == 1000 else "0")
 
 
 def test_ddim_9_each_code_uses_the_alpha_bar_that_it_is_said_to_use():

@@ -6,13 +6,14 @@ import pytest
 import torch
 
 from dlgm import data, training, vlb
+from dlgm.course.reported import LIKELIHOODS
 from dlgm.denoiser import Clipped, Respaced
 from dlgm.exercises.improved_ddpm import mended_step, public_step
 from dlgm.metrics import estimate
 from dlgm.oracles import GaussianMixture, Spectrum, bounds
 from dlgm.plots import improved_ddpm as figures
 from dlgm.samplers import Rule
-from dlgm.schedules import linear_beta, time_grid
+from dlgm.schedules import cosine_beta, linear_beta, time_grid
 
 F64 = torch.float64
 LINEAR = linear_beta()
@@ -41,6 +42,22 @@ def test_num_1_the_order_of_the_two_variances_flips_between_200_and_500_steps():
     for N, cheaper, dearer in ((200, "posterior", "beta"), (500, "beta", "posterior")):
         kl = {v: world.step_kl(LINEAR, time_grid(LINEAR, N), v).sum() for v in (cheaper, dearer)}
         assert kl[cheaper] < kl[dearer]
+
+
+def test_m_41_the_cosine_schedule_pays_less_and_ends_in_less_signal():
+    """M-41: excess bits of photographs with the best single number, .540 and .343 at 100 steps; ᾱ_T."""
+    world = Spectrum.photographs()
+    for schedule, bits, left in ((LINEAR, 0.540, 4.04e-5), (cosine_beta(), 0.343, 2.43e-9)):
+        kl = world.step_kl(schedule, time_grid(schedule, 100), "optimal").sum().item()
+        assert kl / (1728 * math.log(2)) == pytest.approx(bits, abs=5e-3)
+        assert schedule.alpha_bar[-1].item() == pytest.approx(left, rel=0.01)
+
+
+def test_e_54_the_bold_entry_is_not_the_least_of_its_column():
+    """NUM-1, E-54: 3.43 and 2.80 bits per dimension against 3.53 and 2.94."""
+    for column, least in ((0, 3.43), (1, 2.80)):
+        found = [row[column] for row in LIKELIHOODS.values() if row[column] is not None]
+        assert min(found) == least < LIKELIHOODS["Improved DDPM"][column]
 
 
 def test_var_1_two_per_cent_of_the_output_cost_five_bits_or_none():
