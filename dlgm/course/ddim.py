@@ -1,6 +1,6 @@
 """What lesson 11 hands out: DDIM steps as people write them, right and with one fault."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ..tensors import known
 
@@ -28,15 +28,18 @@ def step(alpha_bar, x_t, eps, s, t, eta=0.0, z=0.0, fault=None, clip=False):
     return a_s.sqrt() * x0 + left.sqrt() * eps + sigma2.sqrt() * z
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Code:
-    """A closed box around ``step`` of η = 0: called as code(alpha_bar, x_t, eps, s, t)."""
+    """A closed box around ``step`` of η = 0, called as code(alpha_bar, x_t, eps, s, t)."""
 
-    name: str
-    fault: str | None = field(default=None, repr=False)
+    name: str  # says nothing of the fault
+    fault: str | None = None
 
     def __call__(self, alpha_bar, x_t, eps, s, t):
         return step(alpha_bar, x_t, eps, s, t, fault=self.fault)
+
+    def __repr__(self):
+        return f"the {self.name} code"
 
 
 CODES = {

@@ -5,7 +5,7 @@ Ledger DDIM-1, DDIM-2, DDIM-6, DDIM-7, DDIM-8, DDIM-9, E-08.
 
 import torch
 
-from ..course.ddim import CODES
+from ..course.ddim import Code
 from ..tensors import expand
 from .engine import Case, Exercise, Property, mistakes
 from .inputs import LONG, T4, alpha_bar_of, normal, numbers, random_betas, uniform
@@ -20,11 +20,12 @@ def implicit_posterior(alpha_bar, x_t, x0, s, t, sigma2):
 
 
 def _posterior_cases(generator):
-    def case(label, s, t, *shape, beta=T4, dtype=torch.float64):
+    def case(label, s, t, *shape, beta=T4, share=None, dtype=torch.float64):
         a = alpha_bar_of(beta)
         x_t, x0 = (normal(len(t), *shape, generator=generator, dtype=dtype) for _ in range(2))
         s, t = torch.tensor(s), torch.tensor(t)
-        return Case(label, (a, x_t, x0, s, t, (0.1 + 0.8 * uniform(len(t), generator=generator)) * (1 - a[s])))
+        share = torch.full((len(t),), share) if share is not None else 0.1 + 0.8 * uniform(len(t), generator=generator)
+        return Case(label, (a, x_t, x0, s, t, (share * (1 - a[s])).to(dtype)))
 
     first = (alpha_bar_of(T4), numbers(1.0), numbers(0.0), torch.tensor([2]), torch.tensor([3]), numbers(0.2))
     return [
@@ -34,6 +35,8 @@ def _posterior_cases(generator):
         case("shape (3, 4), random β", [2, 5, 1], [9, 7, 6], 4, beta=random_betas(9, generator)),
         case("images of shape (3, 4, 6, 5), T = 1000", [250, 480, 900], [500, 500, 1000], 4, 6, 5, beta=LONG),
         case("shape (5, 3) in float32", [1, 2, 3, 2, 1], [2, 3, 4, 4, 3], 3, dtype=torch.float32),
+        case("shape (3, 4), σ² = 0, s = 0 among them", [0, 2, 0], [1, 4, 3], 4, share=0.0),
+        case("shape (3, 4), σ² = 1 − ᾱ_s, all noise fresh", [1, 2, 1], [2, 3, 4], 4, share=1.0),
     ]
 
 
@@ -58,6 +61,19 @@ IMPLICIT_POSTERIOR = Exercise(
          "the direction has the factor √(1 − ᾱ_s), as if no noise were added: with the fresh noise the variance of x_s "
          "is 1 − ᾱ_s + σ², too much by σ².",
          ("(1 - a_s - sigma2).sqrt()", "(1 - a_s).sqrt()")),
+        ("the mean of the chain",
+         "this is the posterior mean of lesson 06, whatever σ² is; it belongs to σ² = β̃ only. The factor of the "
+         "noise is "
+         "√(1 − ᾱ_s − σ²).",
+         ("left = (1 - a_s - sigma2).sqrt()", "left = (1 - a_s) * (a_t / a_s / (1 - a_t)).sqrt()")),
+        ("sign of the noise", "the direction is subtracted; it is added.", ("x0 + expand(left", "x0 - expand(left")),
+        ("σ² added under the root", "1 − ᾱ_s + σ² stands under the root; fresh noise takes the place of old.",
+         ("1 - a_s - sigma2", "1 - a_s + sigma2")),
+        ("ᾱ_t x_0 taken off", "ᾱ_t x_0 was subtracted from x_t; it holds √ᾱ_t x_0.",
+         ("expand(a_t.sqrt(), x_t) * x0) /", "expand(a_t, x_t) * x0) /")),
+        ("the noise made with ᾱ_s", "the noise of x_t was made with the scales of s; x_t holds those of t.",
+         ("(x_t - expand(a_t.sqrt(), x_t) * x0) / expand((1 - a_t).sqrt(), x_t)",
+          "(x_t - expand(a_s.sqrt(), x_t) * x0) / expand((1 - a_s).sqrt().clamp(min=1e-9), x_t)")),
         ("σ⁴ under the root", "sigma2 was squared once more; it is a variance already.",
          ("1 - a_s - sigma2", "1 - a_s - sigma2**2")),
         ("σ for σ² under the root", "σ was subtracted under the root; variances are subtracted.",
@@ -103,17 +119,18 @@ def ddim_step(alpha_bar, x_t, eps, s, t, eta, z):
 
 
 def _step_cases(generator):
-    def case(label, s, t, eta, *shape, beta=T4):
-        x_t, eps, z = (normal(*shape, generator=generator) for _ in range(3))
+    def case(label, s, t, eta, *shape, beta=T4, dtype=torch.float64):
+        x_t, eps, z = (normal(*shape, generator=generator, dtype=dtype) for _ in range(3))
         return Case(label, (alpha_bar_of(beta), x_t, eps, s, t, eta, z))
 
     first = (alpha_bar_of(T4), numbers(1.0), numbers(0.5), 2, 3, 1.0, numbers(2.0))
     return [
         Case("one number, T = 4, from t = 3 to s = 2, x_t = 1, ε̂ = 0.5, η = 1, z = 2", first),
-        case("T = 4, η = 0", 1, 3, 0.0, 3, 5),
-        case("T = 4, η = 0.3, from 4 to 1", 1, 4, 0.3, 4, 3),
-        case("T = 4, the last step, to s = 0, η = 0.7", 0, 2, 0.7, 3, 4),
+        case("T = 4, η = 0, from 4 to 1", 1, 4, 0.0, 3, 5),
+        case("T = 9, random β, η = 0.3, from 8 to 3", 3, 8, 0.3, 4, 3, beta=random_betas(9, generator)),
+        case("T = 4, the last step, from 3 to s = 0, η = 0.7", 0, 3, 0.7, 3, 4),
         case("images, T = 1000, from 500 to 450, η = 0.5", 450, 500, 0.5, 3, 4, 6, 5, beta=LONG),
+        case("T = 4, η = 0.6, from 4 to 1, float32", 1, 4, 0.6, 5, 3, dtype=torch.float32),
     ]
 
 
@@ -150,10 +167,41 @@ DDIM_STEP = Exercise(
         ("η ignored: 0", "this is the deterministic step whatever η is.", ("eta**2", "0 * eta")),
         ("η ignored: 1", "this is the step of η = 1 whatever η is.", ("eta**2", "1")),
         ("β for β̃",
-         "σ² is η² β, without (1 − ᾱ_s)/(1 − ᾱ_t); at s = 0 noise would be left, and the root has none to take.",
-         (" * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)", " * (1 - a_t / a_s).clamp(max=1 - a_s)")),
+         "σ² is η² (1 − ᾱ_t/ᾱ_s), without the factor (1 − ᾱ_s)/(1 − ᾱ_t); at s = 0 the root is then that of a negative "
+         "number.",
+         (" * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)", " * (1 - a_t / a_s)")),
         ("(1 − ᾱ_s)/(1 − ᾱ_t) upside down", "σ² has (1 − ᾱ_t)/(1 − ᾱ_s), above 1.",
-         ("(1 - a_s) / (1 - a_t)", "((1 - a_t) / (1 - a_s) if s else 0 * a_s)")),
+         ("(1 - a_s) / (1 - a_t)", "((1 - a_t) / (1 - a_s))")),
+        ("all of the variance of s", "σ² is η² (1 − ᾱ_s), without the factor τ: at η = 1 nothing of ε̂ would be left.",
+         (" * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)", " * (1 - a_s)")),
+        ("η on the fresh noise only",
+         "the direction has √(1 − ᾱ_s − σ²) of η = 1 whatever η is; less fresh noise leaves more of the old.",
+         ("return a_s.sqrt()", "full = (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)\n    return a_s.sqrt()"),
+         ("(1 - a_s - sigma2).sqrt() * eps", "(1 - a_s - full).sqrt() * eps")),
+        ("σ for σ² under the root", "σ was subtracted under the root; variances are subtracted.",
+         ("(1 - a_s - sigma2)", "(1 - a_s - sigma2.sqrt())")),
+        ("σ⁴ under the root", "σ² was squared once more under the root.",
+         ("(1 - a_s - sigma2)", "(1 - a_s - sigma2**2)")),
+        ("subtracted after the root", "this is √(1 − ᾱ_s) − σ; the subtraction belongs under the root.",
+         ("(1 - a_s - sigma2).sqrt() * eps", "((1 - a_s).sqrt() - sigma2.sqrt()) * eps")),
+        ("root missing on the direction", "ε̂ has the factor 1 − ᾱ_s − σ², without the root.",
+         ("(1 - a_s - sigma2).sqrt() * eps", "(1 - a_s - sigma2) * eps")),
+        ("σ² added under the root", "1 − ᾱ_s + σ² stands under the root; fresh noise takes the place of old.",
+         ("(1 - a_s - sigma2)", "(1 - a_s + sigma2)")),
+        ("the direction missing", "ε̂ does not occur but in x̂_0: the old noise that stays is missing.",
+         (" + (1 - a_s - sigma2).sqrt() * eps", "")),
+        ("√ᾱ_t at x̂_0", "x̂_0 has the factor √ᾱ_t; x_s holds √ᾱ_s x̂_0.",
+         ("return a_s.sqrt() * x0", "return a_t.sqrt() * x0")),
+        ("ᾱ_s at x̂_0", "x̂_0 has the factor ᾱ_s; it is √ᾱ_s.", ("return a_s.sqrt() * x0", "return a_s * x0")),
+        ("sign of the noise in x̂_0", "the noise is added to x_t; x̂_0 is what is left when it is taken off.",
+         ("x_t - (1 - a_t)", "x_t + (1 - a_t)")),
+        ("root missing in x̂_0", "(1 − ᾱ_t) ε̂ is taken off; the noise in x_t is √(1 − ᾱ_t) ε̂.",
+         ("(1 - a_t).sqrt() * eps)", "(1 - a_t) * eps)")),
+        ("x̂_0 divided by ᾱ_t", "x̂_0 is divided by ᾱ_t; it is √ᾱ_t.", (" / a_t.sqrt()", " / a_t")),
+        ("only the noise divided by √ᾱ_t", "√ᾱ_t divides the noise only; a bracket is missing around the difference.",
+         ("(x_t - (1 - a_t).sqrt() * eps) / a_t.sqrt()", "x_t - (1 - a_t).sqrt() * eps / a_t.sqrt()")),
+        ("ᾱ_{s+1}", "ᾱ_{s+1} stands for ᾱ_s: every state is one step too noisy.",
+         ("alpha_bar[s]", "alpha_bar[s + 1]")),
         ("x_t for x̂_0", "x_t is scaled instead of x̂_0 = (x_t − √(1−ᾱ_t) ε̂)/√ᾱ_t.",
          ("(x_t - (1 - a_t).sqrt() * eps) / a_t.sqrt()", "x_t")),
         ("x̂_0 not divided by √ᾱ_t", "x_t − √(1−ᾱ_t) ε̂ is √ᾱ_t x̂_0; it has to be divided by √ᾱ_t.",
@@ -187,8 +235,8 @@ def invert_step(alpha_bar, x_s, eps, s, t):
 
 
 def _invert_cases(generator):
-    def case(label, s, t, *shape, beta=T4):
-        x_s, eps = (normal(*shape, generator=generator) for _ in range(2))
+    def case(label, s, t, *shape, beta=T4, dtype=torch.float64):
+        x_s, eps = (normal(*shape, generator=generator, dtype=dtype) for _ in range(2))
         return Case(label, (alpha_bar_of(beta), x_s, eps, s, t))
 
     return [
@@ -197,6 +245,7 @@ def _invert_cases(generator):
         case("T = 4, from 1 to 4", 1, 4, 3, 5),
         case("T = 4, from the clean state", 0, 2, 4, 3),
         case("images, T = 1000, from 450 to 500", 450, 500, 3, 4, 6, 5, beta=LONG),
+        case("T = 4, from 1 to 3, float32", 1, 3, 5, 3, dtype=torch.float32),
     ]  # fmt: skip
 
 
@@ -229,6 +278,20 @@ INVERT_STEP = Exercise(
          ("* x0 + (1 - a_t).sqrt()", "* x0 + (1 - a_t)")),
         ("sign of the noise", "ε̂ is subtracted; x_t holds +√(1 − ᾱ_t) ε̂.",
          ("x0 + (1 - a_t)", "x0 - (1 - a_t)")),
+        ("index shifted: t − 1 for s", "x̂_0 was made with ᾱ_{t−1}; the state at hand is one of s.",
+         ("alpha_bar[s]", "alpha_bar[t - 1]")),
+        ("sign of the noise in x̂_0", "the noise is added to x_s; x̂_0 is what is left when it is taken off.",
+         ("x_s - (1 - a_s)", "x_s + (1 - a_s)")),
+        ("root missing in x̂_0", "(1 − ᾱ_s) ε̂ is taken off; the noise in x_s is √(1 − ᾱ_s) ε̂.",
+         ("(1 - a_s).sqrt() * eps)", "(1 - a_s) * eps)")),
+        ("x̂_0 divided by ᾱ_s", "x̂_0 is divided by ᾱ_s; it is √ᾱ_s.", (" / a_s.sqrt()", " / a_s")),
+        ("√ᾱ_s at x̂_0", "x̂_0 has the factor √ᾱ_s; x_t holds √ᾱ_t x̂_0.",
+         ("return a_t.sqrt() * x0", "return a_s.sqrt() * x0")),
+        ("ᾱ_t at x̂_0", "x̂_0 has the factor ᾱ_t; it is √ᾱ_t.", ("return a_t.sqrt() * x0", "return a_t * x0")),
+        ("x̂_0 returned", "this is x̂_0; x_t has √ᾱ_t of it, and noise besides.",
+         ("return a_t.sqrt() * x0 + (1 - a_t).sqrt() * eps", "return x0")),
+        ("the noise missing", "ε̂ does not occur but in x̂_0; x_t holds √(1 − ᾱ_t) of it.",
+         (" + (1 - a_t).sqrt() * eps", "")),
         ("index shifted: s + 1", "this walks to s + 1 whatever t is; they agree only for t = s + 1.",
          ("alpha_bar[t]", "alpha_bar[s + 1]")),
         ("index shifted: t − 1", "the target is t − 1, one step short.",
@@ -248,12 +311,18 @@ def previous_alpha_bar(step, alpha_bar, s, t):
     return step(alpha_bar, x_t, eps, s, t)[0] ** 2  # x̂_0 = 1 and no noise: what comes back is √ᾱ_s
 
 
+BOXES = (Code("first"), Code("second", "table"), Code("third", "one too noisy"), Code("fourth", "never clean"))
+
+
 def _previous_cases(generator):
+    short, long = alpha_bar_of(T4), alpha_bar_of(LONG)
     table = alpha_bar_of(random_betas(9, generator))
-    places = (("D", 2, 4), ("A", 3, 8), ("B", 0, 3), ("C", 4, 7), ("D", 0, 5))
+    places = (
+        (0, short, 2, 4), (1, table, 3, 8), (3, table, 0, 3), (2, table, 4, 7), (0, table, 0, 5), (0, long, 450, 500),
+        (2, long, 50, 100), (1, long, 50, 100),
+    )  # fmt: skip
     return [
-        Case(f"code {name}, from t = {t} to s = {s}", (CODES[name], alpha_bar_of(T4) if t < 5 else table, s, t))
-        for name, s, t in places
+        Case(f"{BOXES[k]!r}, T = {len(a) - 1}, from t = {t} to s = {s}", (BOXES[k], a, s, t)) for k, a, s, t in places
     ]
 
 
@@ -278,11 +347,18 @@ PREVIOUS_ALPHA_BAR = Exercise(
         ("the noise instead",
          "this is 1 − ᾱ, the square of what the code multiplies ε̂ by.",
          ("[0] ** 2", "[0] ** 2 * -1 + 1")),
-        ("ᾱ_{t−1} taken for granted", "this is the table's neighbour of ᾱ_t; not every code uses it. Call step.",
+        ("ᾱ_{t−1} taken for granted",
+         "this is the table's neighbour of ᾱ_t, as if s were t − 1; step has to be called with the s that is given.",
          ("return step(alpha_bar, x_t, eps, s, t)[0] ** 2", "return alpha_bar[t - 1]")),
         ("x_0 in, not x_t", "ᾱ_t was put in; an x_t whose x̂_0 is 1 is √ᾱ_t.", ("alpha_bar[t].sqrt()", "alpha_bar[t]")),
-        ("asked at s, not at t", "the input was made for time s: x̂_0 is then √(ᾱ_s/ᾱ_t), not 1.",
+        ("asked at s, not at t", "the answer is off by the factor ᾱ_s/ᾱ_t: put in √ᾱ_t, the x_t whose x̂_0 is 1.",
          ("alpha_bar[t].sqrt()", "alpha_bar[s].sqrt()")),
+        ("the place in the table",
+         "this is where the number stands in the table; asked for is the number itself.",
+         ("return step(alpha_bar, x_t, eps, s, t)[0] ** 2",
+          "return (alpha_bar - step(alpha_bar, x_t, eps, s, t)[0] ** 2).abs().argmin()")),
+        ("√(1 − ᾱ) returned", "this is √(1 − ᾱ), what the code multiplies ε̂ by; asked for is ᾱ.",
+         ("[0] ** 2", "[0].square().mul(-1).add(1).sqrt()")),
         ("s and t exchanged", "the code was asked to go from s to t; it goes from t to s.",
          ("step(alpha_bar, x_t, eps, s, t)", "step(alpha_bar, x_t, eps, t, s)")),
     ),

@@ -15,6 +15,7 @@ import inspect
 import io
 import linecache
 import math
+import re
 import traceback
 import warnings
 from collections.abc import Callable
@@ -167,6 +168,11 @@ def observe(function, args, gradients=()):
     return Behaviour(values, None, changed, drew)
 
 
+def _words(error):
+    """Type and text of an error without its numbers: two calls that fail in one way, on whatever sizes."""
+    return type(error), re.sub(r"\d+", "#", str(error))
+
+
 def _locate(error, function):
     """Note on an error the last line of the function's own file that it went through."""
     file = getattr(getattr(function, "__code__", None), "co_filename", None)
@@ -193,7 +199,7 @@ def _equal(a, b, rtol):
 def agree(a, b, rtol, values_only=False):
     """Whether two Behaviours cannot be told apart; values_only looks past dtypes, changed inputs and hidden draws."""
     if a.error is not None or b.error is not None:
-        return type(a.error) is type(b.error)
+        return _words(a.error) == _words(b.error)
     if len(a.values) != len(b.values) or (not values_only and (a.changed, a.drew) != (b.changed, b.drew)):
         return False
     return all(_close(x, y, rtol, values_only) for x, y in zip(a.values, b.values, strict=True))
@@ -448,6 +454,12 @@ def _fresh(exercise):
     return cases, right, wrong
 
 
+def _finite(behaviour):
+    """Whether a call ended in numbers: that two of them end in an error or in NaN says little of how."""
+    values = behaviour.values if behaviour.error is None else (math.nan,)
+    return all(torch.as_tensor(v).isfinite().all() for v in values if isinstance(v, (torch.Tensor, float)))
+
+
 def name_mistake(exercise, function):
     """(the known mistake that function behaves like on fresh inputs or None, whether on some of them only).
 
@@ -465,7 +477,7 @@ def name_mistake(exercise, function):
             same = [agree(a, b, 1e-6, values_only) for a, b in zip(seen, theirs, strict=True)]
             if all(same) and any(telling) and (any(off) or not values_only):
                 return mistake, False
-            hits = sum(all(v) and c.error is None for *v, c in zip(telling, same, off, seen, strict=True))
+            hits = sum(all(v) and _finite(c) for *v, c in zip(telling, same, off, seen, strict=True))
             if values_only and 2 * hits >= sum(telling) and hits >= most:
                 best, most, tied = mistake, hits, hits == most
     return (None, False) if tied else (best, best is not None)

@@ -31,6 +31,7 @@ def _optimal_cases(generator):
         case("T = 4, skipped steps", [1, 2, 1], [3, 4, 4]),
         case("random β, skipped steps", [2, 7, 1, 4], [9, 8, 5, 6], random_betas(9, generator)),
         case("T = 1000, 50 steps at a time", [50, 500, 900], [100, 550, 950], LONG),
+        case("T = 4, s = 0 among them (the clean state)", [0, 2, 0], [1, 4, 3]),
     ]
 
 
@@ -41,7 +42,7 @@ def _one_is_beta(function):
 
 
 OPTIMAL_VARIANCE = Exercise(
-    equation="σ² = β̃ + c_0² Var(x_0 | x_t) for any pair s < t (POST-6)",
+    equation="σ² = β̃ + c_0² Var(x_0 | x_t) for any pair s < t (M-05)",
     reference=optimal_variance,
     returns=("variance",),
     cases=_optimal_cases,
@@ -57,6 +58,15 @@ OPTIMAL_VARIANCE = Exercise(
          "this is c_0² Var(x_0 | x_t) alone, the spread of the means; each of the laws that are mixed has its own "
          "variance β̃ besides.",
          ("beta_tilde + c_0", "c_0")),
+        ("c_0² Var left out",
+         "this is β̃ alone, what is uncertain when x_0 is known. It is not known: c_0² Var(x_0 | x_t) comes on top.",
+         ("beta_tilde + c_0**2 * x0_variance", "beta_tilde + 0 * x0_variance")),
+        ("limited by β",
+         "the sum is cut off at β. For data of variance above 1 the best variance lies above β.",
+         ("beta_tilde + c_0**2 * x0_variance", "torch.minimum(beta_tilde + c_0**2 * x0_variance, beta)")),
+        ("the difference of the ᾱ for β", "β is ᾱ_s − ᾱ_t here; it is 1 − ᾱ_t/ᾱ_s.", ("1 - a_t / a_s", "a_s - a_t")),
+        ("Var squared", "Var(x_0 | x_t) was squared with c_0; it is a variance already.",
+         ("c_0**2 * x0_variance", "(c_0 * x0_variance) ** 2")),
         ("β for β̃",
          "β stands in the first term. What is left when x_0 is known is β̃, the variance of q(x_s | x_t, x_0).",
          ("return beta_tilde", "return beta")),
@@ -69,7 +79,8 @@ OPTIMAL_VARIANCE = Exercise(
          ("a_s.sqrt() * beta / (1 - a_t)", "(a_t / a_s).sqrt() * (1 - a_s) / (1 - a_t)")),
         ("√ᾱ_t in c_0", "c_0 has √ᾱ_t; it is √ᾱ_s β/(1 − ᾱ_t).", ("a_s.sqrt()", "a_t.sqrt()")),
         ("square root missing in c_0", "c_0 has ᾱ_s; it is √ᾱ_s β/(1 − ᾱ_t).", ("a_s.sqrt()", "a_s")),
-        ("√(1 − ᾱ_t) in c_0", "c_0 is divided by √(1 − ᾱ_t); the denominator is 1 − ᾱ_t.",
+        ("the denominator of c_0 not squared",
+         "c_0² is divided by 1 − ᾱ_t; the denominator of c_0 is 1 − ᾱ_t, so that of c_0² is its square.",
          ("beta / (1 - a_t)\n", "beta / (1 - a_t).sqrt()\n")),
         ("the factor of one step back to x_0",
          "Var(x_0 | x_t) is multiplied by ᾱ_s: that would be right if the mean of x_s were √ᾱ_s x_0. Part of it comes "
@@ -133,6 +144,7 @@ LEARNED_LOGVAR = Exercise(
     reference=learned_logvar,
     returns=("logvar",),
     cases=_logvar_cases,
+    gradients=("o",),
     properties=(Property("o = −1 gives β̃_t and o = 1 gives β_t", _ends),),
     mistakes=mistakes(
         learned_logvar,
@@ -157,8 +169,31 @@ LEARNED_LOGVAR = Exercise(
          "log β̃_1 is −∞, because x_0 is known exactly once x_1 and x_0 are: at t = 1 use β_1 for it.",
          ("torch.where(t > 1, beta_tilde, beta)", "beta_tilde")),
         ("a small constant at t = 1",
-         "a constant such as 1e-20 stands for β̃_1 = 0: a factor e^46 lies between the ends then. Use β_1.",
+         "a constant such as 1e-20 stands for β̃_1 = 0: a factor e^40 lies between the ends then. Use β_1.",
          ("torch.where(t > 1, beta_tilde, beta)", "beta_tilde.clamp(min=1e-20)")),
+        ("the clip after the logarithm",
+         "the values are right, but the gradient at t = 1 is NaN: log β̃_1 = −∞ was computed and then replaced, and "
+         "0 · ∞ comes back. Choose the variance first, torch.where(t > 1, β̃, β), then take its logarithm.",
+         ("low = torch.where(t > 1, beta_tilde, beta)", "low = beta_tilde"),
+         ("return f * expand(beta.log(), o) + (1 - f) * expand(low.log(), o)",
+          "at_1, high = (t == 1).reshape(-1, *[1] * (o.ndim - 1)), expand(beta.log(), o)\n    "
+          "return torch.where(at_1, high, f * high + (1 - f) * expand(low.log(), o))")),
+        ("β̃_2 at t = 1",
+         "β̃_2 stands for β̃_1, as in the code of the paper. It would serve; here β_1 stands at both ends at t = 1.",
+         ("low = torch.where(t > 1, beta_tilde, beta)",
+          "second = (1 - alpha_bar[1]) / (1 - alpha_bar[2]) * (1 - alpha_bar[2] / alpha_bar[1])\n    "
+          "low = torch.where(t > 1, beta_tilde, second)")),
+        ("o cut off from the gradient", "the values are right, but no gradient reaches o: nothing could train it.",
+         ("f = (o + 1) / 2", "f = (o.detach() + 1) / 2")),
+        ("standard deviations interpolated",
+         "f √β + (1 − f) √β̃ was taken; it is the logarithms that are interpolated.",
+         ("f * expand(beta.log(), o) + (1 - f) * expand(low.log(), o)",
+          "2 * (f * expand(beta.sqrt(), o) + (1 - f) * expand(low.sqrt(), o)).log()")),
+        ("the bracket forgotten", "this is o + 1/2; the fraction is (o + 1)/2.", ("(o + 1) / 2", "o + 1 / 2")),
+        ("tanh", "o went through tanh first. The fraction is (o + 1)/2, and it may leave [0, 1].",
+         ("(o + 1) / 2", "(o.tanh() + 1) / 2")),
+        ("one t decides for all", "t = 1 of one example changed the ends of all: torch.where decides for each.",
+         ("torch.where(t > 1, beta_tilde, beta)", "beta if (t == 1).any() else beta_tilde")),
         ("variance returned", "this is σ²; the function returns its logarithm.",
          ("return f * expand(beta.log(), o) + (1 - f) * expand(low.log(), o)",
           "return (f * expand(beta.log(), o) + (1 - f) * expand(low.log(), o)).exp()")),
@@ -193,17 +228,18 @@ def hybrid_loss(eps, eps_hat, mean_q, var_q, mean_p, logvar_p, weight):
 
 
 def _hybrid_cases(generator):
-    def case(label, B, *shape, weight=0.1, dtype=torch.float64):
+    def case(label, B, *shape, weight=0.1, spread=0.5, dtype=torch.float64):
         eps, eps_hat, mean_q, mean_p, logvar = (normal(B, *shape, generator=generator, dtype=dtype) for _ in range(5))
         var = (0.2 + uniform(B, generator=generator)).to(dtype)
-        return Case(label, (eps, eps_hat, mean_q, var, mean_p, 0.5 * logvar, weight))
+        return Case(label, (eps, eps_hat, mean_q, var, mean_p, spread * logvar, weight))
 
     first = (
-        numbers([1.0]), numbers([0.0]), numbers([1.0]), numbers(1.0), numbers([0.0]), numbers([0.0]), 0.5,
+        numbers([2.0]), numbers([0.0]), numbers([1.0]), numbers(0.5), numbers([0.0]), numbers([0.0]), 0.5,
     )  # fmt: skip
     return [
-        Case("ε = 1, ε̂ = 0, q = N(1, 1), p = N(0, 1), weight 0.5", first),
+        Case("ε = 2, ε̂ = 0, q = N(1, 0.5), p = N(0, 1), weight 0.5", first),
         case("shape (3, 5)", 3, 5),
+        case("shape (4, 3), log-variances down to −10", 4, 3, spread=4.0),
         case("images of shape (4, 3, 6, 5), weight 1", 4, 3, 6, 5, weight=1.0),
         case("shape (5, 3), weight 0.001, float32", 5, 3, weight=1e-3, dtype=torch.float32),
     ]
@@ -230,9 +266,11 @@ HYBRID_LOSS = Exercise(
         ("the KL the wrong way round", "this is KL(p ‖ q); the bound has KL(q ‖ p).",
          ("(var_q + square) / logvar_p.exp() - 1 - var_q.log() + logvar_p",
           "(logvar_p.exp() + square) / var_q - 1 + var_q.log() - logvar_p")),
-        ("logvar taken for log σ", "exp(logvar) was squared: logvar is log σ², not log σ.",
+        ("logvar taken for log σ",
+         "exp(logvar) was taken for σ, and squared: logvar is log σ², so exp(logvar) is the variance.",
          ("logvar_p.exp() - 1 - var_q.log() + logvar_p", "(2 * logvar_p).exp() - 1 - var_q.log() + 2 * logvar_p")),
-        ("v_q taken for a standard deviation", "var_q was squared; it is a variance already.",
+        ("v_q taken for a standard deviation",
+         "var_q was taken for a standard deviation, and squared; it is a variance already.",
          ("var_q = expand(var_q, mean_q)", "var_q = expand(var_q, mean_q) ** 2")),
         ("the logarithm of v_q left out",
          "−log v_q is missing. Its gradient is 0, so training looks right, and the value is no KL.",
@@ -254,11 +292,22 @@ HYBRID_LOSS = Exercise(
          ("kl.flatten(1).sum(1)", "kl.flatten(1).mean(1)")),
         ("summed over the batch", "the KLs of all examples were added up; the result has one number for each example.",
          ("kl.flatten(1).sum(1)", "kl.sum()")),
+        ("weight hard-coded", "the weight is 0.001 whatever is passed in.", ("weight * kl", "1e-3 * kl")),
+        ("the first term left out", "the squared error of ε̂ is missing: nothing trains the mean.",
+         ("return simple + weight", "return weight")),
+        ("the second term left out", "the KL is missing: nothing trains the variance.",
+         ("return simple + weight * kl.flatten(1).sum(1)", "return simple + 0 * logvar_p.flatten(1).sum(1)")),
+        ("the first term averaged", "‖ε − ε̂‖² is a mean over the entries of an example; it is a sum.",
+         ("square().flatten(1).sum(1)", "square().flatten(1).mean(1)")),
+        ("the logarithms the wrong way round", "log v_q − log σ² has the wrong sign; the KL has log σ² − log v_q.",
+         ("- 1 - var_q.log() + logvar_p", "- 1 + var_q.log() - logvar_p")),
+        ("the exponential forgotten", "logvar_p itself stands in the denominator; σ² is exp(logvar_p).",
+         ("logvar_p.exp() - 1", "logvar_p - 1")),
         ("weight left out", "the weight is missing.", ("simple + weight * kl", "simple + kl")),
     ),
     start="Two terms, each a sum over all but the batch.",
     hint="KL = ½ [(v_q + (m_q − m_p)²)/σ² − 1 − log v_q + log σ²]; mean_p.detach() stops the gradient.",
-    see="In the first case 1 + 0.5 · 0.5 = 1.25, and the gradient with respect to mean_p is 0.",
+    see="In the first case 4 + 0.5 · ½ (0.5 + 1 − 1 − log 0.5) = 4.298, and the gradient with respect to mean_p is 0.",
 )  # fmt: skip
 
 
@@ -288,17 +337,19 @@ def public_step(alpha_bar, x_t, x0_hat, o, s, t, z):
 
 
 def _mended_cases(generator):
-    def case(label, s, t, *shape, beta=T4):
-        x_t, x0, z = (normal(*shape, generator=generator) for _ in range(3))
-        o = 2 * uniform(*shape, generator=generator) - 1
-        return Case(label, (alpha_bar_of(beta), x_t, x0, o, s, t, z))
+    def case(label, s, t, *shape, beta=T4, reach=1.0, dtype=torch.float64):
+        x_t, x0, z = (normal(*shape, generator=generator, dtype=dtype) for _ in range(3))
+        o = reach * (2 * uniform(*shape, generator=generator) - 1).to(dtype)
+        return Case(label, (alpha_bar_of(beta), x_t, 2 * x0, o, s, t, z))
 
     first = (alpha_bar_of(T4), numbers(1.0), numbers(0.0), numbers(0.0), 2, 4, numbers(1.0))
     return [
         Case("one number, T = 4, from t = 4 to s = 2, x_t = 1, x̂_0 = 0, o = 0, z = 1", first),
         case("T = 4, neighbours", 2, 3, 3, 5),
-        case("T = 4, the last step, to s = 0", 0, 2, 3, 4),
-        case("T = 4, from 4 to 1", 1, 4, 4, 3),
+        case("T = 4, the last step, to s = 0, o beyond [−1, 1]", 0, 2, 3, 4, reach=3.0),
+        case("T = 4, from 4 to 1, o beyond [−1, 1]", 1, 4, 4, 3, reach=3.0),
+        case("T = 4, from 2 to 1", 1, 2, 3, 4),
+        case("T = 4, from 4 to 2, float32", 2, 4, 3, 5, dtype=torch.float32),
         case("images, T = 1000, from 500 to 480", 480, 500, 3, 4, 6, 5, beta=LONG),
     ]
 
@@ -321,6 +372,20 @@ MENDED_STEP = Exercise(
           "(1 - alpha_bar[t - 1]) / (1 - a_t) * (1 - a_t / alpha_bar[t - 1])\n")),
         ("only the lower end mended", "β̃ is that of the pair, but the upper end is still β_t = 1 − ᾱ_t/ᾱ_{t−1}.",
          ("f * beta.log()", "f * (1 - a_t / alpha_bar[t - 1]).log()")),
+        ("only the prefactor of β̃ mended",
+         "(1 − ᾱ_s)/(1 − ᾱ_t) is that of the pair, but both ends still have the β of the step from t − 1 to t.",
+         ("f * beta.log() + (1 - f) * beta_tilde.log()",
+          "f * (one := 1 - a_t / alpha_bar[t - 1]).log() + (1 - f) * ((1 - a_s) / (1 - a_t) * one).log()")),
+        ("the prefactor of the table",
+         "β is that of the pair, but in β̃ it is multiplied by (1 − ᾱ_{t−1})/(1 − ᾱ_t); that is (1 − ᾱ_s)/(1 − ᾱ_t).",
+         ("(1 - a_s) / (1 - a_t) * beta\n", "(1 - alpha_bar[t - 1]) / (1 - a_t) * beta\n")),
+        ("the fraction clamped", "the fraction is kept in [0, 1]; data of variance above 1 need it to leave.",
+         ("(o + 1) / 2", "((o + 1) / 2).clamp(0, 1)")),
+        ("no noise at all", "nothing is added: σ z is missing.",
+         ("mean + (f", "mean + 0 * (f")),
+        ("standard deviations interpolated", "the standard deviations are interpolated, not the logarithms.",
+         ("(f * beta.log() + (1 - f) * beta_tilde.log()).exp().sqrt()",
+          "(f * beta.sqrt() + (1 - f) * beta_tilde.sqrt())")),
         ("β̃ with the β of the table",
          "(1 − ᾱ_s)/(1 − ᾱ_t) is right in β̃, but the β that it multiplies is that of the step from t − 1 to t.",
          ("(1 - a_s) / (1 - a_t) * beta\n", "(1 - a_s) / (1 - a_t) * (1 - a_t / alpha_bar[t - 1])\n")),

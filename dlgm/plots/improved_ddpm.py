@@ -193,5 +193,5 @@ def variance_panel(world, schedule, steps, scale=1.0):
     right.set(xscale="log", yscale="log", xlabel="variance of the data in a direction")
     right.set_title(f"the step from t = {t} to {s}")
     right.set_ylabel("variance of the step")
-    right.legend(fontsize=9)
+    right.legend(fontsize=9, loc="upper left")
     return fig

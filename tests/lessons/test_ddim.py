@@ -82,7 +82,7 @@ def test_ddim_9_each_code_uses_the_alpha_bar_that_it_is_said_to_use():
             assert code(LINEAR.alpha_bar, x_t, 0 * x_t, s, t).item() ** 2 == pytest.approx(
                 LINEAR.alpha_bar[index].item()
             )
-        assert "fault" not in repr(code)
+        assert repr(code) == f"the {name} code"
 
 
 def test_the_given_step_is_the_reference_and_its_clip_that_of_a_prediction(generator):
