@@ -147,8 +147,8 @@ class Spectrum:
 
         Args:
             times: N + 1 times, decreasing, to 0.
-            variance: σ² of a step, one number for all coordinates: "posterior" (β̃; the last step, whose β̃ is 0, takes
-                that of the one before), "beta", or "optimal", the mean of the exact ones, which no number beats.
+            variance: σ² of a step, one number for all coordinates: "posterior" (β̃; at the last step, whose β̃ is 0, β),
+                "beta", or "optimal", the mean of the exact ones, which no number beats.
         Raises:
             ValueError: unknown variance.
         Source: Nichol & Dhariwal 2021, section 3.1; ledger VAR-1, NUM-1.
@@ -158,14 +158,12 @@ class Spectrum:
         exact, fixed = [], []
         for t, s in itertools.pairwise(times):
             exact.append(self.reverse_variance(schedule, s, t))
-            share = tau(schedule, s, t)
+            share, noise = tau(schedule, s, t), float(schedule.noise(s) or schedule.noise(t))
             fixed.append({
-                "posterior": float(schedule.noise(s)) ** 2 * share,
+                "posterior": noise**2 * share,
                 "beta": float(schedule.noise(t)) ** 2 * share,
                 "optimal": exact[-1].mean().item(),
             }[variance])  # fmt: skip
-        if fixed[-1] == 0:
-            fixed[-1] = fixed[-2]
         ratio = torch.stack(exact) / host(fixed)[:, None]
         return 0.5 * (ratio - 1 - ratio.log()).sum(1)
 

@@ -60,17 +60,17 @@ def two_sources(law, variances):
     ]
     fig, (left, right) = figure(8.4, 3.1, 1, 2, sharex=True, sharey=True)
     for part in parts:
-        left.fill_between(x, part, color=SKY, alpha=0.55, lw=0)
-        left.plot(x, part, color=BLUE, lw=1)
-    right.fill_between(x, sum(parts), color=SKY, alpha=0.55, lw=0, label="the sum of the bumps, $q(x_s|x_t)$")
+        left.fill_between(x, part, color=PINK, alpha=0.45, lw=0)
+    left.plot(x, sum(parts), color=SKY)
+    right.fill_between(x, sum(parts), color=SKY, alpha=0.55, lw=0, label="sum of the bumps, $q(x_s|x_t)$")
     looks = zip(variances.items(), (BLUE, ORANGE, GREEN), ("-", "--", "-"), strict=False)
     for (label, variance), colour, style in looks:
         right.plot(x, density(mean, variance), color=colour, ls=style, lw=1.6, label=label)
     for ax in (left, right):
         ax.set(xlabel="$x_s$", yticks=[])
         ax.spines["left"].set_visible(False)
-    left.set_ylim(0, 1.1 * density(mean, min(variances.values())).max().item())
-    left.set_title("one bump for each possible $x_0$")
+    left.set_ylim(0, 1.08 * density(mean, min(variances.values())).max().item())
+    left.set_title("one bump for each possible $x_0$, and their sum")
     right.set_title("one Gaussian has to stand for all")
     fig.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig
@@ -91,7 +91,7 @@ def fractions(variances, places):
         ax.text(variances[0], y - 0.05, name, color=GREY, fontsize=9.5, va="top")
     ax.axvline(1, color=GREY, ls=":", lw=1)
     _ticks(ax, [0.01, 0.1, 1, 10])
-    ax.set(xlabel="variance of the data", ylabel="fraction", ylim=(-0.3, 2.6))
+    ax.set(xlabel="variance of the data", ylabel="fraction", ylim=(-0.4, 3.4))
     ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.9))
     return fig
 
@@ -146,7 +146,7 @@ def bits_on_digits(curves):
         curves: dict (label, colour name, style) -> dict steps -> (value, error).
     """
     fig, ax = figure(7.2, 3.5)
-    colours = {"beta": BLUE, "posterior": ORANGE, "predicted": GREEN}
+    colours = {"beta": BLUE, "posterior": ORANGE, "optimal": GREY, "predicted": GREEN}
     for (label, variance, style), points in curves.items():
         values, errors = zip(*points.values(), strict=True)
         ax.errorbar(
@@ -154,7 +154,7 @@ def bits_on_digits(curves):
             lw=1.8, label=label,
         )  # fmt: skip
     _ticks(ax, list(next(iter(curves.values()))))
-    ax.set(xlabel="number of steps", ylabel="bits per dimension")
+    ax.set(xlabel="number of steps", ylabel="bits per dimension\n(bars: two standard errors)")
     ax.legend()
     return fig
 
@@ -171,19 +171,19 @@ def variance_panel(world, schedule, steps, scale=1.0):
     """
     world = type(world)(world.variances * scale**2)
     times = time_grid(schedule, steps).tolist()
-    fig, (left, right) = figure(8.4, 3.3, 1, 2, width_ratios=(1.25, 1))
-    D = len(world.variances)
+    fig, (left, right) = figure(8.4, 3.6, 1, 2, width_ratios=(1.25, 1))
+    D, sums = len(world.variances), []
     for name in ("beta", "posterior", "optimal"):
         costs = world.step_kl(schedule, times, name) / (D * math.log(2))
         colour, marker = LOOK[name]
         left.plot(
             times[:-1], costs.clamp(min=1e-9), color=colour, marker=marker if steps <= 30 else "", ms=4, lw=1.6,
-            label=f"{NAMES[name]}: {costs.sum():.3f} bits",
         )  # fmt: skip
-    left.set(yscale="log", xlabel="$t$, where the step begins", ylabel="excess bits per dimension", ylim=(1e-7, 300))
+        sums.append(f"{NAMES[name].removeprefix('the ').removesuffix(' single number')} {costs.sum():.2f}")
+    left.set(yscale="log", xlabel="$t$, where the step begins", ylabel="excess bits per dimension", ylim=(1e-7, 30))
     _ticks(left, [t for t in (1000, 300, 100, 30, 10, 3, 1) if t >= times[-2]])
     left.invert_xaxis()
-    left.legend(fontsize=9, loc="upper left")
+    left.set_title(f"all steps: {', '.join(sums)} bits")
     t, s = times[-3:-1]  # the last step that adds noise: there directions differ most
     exact, share = world.reverse_variance(schedule, s, t), tau(schedule, s, t)
     numbers = {"beta": schedule.noise(t) ** 2 * share, "posterior": schedule.noise(s) ** 2 * share}
@@ -193,5 +193,5 @@ def variance_panel(world, schedule, steps, scale=1.0):
     right.set(xscale="log", yscale="log", xlabel="variance of the data in a direction")
     right.set_title(f"the step from t = {t} to {s}")
     right.set_ylabel("variance of the step")
-    right.legend(fontsize=9, loc="upper left")
+    fig.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return fig

@@ -29,10 +29,13 @@ def test_var_1_the_fractions_of_the_short_chain():
 
 
 def test_num_1_the_order_of_the_two_variances_flips_between_200_and_500_steps():
-    """NUM-1: excess bits per dimension of photographs; to 1 %, since other random pieces move the third digit."""
+    """NUM-1: excess bits per dimension of photographs; to 1 %, since other random pieces move the third digit.
+
+    Where the last β̃ is replaced by that of the step before, as in the paper's code, β̃ has 2.43, 1.04, .733, .448.
+    """
     world, D = Spectrum.photographs(), 1728
     table = {
-        10: (3.01, 2.43, 1.53), 50: (1.63, 1.04, 0.783), 100: (1.13, 0.733, 0.540), 1000: (0.223, 0.448, 0.110),
+        10: (3.01, 2.59, 1.53), 50: (1.63, 1.19, 0.783), 100: (1.13, 0.863, 0.540), 1000: (0.223, 0.410, 0.110),
     }  # fmt: skip
     for N, want in table.items():
         times = time_grid(LINEAR, N)
@@ -109,10 +112,9 @@ def test_the_figures_hold_their_data():
     five = GaussianMixture([0.2, 0.3, 0.5], [-0.8, 0.1, 0.9], [1e-8] * 3)
     law = five.reverse(bounds.T4, torch.tensor([0.3], dtype=F64), 2, 3)
     left, right = figures.two_sources(law, {"a": 0.2, "b": 0.3}).axes
-    total = torch.tensor(right.collections[0].get_paths()[0].vertices[:, 1].max())
-    assert len(left.lines) == 3 and len(right.lines) == 2
+    assert len(left.collections) == 3 and len(right.lines) == 2
     x = torch.tensor(left.lines[0].get_xdata(), dtype=F64)
-    assert total.item() == pytest.approx(law.log_prob(x).exp().max().item(), rel=1e-9)
+    torch.testing.assert_close(torch.tensor(left.lines[0].get_ydata(), dtype=F64), law.log_prob(x).exp())
     ax = figures.fractions([0.1, 1.0], {"t = 2": [0.3, 1.0]}).axes[0]
     assert list(ax.lines[0].get_ydata()) == [0.3, 1.0]
     ax = figures.spread_by_steps([20, 1000], {"a": [0.2, 1.0], "b": [0.9, 1.0]}).axes[0]
