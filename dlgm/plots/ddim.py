@@ -84,25 +84,44 @@ def angle_paths(counts):
             radius * theta.cos(), radius * theta.sin(), "o-", color=colour, ms=3.5, lw=1.5,
             label=f"N = {N}: ends at {radius[-1]:.3f}",
         )  # fmt: skip
-    ax.set(xlabel="from the data", ylabel="from the noise", aspect="equal", xlim=(-0.04, 1.08), ylim=(-0.04, 1.08))
+    ax.annotate("", (0.5, 0.5), (0, 0), arrowprops=dict(arrowstyle="-", color=GREY, ls=":"))
+    ax.text(0.12, 0.02, "θ", color=GREY)
+    ax.set(
+        xlabel="spread · cos θ (data)",
+        ylabel="spread · sin θ (noise)",
+        aspect="equal",
+        xlim=(-0.04, 1.08),
+        ylim=(-0.04, 1.08),
+    )
     ax.legend(fontsize=9, loc="lower left", bbox_to_anchor=(1.0, 0.3))
     return fig
 
 
 @styled
-def distance_by_steps(steps, rows, ylabel, errors=None):
+def distance_by_steps(steps, rows, ylabel, errors=None, floor=None):
     """Distance to the data against steps, both axes logarithmic.
 
     Args:
         rows: dict name of LOOK -> list. errors: the same, standard errors of which two are drawn, or None.
+        floor: of real data against real data, a line, or None.
     """
     fig, ax = figure(7.2, 3.5)
-    for name, values in rows.items():
+    for i, (name, values) in enumerate(rows.items()):
         label, colour, marker = LOOK[name]
-        bars = None if errors is None else [2 * e for e in errors[name]]
-        ax.errorbar(steps, values, yerr=bars, color=colour, marker=marker, ms=5, lw=1.7, label=label)
+        if errors is None:
+            ax.plot(steps, values, color=colour, marker=marker, ms=5, lw=1.7, label=label)
+            continue
+        beside = [S * 1.035 ** (i - (len(rows) - 1) / 2) for S in steps]  # so that no bar hides another
+        bars = [2 * e for e in errors[name]]
+        ax.errorbar(beside, values, yerr=bars, color=colour, marker=marker, ms=5, lw=0, elinewidth=1.6, label=label)
+    if floor is not None:
+        ax.axhline(floor, color=GREY, ls="--", lw=1.2, label="real digits")
     _ticks(ax, steps)
     ax.set(yscale="log", xlabel="number of steps", ylabel=ylabel)
+    low, high = ax.get_ylim()
+    marks = [v for v in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= v <= high]
+    ax.set_yticks(marks, [f"{v:g}" for v in marks])
+    ax.minorticks_off()
     fig.legend(loc="outside right upper")
     return fig
 
@@ -113,9 +132,9 @@ def spread_by_direction(variances, ratios):
     fig, ax = figure(7.2, 3.2)
     for name, values in ratios.items():
         label, colour, _ = LOOK[name]
-        ax.plot(variances, values, color=colour, label=label, ls="--" if name == "1" else "-")
+        ax.plot(variances, values, color=colour, label=label, ls={"1": "--", "beta": ":"}.get(name, "-"))
     ax.axhline(1, color=GREY, lw=1, ls=":", label="the data")
-    _ticks(ax, [1e-4, 1e-3, 1e-2, 0.1, 1, 10])
+    _ticks(ax, [1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100])
     ax.set(
         yscale="log", xlabel="variance of the data in a direction", ylabel="standard deviation\nof samples / of data"
     )
@@ -143,7 +162,10 @@ def four_codes(steps, ratios):
     fig, ax = figure(7.2, 3.3)
     looks = zip(ratios.items(), (PINK, ORANGE, GREEN, BLUE), "Dv^o", strict=False)
     for (label, values), colour, marker in looks:
-        ax.plot(steps, values, color=colour, marker=marker, ms=5, lw=1.6, label=label)
+        wide = label.endswith("B")  # it would hide under D
+        ax.plot(
+            steps, values, color=colour, marker=marker, ms=5, lw=5 if wide else 1.6, alpha=1 - wide / 2, label=label
+        )
     ax.axhline(1, color=GREY, ls=":", lw=1.2, label="the data")
     _ticks(ax, steps)
     ax.set(xlabel="number of steps", ylabel="standard deviation\nof samples / of data", ylim=(0.6, 2.1))

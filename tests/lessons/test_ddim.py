@@ -126,9 +126,13 @@ def test_the_figures_hold_their_data():
         0, abs=1e-6
     )
     rows, errors = {"0": [3.0, 1.0], "hat": [9.0, 2.0]}, {"0": [0.1, 0.2], "hat": [0.3, 0.4]}
-    bars = figures.distance_by_steps([10, 20], rows, "distance", errors).axes[0].containers
+    ax = figures.distance_by_steps([10, 20], rows, "distance", errors, floor=0.5).axes[0]
+    bars = ax.containers
+    assert ax.lines[-1].get_ydata()[0] == 0.5
     assert [b.lines[0].get_ydata().tolist() for b in bars] == list(rows.values())
     assert bars[1].lines[2][0].get_segments()[0][:, 1].tolist() == pytest.approx([8.4, 9.6])
+    ax = figures.distance_by_steps([10, 20], rows, "distance").axes[0]
+    assert [list(line.get_ydata()) for line in ax.lines] == list(rows.values())
     ax = figures.spread_by_direction([0.1, 1.0], {"0": [0.5, 0.9], "1": [0.4, 0.8]}).axes[0]
     assert list(ax.lines[1].get_ydata()) == [0.4, 0.8]
     ax = figures.round_trip([10, 20], {"a": [0.2, 0.1]}).axes[0]
