@@ -239,7 +239,7 @@ def _hybrid_cases(generator):
     return [
         Case("ε = 2, ε̂ = 0, q = N(1, 0.5), p = N(0, 1), weight 0.5", first),
         case("shape (3, 5)", 3, 5),
-        case("shape (4, 3), log-variances down to −10", 4, 3, spread=4.0),
+        case("shape (4, 3), log-variances beyond ±10", 4, 3, spread=8.0),
         case("images of shape (4, 3, 6, 5), weight 1", 4, 3, 6, 5, weight=1.0),
         case("shape (5, 3), weight 0.001, float32", 5, 3, weight=1e-3, dtype=torch.float32),
     ]
