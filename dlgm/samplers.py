@@ -18,11 +18,15 @@ from .tensors import expand, known, randn_like, same_shape
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """One stop of a sampler: the time t, x_t (B, ...), and what the denoiser said there (None at the last stop)."""
+    """One stop of a sampler: the time t, x_t (B, ...), and what the denoiser said there (None at the last stop).
+
+    before: the States of up to two stops before it, the last one first, for samplers that look back.
+    """
 
     t: float
     x: torch.Tensor
     prediction: Prediction | None
+    before: tuple = ()
 
 
 @torch.no_grad()
@@ -41,12 +45,13 @@ def sample_path(denoiser, sampler, x_T, times, generator=None, **cond):
     times = times.tolist() if isinstance(times, torch.Tensor) else times
     if not isinstance(times, list) or len(times) < 2 or not all(s <= t for t, s in zip(times, times[1:], strict=False)):
         raise ValueError(f"times must be at least two, never increasing; got {times}")
-    x = x_T
+    x, before = x_T, ()
     for t, s in zip(times, times[1:], strict=False):
-        state = State(t, x, denoiser(x, t, **cond))
+        state = State(t, x, denoiser(x, t, **cond), before)
         yield state
         x = sampler.step(denoiser, state, s, generator, **cond)
-    yield State(times[-1], x, None)
+        before = (State(t, state.x, state.prediction), *before)[:2]
+    yield State(times[-1], x, None, before)
 
 
 def sample(denoiser, sampler, x_T, times, generator=None, **cond):
@@ -127,6 +132,153 @@ class DDIM:
         share = later if hat else self.eta**2 * later
         mean = schedule.signal(s) * p.x0 + noise_s * math.sqrt(1 - share) * p.eps
         return _with_noise(mean, schedule.noise(state.t) ** 2 * later if hat else noise_s**2 * share, generator)
+
+
+# ---- equations, solved in steps -------------------------------------------------------------------------------------
+def _rates(schedule, t):
+    """(f, g²) of the schedule at t, numbers."""
+    if not hasattr(schedule, "sde"):
+        raise ValueError(f"this sampler needs a schedule with sde(t), got {schedule}")
+    if schedule.signal(t) == 0:
+        raise ValueError(f"no signal is left at t={t}, where the equation has no finite rates; start at a smaller time")
+    return tuple(float(rate) for rate in schedule.sde(t))
+
+
+@dataclass(frozen=True)
+class EulerMaruyama:
+    """Straight steps along the reverse equation, x_s = x_t − [f x_t − ½ (1 + a) g² score] Δ + √(a g² Δ) z, Δ = t − s.
+
+    Every a = churn ≥ 0 has the marginals q(x_t) where the score is exact: 1 is the reverse SDE, 0 the probability flow.
+    What a adds is Langevin dynamics at each level, which forgets errors of the score's making. First order in Δ, in the
+    law. The noise stays on at the last step.
+
+    Args:
+        churn: a.
+    Raises:
+        ValueError: churn < 0; on the way, a schedule without sde(t), or a time without signal.
+    Source: Song et al. 2021 (SDE), equations 6 and 13; Karras et al. 2022, equation 6; ledger SDE-3, SDE-5, SDE-6.
+    """
+
+    churn: float = 1.0
+
+    def __post_init__(self):
+        if not self.churn >= 0:
+            raise ValueError(f"expected churn >= 0, got {self.churn}")
+
+    def step(self, denoiser, state, s, generator=None, **cond):
+        """x_s from the State at t > s."""
+        (f, g2), dt = _rates(denoiser.schedule, state.t), state.t - s
+        drift = f * state.x - 0.5 * (1 + self.churn) * g2 * state.prediction.score
+        return _with_noise(state.x - dt * drift, self.churn * g2 * dt, generator)
+
+
+@dataclass(frozen=True)
+class Euler(EulerMaruyama):
+    """Straight steps along the probability flow, x_s = x_t − [f x_t − ½ g² score] (t − s): EulerMaruyama(0).
+
+    Source: Song et al. 2021 (SDE), equation 13; ledger SDE-4, SDE-7.
+    """
+
+    churn: float = 0.0
+
+
+@dataclass(frozen=True)
+class Heun:
+    """The probability flow in y = x/signal, dy/dρ = ε̂, ρ = noise/signal, by the trapezoidal rule with a DDIM predictor.
+
+        x_s = (signal_s/signal_t) x_t + ½ [noise_s − (signal_s/signal_t) noise_t] (ε̂_t + ε̂_s'),   ε̂_s' at the DDIM step
+
+    Second order; two calls of the network a step. Where s is clean or t is without signal it is the DDIM step.
+
+    Source: Karras et al. 2022, algorithm 1; ledger SDE-4, M-14.
+    """
+
+    def step(self, denoiser, state, s, generator=None, **cond):
+        """x_s from the State at t > s."""
+        schedule, p = denoiser.schedule, state.prediction
+        x = DDIM().step(denoiser, state, s)
+        signal_t, noise_s = schedule.signal(state.t), schedule.noise(s)
+        if signal_t == 0 or noise_s == 0:
+            return x
+        ratio = schedule.signal(s) / signal_t
+        slope = (p.eps + denoiser(x, s, **cond).eps) / 2
+        return ratio * state.x + (noise_s - ratio * schedule.noise(state.t)) * slope
+
+
+@dataclass(frozen=True)
+class DPMSolverPP:
+    """The probability flow in λ = log-SNR/2, its linear part exact, x̂_0 a polynomial through the last ``order`` stops.
+
+        x_s = (noise_s/noise_t) x_t + signal_s ∫ e^(λ − λ_s) x̂_0(λ) dλ   from λ_t to λ_s
+
+    order 1 is DDIM. One call of the network a step, whatever the order; the first steps have fewer stops to look back
+    to (for order 3 the very first asks once more, at its end, or the walk would be of order 2), and the step to the
+    clean state, where λ is infinite, is that of DDIM.
+
+    Args:
+        order: 1, 2 or 3.
+    Raises:
+        ValueError: another order.
+    Source: Lu et al. 2022 (DPM-Solver++), algorithm 2 and appendix A; ledger M-14, M-18.
+    """
+
+    order: int = 2
+
+    def __post_init__(self):
+        known("order", self.order, (1, 2, 3))
+
+    def step(self, denoiser, state, s, generator=None, **cond):
+        """x_s from the State at t > s."""
+        schedule, t, x0 = denoiser.schedule, state.t, state.prediction.x0
+        if schedule.signal(t) == 0 or schedule.noise(s) == 0:
+            return DDIM().step(denoiser, state, s)
+        half = [schedule.logsnr(v) / 2 for v in (s, t, *(b.t for b in state.before[: self.order - 1]))]
+        past = [b.prediction.x0 for b, v in zip(state.before, half[2:], strict=False) if v > -math.inf]
+        h, rest = half[0] - half[1], -math.expm1(half[1] - half[0])
+        flat, line = rest, 1 - rest / h  # ∫ e^(λ − λ_s) u^k dλ for k = 0, 1, u = (λ − λ_t)/h
+        curve = 1 - 2 * line / h  # and for k = 2
+        x = schedule.noise(s) / schedule.noise(t) * state.x + schedule.signal(s) * flat * x0
+        if not past:
+            if self.order < 3:
+                return x
+            return x + schedule.signal(s) * line * (denoiser(x, s, **cond).x0 - x0)
+        r = (half[1] - half[2]) / h
+        slope = (x0 - past[0]) / r
+        if len(past) == 1:
+            return x + schedule.signal(s) * line * slope
+        q = (half[2] - half[3]) / h
+        bend = (slope - (past[0] - past[1]) / q) / (r + q)
+        return x + schedule.signal(s) * (line * (slope + r * bend) + curve * bend)
+
+
+@dataclass(frozen=True)
+class PredictorCorrector:
+    """A step of any sampler, then ``moves`` Langevin moves at the level reached, of size h = 2 snr² noise_s².
+
+    Where the score has the length √D/noise_s of pure noise's, snr is the ratio of a move's drift to its noise in Song
+    et al.'s rule. Where s is the clean state there is no level to move at.
+
+    Args:
+        predictor: any sampler. snr: positive. moves: at each stop.
+    Raises:
+        ValueError: snr not positive, or fewer than one move.
+    Source: Song et al. 2021 (SDE), algorithms 2 and 3; ledger M-11, SDE-5.
+    """
+
+    predictor: object
+    snr: float = 0.16
+    moves: int = 1
+
+    def __post_init__(self):
+        if not self.snr > 0 or self.moves < 1:
+            raise ValueError(f"expected snr > 0 and moves >= 1, got {self.snr} and {self.moves}")
+
+    def step(self, denoiser, state, s, generator=None, **cond):
+        """x_s from the State at t > s."""
+        x, noise_s = self.predictor.step(denoiser, state, s, generator, **cond), denoiser.schedule.noise(s)
+        if noise_s == 0:
+            return x
+        return langevin(lambda x: denoiser(x, s, **cond).score, x, self.moves, 2 * (self.snr * noise_s) ** 2, generator)
 
 
 @dataclass(frozen=True)

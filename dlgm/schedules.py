@@ -88,6 +88,11 @@ class DiscreteSchedule:
         """log ᾱ_t / (1 − ᾱ_t); +inf at t = 0."""
         return self._at(self._logsnr, t)
 
+    def sde(self, t):
+        """(f, g²) of dx = f x dt + g dw in steps of length 1: f = −½ β_t, g² = β_t."""
+        beta = self.beta[t.cpu()] if isinstance(t, torch.Tensor) else self.beta[int(t)].item()
+        return -beta / 2, beta
+
     def _at(self, table, t):
         values, numbers = table
         if isinstance(t, torch.Tensor):
@@ -368,6 +373,13 @@ class LearnedMonotone(_Continuous):
         """λ(t)."""
         return self._at(t, lambda lam: lam)
 
+    def sde(self, t):
+        """(f, g²) of dx = f x dt + g dw: f = ½ noise² dλ/dt, g² = −noise² dλ/dt."""
+        lam = self.logsnr(t)
+        rate = self.slope(lam) if isinstance(lam, torch.Tensor) else self.slope(torch.tensor(lam)).item()
+        g2 = self.noise(t) ** 2 * rate
+        return -g2 / 2, g2
+
     def slope(self, logsnr):
         """−dλ/dt = 1/p(λ) where the log-SNR is λ, a float64 tensor: of its shape, on the CPU."""
         K, share = len(self.logits), (self.high - logsnr.cpu()) / (self.high - self.low)
@@ -449,22 +461,77 @@ class Rescaled:
         """That of the schedule."""
         return self.schedule.logsnr(t)
 
+    def sde(self, t):
+        """(f, g²) of dy = f y dt + g dw: (0, c² g²) for "ve", (−½ c² g², c² g²) for "vp", c = scale(t)."""
+        g2 = self.scale(t) ** 2 * self.schedule.sde(t)[1]
+        return (-g2 / 2 if self.coordinates == "vp" else 0 * g2), g2
 
-def time_grid(schedule, steps, start=None, end=0):
-    """steps + 1 decreasing times from start to end, evenly spaced; what a sampler walks along.
+
+def time_of(schedule, logsnr):
+    """The times at which the log-SNR is this, by bisection; of a discrete schedule the nearest whole ones.
+
+    Args:
+        logsnr: numbers or a tensor (n,), between those of the last time and of time 0.
+    Returns:
+        (n,), float64 or int64 on the CPU.
+    Raises:
+        ValueError: a log-SNR that the schedule does not reach.
+    """
+    target = torch.as_tensor(logsnr, dtype=torch.float64, device="cpu").detach()
+    low, high = schedule.logsnr(schedule.last), schedule.logsnr(0)
+    if not ((target >= low - 1e-9) & (target <= high + 1e-9)).all():
+        raise ValueError(
+            f"log-SNR must lie between {low:.6g} and {high:.6g}, got {target.min():.6g} to {target.max():.6g}"
+        )
+    if hasattr(schedule, "T"):
+        table = schedule.logsnr(torch.arange(schedule.T + 1, device="cpu"))
+        return (table[None] - target[:, None]).abs().argmin(1)
+    left, right = torch.zeros_like(target), torch.full_like(target, float(schedule.last))
+    for _ in range(60):
+        middle = (left + right) / 2
+        early = schedule.logsnr(middle).detach() > target
+        left, right = torch.where(early, middle, left), torch.where(early, right, middle)
+    return (left + right) / 2
+
+
+SPACINGS = ("time", "logsnr", "karras")
+
+
+def time_grid(schedule, steps, start=None, end=0, spacing="time", rho=7.0):
+    """steps + 1 decreasing times from start to end; what a sampler walks along.
 
     Args:
         schedule: a DiscreteSchedule gives integers (start = T unless said), any other schedule float64 times
             (start = 1 unless said).
+        spacing: even in "time"; in the log-SNR ("logsnr"); or in (noise/signal)^(1/rho) ("karras"). The latter two need
+            an end with noise and a start with signal; a last step to 0 is appended by hand.
     Raises:
-        ValueError: steps < 1, start or end outside the schedule, or more steps than there are integers between them.
+        ValueError: steps < 1, unknown spacing, start or end outside the schedule or without a finite log-SNR, or more
+            steps than there are integers between them.
+    Source: Karras et al. 2022, equation 5; Lu et al. 2022; ledger M-14.
     """
     _positive_int("steps", steps)
+    known("spacing", spacing, SPACINGS)
     discrete, last = isinstance(schedule, DiscreteSchedule), schedule.last
     start = last if start is None else start
     if not 0 <= end < start <= last:
         raise ValueError(f"times must decrease: expected 0 <= end < start <= {last}, got start={start}, end={end}")
     if discrete and steps > start - end:
         raise ValueError(f"{steps} steps do not fit between t={start} and t={end}; at most {start - end}")
-    times = torch.linspace(start, end, steps + 1, dtype=torch.float64, device="cpu")
-    return times.round().long() if discrete else times
+    if spacing == "time":
+        times = torch.linspace(start, end, steps + 1, dtype=torch.float64, device="cpu")
+        return times.round().long() if discrete else times
+    ends = [float(schedule.logsnr(t)) for t in (start, end)]
+    if not all(math.isfinite(lam) for lam in ends):
+        raise ValueError(f"spacing {spacing!r} needs finite log-SNRs at start={start} and end={end}, got {ends}")
+    share = torch.linspace(0, 1, steps + 1, dtype=torch.float64, device="cpu")
+    if spacing == "karras":  # noise/signal = e^(−λ/2)
+        roots = [math.exp(-lam / 2 / rho) for lam in ends]
+        logsnr = -2 * rho * (roots[0] + share * (roots[1] - roots[0])).log()
+    else:
+        logsnr = ends[0] + share * (ends[1] - ends[0])
+    times = time_of(schedule, logsnr)
+    times[0], times[-1] = start, end  # exactly
+    if not (times.diff() < 0).all():
+        raise ValueError(f"{steps} steps {spacing!r} do not fit between t={start} and t={end}: two fall on one time")
+    return times
