@@ -107,7 +107,7 @@ def log_prob(denoiser, x, times, trace="exact", probes=1, generator=None, prior=
 def dequantise(x, generator=None, bin=2 / 255):
     """x with uniform noise over the bin of each grey level, x + (u − ½) bin: a density of it bounds a probability.
 
-    By Jensen −E log p(x + noise) ≥ −log P(x), P the mass of the bin; without it, data on a lattice have infinite density.
+    By Jensen −E log p(x + noise) ≥ −log P(x), P the mass of the bin. Without it, data on a lattice have no density.
 
     Source: Theis et al. 2016; ledger M-13.
     """
