@@ -144,9 +144,13 @@ def continuous_loss(denoiser, x0, generator=None, start=0.0, end=1.0, weight=Non
         start, end: times, with noise at the first and signal at the last.
         weight: a function of t (B,) on the CPU, or None for 1.
         antithetic: spread the t of a batch evenly, t_i = (u + i/B) mod 1, so that their average is quieter.
+    Raises:
+        ValueError: a discrete schedule.
     Source: Kingma et al. 2021, equations 17 and 18; ledger CELBO-1, CELBO-3, M-15; errata E-21, E-22.
     """
     schedule, n = denoiser.schedule, len(x0)
+    if hasattr(schedule, "T"):
+        raise ValueError(f"the continuous bound needs a continuous schedule, got {schedule}; vlb has that of a chain")
     u = torch.rand(1 if antithetic else n, generator=generator, dtype=torch.float64, device=home(generator)).cpu()
     if antithetic:
         u = (u + torch.arange(n, dtype=torch.float64, device="cpu") / n) % 1
@@ -160,7 +164,7 @@ def continuous_loss(denoiser, x0, generator=None, start=0.0, end=1.0, weight=Non
 def implied_weight(schedule, t, target="eps"):
     """w(t) = ŵ/(−dλ/dt): the weight, in ½ ∫ w ‖ε − ε̂‖² dλ, of a squared error of ``target`` at uniform t, up to ½.
 
-    ŵ is 1 for target eps, and what ``convert_weight`` makes of 1 for another.
+    ŵ is 1 for target eps, and what ``convert_weight`` makes of 1 for another. Like t's tables it lies on the CPU.
 
     Source: Kingma & Gao 2023, table 1; ledger CELBO-5, E-73, M-16.
     """
@@ -175,7 +179,7 @@ def augmentation(weight):
     Args:
         weight: w at increasing times, (n,), not decreasing.
     Returns:
-        (a number, (n − 1,)), together of mass 1.
+        (a number, (n − 1,) on weight's device), together of mass 1.
     Raises:
         ValueError: w decreases somewhere, where the theorem says nothing, or is 0 throughout.
     Source: Kingma & Gao 2023, theorem 1; ledger CELBO-4, E-27, E-73, M-16.

@@ -27,6 +27,7 @@ from dlgm import (
     families,
     gaussian,
     hvae,
+    likelihood,
     losses,
     metrics,
     nets,
@@ -259,6 +260,30 @@ CASES = {
     "vlb.vlb_consistency": lambda w: vlb.vlb_consistency(w.den4, w.path, decoder="gaussian"),
     "losses.sample_t there": lambda w: [losses.sample_t(w.s, 5, w.there, p) for p in (None, torch.ones(12))],
     "process.q_implicit": lambda w: every_t(w, lambda t: process.q_implicit(w.s, w.x, w.eps, t - 2, t, 0.0)),
+    "samplers.solvers": lambda w: [
+        samplers.sample(denoiser.Denoiser(w.den.net, w.vp), sampler, w.x, [0.9, 0.6, 0.3, 0.1, 0.0], w.g)
+        for sampler in (
+            samplers.EulerMaruyama(), samplers.Heun(), samplers.DPMSolverPP(3),
+            samplers.PredictorCorrector(samplers.DPMSolverPP(2)),
+        )
+    ] + [samplers.sample(w.den, samplers.Euler(), w.x, [9, 4, 0])],
+    "likelihood.log_prob": lambda w: [
+        likelihood.log_prob(d, x, times, trace, 2, w.g)
+        for d, x, times in (
+            (w.den, w.x, [2, 5, 9]), (denoiser.Denoiser(w.den.net, w.vp), w.x, torch.tensor([0.1, 0.5, 0.9]))
+        ) for trace in likelihood.TRACES
+    ],
+    "likelihood.continuous_loss": lambda w: [
+        likelihood.continuous_loss(denoiser.Denoiser(w.den.net, w.vp), w.x, w.g, 0.1, 0.9, weight, even)
+        for weight in (None, lambda t: t) for even in (True, False)
+    ],
+    "likelihood.dequantise": lambda w: likelihood.dequantise(w.x, w.g),
+    "likelihood.augmentation": lambda w: likelihood.augmentation(w.c(torch.tensor([0.5, 1.0, 2.0]))),
+    "likelihood.bits_per_dim": lambda w: likelihood.bits_per_dim(w.z[:, 0], 16),
+    "likelihood.pointwise": lambda w: [
+        likelihood.pointwise(w.mix.denoiser(w.vp), w.z, [0.1, 0.5, 0.9], 2, w.g),
+        likelihood.pointwise(w.mix1.denoiser(w.vp), w.z[:, 0], [0.1, 0.5, 0.9], nodes=bounds.nodes(1)),
+    ],
     "samplers.Rule": lambda w: samplers.sample(
         w.den, samplers.Rule(lambda x, p, t, s, z: p.x0 + 0.1 * z), w.x, [9, 4, 0], w.g
     ),
@@ -400,11 +425,21 @@ HOST = {
         schedules.DiscreteSchedule(w.c(torch.tensor([0.1, 0.2]))), schedules.linear_beta(30), schedules.cosine_beta(9),
         schedules.time_grid(w.s, 3), schedules.time_grid(w.vp, 3), w.s.start((2, 3)),
     ],
+    "schedules.time_of": lambda w: [
+        schedules.time_of(s, w.c(torch.tensor([1.0, -0.5]))) for s in (w.s, w.vp, schedules.LearnedMonotone(3))
+    ],
+    "schedules.time_grid": lambda w: [
+        schedules.time_grid(w.vp, 4, 0.9, 0.1, spacing) for spacing in schedules.SPACINGS
+    ],
+    "likelihood.logsnr_rate": lambda w: [likelihood.logsnr_rate(w.vp, t) for t in (0.3, w.c(w.tb) / 20)],
+    "likelihood.implied_weight": lambda w: [
+        likelihood.implied_weight(w.vp, t, k) for t in (0.3, w.c(w.tb) / 20) for k in ("eps", "v")
+    ],
     "schedules.respaced": lambda w: schedules.respaced(w.s, w.c(torch.tensor([9, 4, 0]))),
     "schedules.LearnedMonotone": lambda w: [
         v for s in [schedules.LearnedMonotone(3)] for t in [w.c(w.tb) / 20] for v in (
             s.signal(t), s.noise(t), s.logsnr(t), s.signal(0.3), s.slope(w.c(s.logsnr(t).float())), s.shares,
-            s.variance_loss(t, w.x[:, 0, 0, 0]), s.start((2, 3)), s.parameters(),
+            s.variance_loss(t, w.x[:, 0, 0, 0]), s.start((2, 3)), s.parameters(), *s.sde(t), *s.sde(0.4),
         )
     ],
     "losses.moments_by_time": lambda w: losses.moments_by_time(
@@ -454,7 +489,7 @@ HOST = {
     "bounds.nodes", "bounds.every_path", "bounds.exact_terms", "bounds.model_law", "bounds.path_posteriors",
     "loop.batch_indices", "losses.convert_weight", "losses.vlb_weight",
     "metrics.radial_power_spectrum",
-    "mixtures.ring", "schedules.time_grid", "tensors.choose", "vlb.gaussian_vlb",
+    "mixtures.ring", "tensors.choose", "vlb.gaussian_vlb",
 ])  # fmt: skip
 
 
