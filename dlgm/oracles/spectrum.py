@@ -112,20 +112,9 @@ class Spectrum:
             ValueError: a step is not affine.
         Source: ledger NUM-2, DDIM-6, DDIM-10, ALG-2.
         """
-        times = times.tolist() if isinstance(times, torch.Tensor) else times
         if start is None:
             start = Gaussian(torch.zeros_like(self.mean[None]), float(schedule.start_std) ** 2)
-        denoiser, mean, var = self.denoiser(schedule), start.mean, start.var.expand_as(start.mean)
-        if isinstance(sampler, DPMSolverPP):  # it looks back, so the whole walk is one map, and nothing is drawn
-            x = torch.zeros(2, *self.shape, dtype=torch.float64, device="cpu")
-            x[1] = 1
-            out = sample(denoiser, sampler, x, times)
-            gain = out[1:] - out[:1]
-            return Gaussian(gain * mean + out[:1], gain**2 * var)
-        for t, s in itertools.pairwise(times):
-            gain, shift, added = _affine(denoiser, sampler, t, s, self.shape)
-            mean, var = gain * mean + shift, gain**2 * var + added
-        return Gaussian(mean, var)
+        return walk(self.denoiser(schedule), sampler, times, start)
 
     def frechet(self, law):
         """Squared Fréchet distance of a diagonal law to the data, Σ (√v̂ − √v)² + (m̂ − m)²: a number.
@@ -172,6 +161,31 @@ class Spectrum:
             }[variance])  # fmt: skip
         ratio = torch.stack(exact) / host(fixed)[:, None]
         return 0.5 * (ratio - 1 - ratio.log()).sum(1)
+
+
+def walk(denoiser, sampler, times, start):
+    """The exact law of the last state for any denoiser that is affine in x, coordinate by coordinate, right or wrong.
+
+    Args:
+        sampler, times: see ``Spectrum.walk``. start: the law at times[0], a Gaussian (1, D), float64, on the CPU.
+    Returns:
+        A Gaussian (1, D).
+    Raises:
+        ValueError: a step is not affine.
+    Source: ledger SDE-9, NUM-2.
+    """
+    times = times.tolist() if isinstance(times, torch.Tensor) else times
+    mean, var = start.mean, start.var.expand_as(start.mean)
+    if isinstance(sampler, DPMSolverPP):  # it looks back, so the whole walk is one map, and nothing is drawn
+        x = torch.zeros(2, *mean.shape[1:], dtype=torch.float64, device="cpu")
+        x[1] = 1
+        out = sample(denoiser, sampler, x, times)
+        gain = out[1:] - out[:1]
+        return Gaussian(gain * mean + out[:1], gain**2 * var)
+    for t, s in itertools.pairwise(times):
+        gain, shift, added = _affine(denoiser, sampler, t, s, mean.shape[1:])
+        mean, var = gain * mean + shift, gain**2 * var + added
+    return Gaussian(mean, var)
 
 
 class _Impulses:
