@@ -80,8 +80,8 @@ class DDPM:
 
     Raises:
         ValueError: unknown variance; on the way, one that the denoiser does not know.
-    Source: Ho et al. 2020, algorithm 2; Bao et al. 2022, theorem 1; ledger ALG-2, ALG-4, ALG-6, SCHED-2, VAR-1; errata
-        E-24, E-46.
+    Source: Ho et al. 2020, algorithm 2; Bao et al. 2022, theorem 1; ledger ALG-2, ALG-4, ALG-6, SCHED-2, SDE-8, VAR-1;
+        errata E-24, E-46.
     """
 
     variance: str = "posterior"
@@ -156,7 +156,8 @@ class EulerMaruyama:
         churn: a.
     Raises:
         ValueError: churn < 0; on the way, a schedule without sde(t), or a time without signal.
-    Source: Song et al. 2021 (SDE), equations 6 and 13; Karras et al. 2022, equation 6; ledger SDE-3, SDE-5, SDE-6.
+    Source: Anderson 1982; Song et al. 2021 (SDE), equations 6 and 13; Karras et al. 2022, equation 6; ledger SDE-3, SDE-5,
+        SDE-6, SDE-9, M-12, QUIZ-2.2.
     """
 
     churn: float = 1.0

@@ -407,3 +407,35 @@ def test_the_table_takes_lessons_and_exercises_and_answers_others_in_a_sentence(
     assert main(["start_here"]) == 0 and main(["std_of_sum"]) == 0
     assert "| yes |" in capsys.readouterr().out
     assert main(["std_of_sim"]) == 2 and "there is std_of_sum" in capsys.readouterr().err
+
+
+def test_a_list_that_is_emptied_or_sorted_is_named_and_harms_no_one():
+    """What a learner does to a list argument stays with the learner, and is told."""
+    from dlgm.exercises.engine import Case, Exercise, observe
+
+    def largest(values):
+        return torch.tensor(max(values))
+
+    def spoiled(values):
+        values.sort()
+        return torch.tensor(values[-1])
+
+    def emptied(values):
+        best = values.pop()
+        while values:
+            best = max(best, values.pop())
+        return torch.tensor(best)
+
+    numbers = [3.0, 1.0, 2.0]
+    for function in (spoiled, emptied):
+        seen = observe(function, (numbers,))
+        assert numbers == [3.0, 1.0, 2.0] and seen.changed == (0,)
+    tensors = [torch.zeros(2), torch.ones(2)]
+    seen = observe(lambda values: values[0].add_(1), (tensors,))
+    assert seen.changed == (0,) and tensors[0].sum() == 0
+    assert observe(largest, (numbers,)).changed == ()
+    exercise = Exercise(
+        equation="the largest", reference=largest, returns=("best",), cases=lambda g: [Case("three", (numbers,))],
+        mistakes=(), start="", hint="", see="",
+    )  # fmt: skip
+    assert "values" in str(run(exercise, emptied)) and run(exercise, emptied).state == "not yet"

@@ -144,7 +144,7 @@ def observe(function, args, gradients=()):
         gradients: positions of the arguments with respect to which gradients are taken.
     """
     leaves = [a.detach().clone().requires_grad_() if i in gradients else a for i, a in enumerate(args)]
-    mine = tuple(a.clone() if isinstance(a, torch.Tensor) else a for a in leaves)
+    mine = tuple(map(_own, leaves))
     outside = torch.default_generator.get_state()
     torch.default_generator.manual_seed(20_231)  # the CPU's only: torch.manual_seed would reseed every device
     before = torch.default_generator.get_state()
@@ -159,13 +159,27 @@ def observe(function, args, gradients=()):
     finally:
         torch.default_generator.set_state(outside)
     changed = tuple(getattr(function, "changed", ())) or tuple(
-        i for i, (a, b) in enumerate(zip(leaves, mine, strict=True)) if isinstance(a, torch.Tensor) and touched(a, b)
+        i for i, (a, b) in enumerate(zip(leaves, mine, strict=True)) if _changed(a, b)
     )
     several = (isinstance(out, tuple) and len(out) > 1) or (
         isinstance(out, list) and all(isinstance(v, torch.Tensor) for v in out)
     )
     values = tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in [*(out if several else (out,)), *slopes])
     return Behaviour(values, None, changed, drew)
+
+
+def _own(argument):
+    """A copy that a learner's function may spoil: of tensors, and of lists with what is in them."""
+    if isinstance(argument, list):
+        return [_own(v) for v in argument]
+    return argument.clone() if isinstance(argument, torch.Tensor) else argument
+
+
+def _changed(before, after):
+    """Whether an argument is no longer what it was."""
+    if isinstance(before, list):
+        return len(before) != len(after) or any(_changed(a, b) for a, b in zip(before, after, strict=True))
+    return touched(before, after) if isinstance(before, torch.Tensor) else before is not after and before != after
 
 
 def _words(error):
@@ -505,7 +519,8 @@ def _contract(exercise, case, got, want):
         if a.device != b.device:
             return f"the device of {name} for {case.label}", str(a.device), str(b.device), None
         if a.dtype != b.dtype:
-            own = NOT_CAST if a.dtype is torch.float64 and _close(a, b, exercise.rtol, True) else None
+            pair = a.dtype is torch.float64 and b.dtype is torch.float32  # a whole number in float64 is another matter
+            own = NOT_CAST if pair and _close(a, b, exercise.rtol, True) else None
             return f"the dtype of {name} for {case.label}", str(a.dtype), str(b.dtype), own
     if got.changed:
         name = " and ".join(list(_parameters(exercise))[i] for i in got.changed)

@@ -23,9 +23,9 @@ def _drift_cases(generator):
         x, score = (normal(B, *shape, generator=generator, dtype=dtype) for _ in range(2))
         return Case(label, (-uniform(B, generator=generator), 0.5 + uniform(B, generator=generator), x, score, churn))
 
-    first = (numbers(-1.0), numbers(2.0), numbers(3.0), numbers(-0.5), 1.0)
+    first = (numbers(-1.0), numbers(3.0), numbers(3.0), numbers(-0.5), 2.0)
     return [
-        Case("f = −1, g² = 2, x = 3, score = −0.5, churn 1", first),
+        Case("f = −1, g² = 3, x = 3, score = −0.5, churn 2", first),
         case("shape (3, 5), churn 0 (the flow)", 0.0, 3, 5),
         case("shape (4, 3), churn 0.5", 0.5, 4, 3),
         case("images of shape (3, 4, 6, 5), churn 2", 2.0, 3, 4, 6, 5),
@@ -55,8 +55,12 @@ REVERSE_DRIFT = Exercise(
          "this is −f x + ½ (1 + churn) g² score, the drift in the time that runs backwards. Asked "
          "for is the drift of dx = (…) dt with dt < 0.",
          ("return expand(f, x) * x - 0.5", "return -expand(f, x) * x + 0.5")),
-        ("sign of f", "f x has the wrong sign: it is kept, only the score comes besides.",
+        ("sign of f", "f x has the wrong sign; only the score is taken off.",
          ("expand(f, x) * x -", "-expand(f, x) * x -")),
+        ("f x left out", "f x is missing: only the score was used.", ("expand(f, x) * x -", "0 * x -")),
+        ("1 − churn", "1 − churn stands for 1 + churn.", ("(1 + churn)", "(1 - churn)")),
+        ("the half on f x as well", "½ was taken of f x, too; it belongs to the score.",
+         ("expand(f, x) * x -", "0.5 * expand(f, x) * x -")),
         ("g for g²", "√g² stands before the score; it is g².", ("expand(g2, x)", "expand(g2.sqrt(), x)")),
         ("g⁴", "g2 was squared; it is a square already.", ("expand(g2, x)", "expand(g2**2, x)")),
         ("f not multiplied by x", "f stands alone; the drift up is f x.", ("expand(f, x) * x", "expand(f, x) + 0 * x")),
@@ -68,7 +72,7 @@ REVERSE_DRIFT = Exercise(
     ),
     start="Which two values of churn do you know already?",
     hint="expand(f, x) from dlgm.tensors lines f (B,) up with x.",
-    see="In the first case −3 + 2 · 0.5 = −2.",
+    see="In the first case −3 + ½ · 3 · 3 · 0.5 = −0.75.",
 )  # fmt: skip
 
 
@@ -83,7 +87,7 @@ def _step_cases(generator):
         return Case(label, (beta, x, score, dt, z))
 
     return [
-        Case("β = 2, x = 1, score = −1, Δ = 0.02, z = 1", (2.0, numbers(1.0), numbers(-1.0), 0.02, numbers(1.0))),
+        Case("β = 2, x = 1, score = −3, Δ = 0.02, z = 1", (2.0, numbers(1.0), numbers(-3.0), 0.02, numbers(1.0))),
         case("shape (3, 5), β = 7.3, Δ = 0.05", 7.3, 0.05, 3, 5),
         case("shape (4, 3), β = 0.4, Δ = 0.5", 0.4, 0.5, 4, 3),
         case("images of shape (3, 4, 6, 5)", 19.0, 0.001, 3, 4, 6, 5),
@@ -130,6 +134,14 @@ MARUYAMA_STEP = Exercise(
         ("Δ missing in the drift", "the drift is not multiplied by Δ.", (" * dt + math", " + math")),
         ("√Δ in the drift", "the drift is multiplied by √Δ; only the noise has a root.",
          ("score) * dt", "score) * math.sqrt(dt)")),
+        ("a step of the flow", "this is Euler's step for the flow: one score and no noise.",
+         ("2 * score", "score"), (" + math.sqrt(beta * dt) * z", "")),
+        ("Δ missing in the noise", "the noise has the factor √β; it is √(βΔ).",
+         ("math.sqrt(beta * dt)", "math.sqrt(beta)")),
+        ("β missing in the noise", "the noise has the factor √Δ; it is √(βΔ).",
+         ("math.sqrt(beta * dt)", "math.sqrt(dt)")),
+        ("the drift without x", "only the score drifts: ½ β x Δ is missing.", ("(x + 2 * score)", "(2 * score)")),
+        ("the 2 on x", "2 x + score stands in the drift; it is x + 2 score.", ("(x + 2 * score)", "(2 * x + score)")),
         ("doubled noise", "the noise has the variance 2βΔ, as in Langevin dynamics of step βΔ; here it is βΔ.",
          ("math.sqrt(beta * dt)", "math.sqrt(2 * beta * dt)")),
         ("only the increment", "this is what is added to x_t; x_t itself is missing.",
@@ -137,7 +149,7 @@ MARUYAMA_STEP = Exercise(
     ),
     start="Three terms: where it is, where it drifts, what chance adds.",
     hint="beta and dt are numbers: math.sqrt(beta * dt).",
-    see="In the first case 1 + 0.02 · (1 − 2) + 0.2 = 1.18.",
+    see="In the first case 1 + 0.02 · (1 − 6) + 0.2 = 1.1.",
 )  # fmt: skip
 
 
@@ -156,7 +168,7 @@ def _variance_cases(generator):
         return Case(label, (beta, m, dt, 0.5 + uniform(1, generator=generator)[0]))
 
     return [
-        Case("one step, β = 2, m = 1, Δ = 0.1, from variance 1", (numbers(2.0), numbers(1.0), 0.1, numbers(1.0)[0])),
+        Case("one step, β = 2, m = ½, Δ = 0.1, from variance 3", (numbers(2.0), numbers(0.5), 0.1, numbers(3.0)[0])),
         case("3 steps, random β and m", 3, 0.1),
         case("7 steps", 7, 0.04),
         case("50 steps", 50, 0.01),
@@ -182,6 +194,15 @@ MARUYAMA_VARIANCE = Exercise(
         ("the score of N(0, 1)", "m is not used: the score was taken for −x.", ("b * dt / marginal", "b * dt")),
         ("multiplied by m", "βΔ is multiplied by m; the score is −x/m.", ("b * dt / marginal", "b * dt * marginal")),
         ("m squared", "βΔ is divided by m²; the score is −x/m.", ("/ marginal", "/ marginal**2")),
+        ("the square linearised", "1 + 2 (½βΔ − βΔ/m) stands for the square of the gain: its second order is missing.",
+         ("gain**2 * v", "(2 * gain - 1) * v")),
+        ("the variance for m", "the score was taken from the v of the walk; it is that of q(x_t), −x/m.",
+         ("b * dt / marginal", "b * dt / v")),
+        ("the noise multiplied by the gain", "fresh noise was multiplied by the gain of its own step.",
+         ("gain**2 * v + b * dt", "gain**2 * (v + b * dt)")),
+        ("Δ missing in the noise", "β is added; the variance of a step's noise is βΔ.", ("v + b * dt", "v + b")),
+        ("sign of the score", "the score pulls outwards: βΔ/m is added.",
+         ("- b * dt / marginal", "+ b * dt / marginal")),
         ("the half missing", "βΔ stands for ½βΔ in the first term of the gain.", ("0.5 * b * dt - b", "b * dt - b")),
         ("the last noise left out", "no noise is added in the last step.",
          lambda beta, m, dt, start: maruyama_variance(beta, m, dt, start) - beta[-1].item() * dt),
@@ -194,7 +215,7 @@ MARUYAMA_VARIANCE = Exercise(
     ),
     start="One step: x_s = gain · x_t + noise. What is the gain if the score is −x/m?",
     hint="Independent variances add: v ← gain² v + βΔ.",
-    see="In the first case (1 + 0.1 − 0.2)² + 0.2 = 1.01.",
+    see="In the first case 3 (1 + 0.1 − 0.4)² + 0.2 = 1.67.",
 )  # fmt: skip
 
 
@@ -206,7 +227,7 @@ def misleading_count(ratio, counts):
 
 @dataclass(frozen=True)
 class Ratio:
-    """What a sampler of first order with a fault in its last step shows: 1 + a/N − b/N²."""
+    """What a sampler with two errors of opposite sign shows: 1 + a/N − b/N²."""
 
     a: float
     b: float
@@ -219,14 +240,18 @@ class Ratio:
 
 
 def _count_cases(generator):
-    draws = (1 + uniform(4, 2, generator=generator)).tolist()
-    cases = [Case("ratio(N) = 1 + 2/N − 22/N², N = 5, 10, 20", (Ratio(2, 22), [5, 10, 20]))]
-    for (a, b), low in zip(draws, (4, 9, 11, 17), strict=True):
-        counts = list(range(low, 6 * low, 3))
-        cases.append(
-            Case(f"another ratio, N = {counts[0]}, {counts[1]}, ...", (Ratio(a, 2.6 * low * a * b**0.2), counts))
-        )
-    return cases
+    """Answers in the middle and at both ends; counts in order and not; ratios that rise, fall, and cross twice."""
+    a = (1 + uniform(6, generator=generator)).tolist()
+    shuffled = (3 * torch.randperm(20, generator=generator) + 5).tolist()
+    return [
+        Case("ratio(N) = 1 + 2/N − 22/N², N = 5, 10, 20", (Ratio(2, 22), [5, 10, 20])),
+        Case("another ratio, N = 4, 7, ..., 61", (Ratio(a[0], 13.2 * a[0]), list(range(4, 64, 3)))),
+        Case("counts that are not in order", (Ratio(a[1], 21.9 * a[1]), shuffled)),
+        Case("a ratio that falls below 1", (Ratio(-a[2], -31.2 * a[2]), list(range(9, 60, 4)))),
+        Case("a ratio that is best at the first count", (Ratio(a[3], 5.1 * a[3]), [5, 9, 13, 40])),
+        Case("a ratio that is best at the last count", (Ratio(a[4], 0.0), [6, 11, 30, 55])),
+        Case("counts that fall", (Ratio(a[5], 17.7 * a[5]), list(range(70, 8, -5)))),
+    ]
 
 
 MISLEADING_COUNT = Exercise(
@@ -240,8 +265,11 @@ MISLEADING_COUNT = Exercise(
          ("abs(ratio(N) - 1)", "ratio(N)")),
         ("the largest ratio", "this is the N of the largest ratio; nearest to 1 is asked for.",
          ("min(", "max("), ("abs(ratio(N) - 1)", "ratio(N)")),
-        ("the most steps", "this is the largest N, where a right sampler would be best; this one crosses 1 before.",
-         ("min(counts, key=lambda N: abs(ratio(N) - 1))", "counts[-1]")),
+        ("the farthest", "this is the N farthest from 1.", ("min(", "max(")),
+        ("the most steps", "this is the largest N, whatever the ratios say.",
+         ("min(counts, key=lambda N: abs(ratio(N) - 1))", "max(counts)")),
+        ("the fewest steps", "this is the smallest N, whatever the ratios say.",
+         ("min(counts, key=lambda N: abs(ratio(N) - 1))", "min(counts)")),
         ("the place in the list", "this is where N stands in counts; asked for is N itself.",
          ("torch.tensor(best)", "torch.tensor(counts.index(best))")),
         ("the ratio", "this is the ratio at that N; asked for is N.",

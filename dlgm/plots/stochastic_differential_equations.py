@@ -69,7 +69,10 @@ def error_by_churn(churns, rows, ylabel):
     """
     fig, ax = figure(7.2, 3.2)
     for (label, values), colour, marker in zip(rows.items(), COLOURS, MARKERS, strict=False):
-        pairs = [v if isinstance(v, tuple) else (v, 0.0) for v in values]
+        if not isinstance(values[0], tuple):
+            ax.plot(churns, values, color=colour, marker=marker, ms=5, label=label)
+            continue
+        pairs = values
         ax.errorbar(
             churns, [v for v, _ in pairs], yerr=[2 * e for _, e in pairs], color=colour, marker=marker, ms=5,
             label=label,
