@@ -156,8 +156,8 @@ class EulerMaruyama:
         churn: a.
     Raises:
         ValueError: churn < 0; on the way, a schedule without sde(t), or a time without signal.
-    Source: Anderson 1982; Song et al. 2021 (SDE), equations 6 and 13; Karras et al. 2022, equation 6; ledger SDE-3, SDE-5,
-        SDE-6, SDE-9, M-12, QUIZ-2.2.
+    Source: Anderson 1982; Song et al. 2021 (SDE), equations 6 and 13; Karras et al. 2022, equation 6; ledger SDE-3,
+        SDE-5, SDE-6, SDE-9, M-12, QUIZ-2.2.
     """
 
     churn: float = 1.0

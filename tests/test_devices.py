@@ -484,6 +484,9 @@ HOST = {
         w.spec.step_kl(w.s, [12, 5, 0]), spectrum.Spectrum.power_law(3).variances,
         spectrum.Spectrum.photographs(2, 4).variances,
     ],
+    "spectrum.walk": lambda w: spectrum.walk(
+        w.spec.denoiser(w.s), samplers.DPMSolverPP(2), w.c(torch.tensor([12, 7, 5])), w.spec.marginal(w.s, 12)
+    ),
     "hvae.step_gaps": lambda w: hvae.step_gaps(w.mix, w.s4, "beta", 5),
 } | dict.fromkeys([  # made by rule
     "bounds.nodes", "bounds.every_path", "bounds.exact_terms", "bounds.model_law", "bounds.path_posteriors",
