@@ -394,8 +394,8 @@ def _judge(exercise, function, cases, seen):
 # ---- the mistakes that every exercise knows
 IN_PLACE = Mistake(
     "an input modified in place",
-    "the function writes into a tensor that it was given (+=, an operation ending in _ such as requires_grad_, an "
-    "assignment to entries), and the caller goes on with the changed one. Make a new tensor instead.",
+    "the function changes an input that it was given (+=, an operation ending in _ such as requires_grad_, an "
+    "assignment to entries, the sort or pop of a list), and the caller goes on with the changed one. Make a new one.",
 )
 OWN_DRAW = Mistake(
     "a draw of its own",
