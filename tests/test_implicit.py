@@ -1,4 +1,4 @@
-"""Implicit models: the family q_σ, its weights, the walk upwards, the σ̂ row. DDIM-1..11, NUM-2, E-30, E-31, E-62."""
+"""Implicit models: the family q_σ, its weights, the walk upwards, the σ̂ row. DDIM-1..11, E-30, E-31."""
 
 import math
 
@@ -132,21 +132,6 @@ def test_e_31_the_hat_row_has_the_mean_of_eta_one_and_the_noise_of_the_forward_s
     assert hat.var[0, 0].item() == pytest.approx(1.0, abs=1e-12) and (hat.var > one.var).all()
     with pytest.raises(ValueError, match="eta must be"):
         DDIM("none")
-
-
-def test_e_62_num_2_the_hat_row_is_worst_at_few_steps_and_best_at_a_thousand():
-    """NUM-2, DDIM-10, E-62 without a network: squared Fréchet distances for photographs, the linear schedule."""
-    world, schedule, steps = Spectrum.photographs(), linear_beta(), (10, 20, 100, 1000)
-    table = {
-        eta: [world.frechet(world.walk(DDIM(eta), schedule, time_grid(schedule, S))) for S in steps]
-        for eta in (0.0, 0.2, 0.5, 1.0, "hat")
-    }
-    for row in table.values():
-        assert row == sorted(row, reverse=True)  # more steps are better
-    for i, S in enumerate(steps):
-        column = [row[i] for row in table.values()]
-        assert (max if S < 1000 else min)(column) == column[-1]
-    assert [table[eta][0] for eta in (0.0, 0.2, 0.5, 1.0)] == sorted(table[eta][0] for eta in (0.0, 0.2, 0.5, 1.0))
 
 
 @pytest.mark.parametrize("schedule", [VPLinear(), VPCosine(), linear_beta(1000)])

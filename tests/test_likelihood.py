@@ -34,9 +34,9 @@ def test_a_chain_has_no_times_between_and_is_walked_to_second_order():
     truth, prior = MIXTURE.diffuse(schedule, 5).log_prob(X), MIXTURE.diffuse(schedule, 900).log_prob
     errors = [
         (likelihood.log_prob(MIXTURE.denoiser(schedule), X, list(range(5, 901, k)), prior=prior) - truth).abs().max()
-        for k in (5, 1)
+        for k in (35, 5)
     ]
-    assert errors[1] < 2e-3 and errors[0] > 10 * errors[1]
+    assert errors[1] < 2e-2 and errors[0] > 20 * errors[1]
 
 
 def test_the_standard_prior_is_off_by_the_signal_that_is_left():
@@ -164,13 +164,13 @@ def test_celbo_4_e_27_a_rising_weight_is_a_law_of_noise_levels_with_an_atom():
 def test_i_mmse_denoising_alone_gives_the_density():
     """Two components at x = .7: −log p = .916617, by quadrature in ε and over the log-SNR."""
     law, schedule = GaussianMixture([0.3, 0.7], [-1.0, 0.8], [0.3, 0.2]), VPCosine()
-    nodes = bounds.nodes(1, 80)
+    nodes = bounds.nodes(1, 40)
     x = torch.tensor([0.7, -1.2], dtype=F64)
-    times = time_grid(schedule, 400, 0.9999, 1e-4, "logsnr")
+    times = time_grid(schedule, 240, 0.9999, 1e-4, "logsnr")
     found = likelihood.pointwise(law.denoiser(schedule), x, times, nodes=nodes)
     torch.testing.assert_close(found, law.log_prob(x), rtol=0, atol=2e-4)
     drawn = likelihood.pointwise(
-        law.denoiser(schedule), x[:1].expand(400), times[::8], 1, torch.Generator().manual_seed(0)
+        law.denoiser(schedule), x[:1].expand(400), times[::4], 1, torch.Generator().manual_seed(0)
     )
     assert abs(drawn.mean() - law.log_prob(x[:1])[0]) < 5 * drawn.std() / 20
 

@@ -46,7 +46,7 @@ def test_m_12_densities_of_a_mixture_obey_fokker_planck(schedule):
 
 def test_sde_3_only_the_reverse_sde_has_the_joint_law_of_the_way_up():
     """SDE-3: correlation of x_0.2 with x_0.3: churn 1 has that of the way up, the flow 1, churn 3 less."""
-    times, top = time_grid(SCHEDULE, 2000, 0.3, 0.2), WORLD.marginal(SCHEDULE, 0.3)
+    times, top = time_grid(SCHEDULE, 500, 0.3, 0.2), WORLD.marginal(SCHEDULE, 0.3)
     m = WORLD.marginal(SCHEDULE, 0.2).var.item()
     up = SCHEDULE.signal(0.3) / SCHEDULE.signal(0.2) * math.sqrt(m / top.var.item())
     found = []
@@ -56,7 +56,7 @@ def test_sde_3_only_the_reverse_sde_has_the_joint_law_of_the_way_up():
         )
         found.append(((law.var - noise.var) / law.var).item() ** 0.5)
         assert law.var.item() == pytest.approx(m, rel=2e-3)
-    assert found[0] == pytest.approx(1) and found[1] == pytest.approx(up, rel=1e-3) and found[2] < 0.8 * up
+    assert found[0] == pytest.approx(1) and found[1] == pytest.approx(up, rel=2e-3) and found[2] < 0.8 * up
 
 
 def ratio(N, quiet=False):
