@@ -100,19 +100,11 @@ def judge(steps, name):
         x, y = data.load(name, split="test")
         with torch.no_grad():
             right = (model(x).argmax(1) == y).float()
-        return {"accuracy": metrics.estimate(right, 0), "frechet_floor": f"{floor(model, data.load(name)[0]):.4f}"}
+        floor = metrics.frechet_floor(metrics.features(model, data.load(name)[0]), 2000)
+        return {"accuracy": metrics.estimate(right, 0), "frechet_floor": f"{floor.value:.4f}"}
 
     options = {"lr": training.CosineLR(3e-3, steps)}
     return Recipe(nets.Classifier(), loss, data.load(name), measure, name, options, torch.float16)
-
-
-def floor(judge, x, n=2000, splits=5):
-    """The mean Fréchet distance of n real images from all others, over ``splits`` choices of the n."""
-    f, found = metrics.features(judge, x), []
-    for seed in range(splits):
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-        found.append(metrics.frechet_distance(f[order[:n]], f[order[n:]]))
-    return sum(found) / splits
 
 
 def ddpm(steps, name, widths, out_channels=1, loss=image_loss, lr=2e-3, **kind):
@@ -161,7 +153,7 @@ def measure_ddpm(model, name, images=500, evaluations=100, samples=2000):
         "data": f"{len(train)} training images; {len(test)} test images",
         "bits_per_dim": f"{bits} ({images} test images, {evaluations} stratified times each)",
         "frechet": f"{metrics.frechet_distance(a, b):.4f} ({samples} samples, DDIM, 50 steps; in judge_{name})",
-        "frechet_floor": f"{floor(classifier, train):.4f} ({samples} real images against the others)",
+        "frechet_floor": f"{metrics.frechet_floor(b, samples).value:.4f} ({samples} real images against the others)",
     }
 
 

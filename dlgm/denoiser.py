@@ -12,7 +12,7 @@ import torch
 from . import parameterization as P
 from .parameterization import TARGETS
 from .process import check_time, tau
-from .schedules import Rescaled, respaced
+from .schedules import Rescaled, listed, respaced
 from .tensors import expand, known, to_device
 
 
@@ -217,7 +217,7 @@ class Respaced:
 
     def __init__(self, denoiser, times):
         self.denoiser, self.schedule = denoiser, respaced(denoiser.schedule, times)
-        numbers = times.tolist() if isinstance(times, torch.Tensor) else list(times)
+        numbers = listed(times)
         exact = torch.float64 if isinstance(numbers[0], float) else torch.int64
         self.times = torch.tensor(numbers[::-1], dtype=exact, device="cpu")  # times[k] for step k
 

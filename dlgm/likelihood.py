@@ -18,7 +18,7 @@ import torch
 from .gaussian import LOG_2PI, Gaussian
 from .losses import convert_weight
 from .process import q_sample
-from .schedules import time_of
+from .schedules import increasing, listed, time_of
 from .scores import directions, divergence
 from .tensors import expand, home, known, randn_like, sum_non_batch
 
@@ -71,9 +71,7 @@ def log_prob(denoiser, x, times, trace="exact", probes=1, generator=None, prior=
     known("trace", trace, TRACES)
     if trace != "exact" and probes < 1:
         raise ValueError(f"expected at least one probe, got {probes}")
-    schedule, times = denoiser.schedule, times.tolist() if isinstance(times, torch.Tensor) else list(times)
-    if len(times) < 2 or not all(a < b for a, b in itertools.pairwise(times)):
-        raise ValueError(f"times must be at least two, increasing; got {times}")
+    schedule, times = denoiser.schedule, increasing(times)
     ends = [float(schedule.logsnr(t)) for t in (times[0], times[-1])]
     if not all(map(math.isfinite, ends)):
         raise ValueError(f"the flow needs noise at its first time and signal at its last; log-SNR there: {ends}")
@@ -206,7 +204,7 @@ def pointwise(denoiser, x, times, draws=1, generator=None, nodes=None, **cond):
     Source: Guo, Shamai & Verdú 2005; Kong et al. 2023, equation 8; ledger CELBO-1.
     """
     schedule, D = denoiser.schedule, x[0].numel()
-    times = times.tolist() if isinstance(times, torch.Tensor) else list(times)
+    times = listed(times)
     values, lam = [], torch.tensor([float(schedule.logsnr(t)) for t in times], dtype=torch.float64, device="cpu")
     for t, snr in zip(times, lam.exp().tolist(), strict=True):
         found = 0

@@ -12,7 +12,7 @@ from . import parameterization as P
 from .metrics import estimate
 from .parameterization import TARGETS
 from .process import posterior_coefficients, q_sample
-from .tensors import choose, expand, home, host, known, randn_like, same_shape, sum_non_batch
+from .tensors import choose, expand, home, host, known, randn_like, same_shape, sum_non_batch, whole
 from .vlb import _index, _times, reverse_variances, term_of
 
 
@@ -210,9 +210,7 @@ class ImportanceTimes:
     """
 
     def __init__(self, T, keep=10, floor=1e-3):
-        for name, value in {"T": T, "keep": keep}.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+        whole(T=T, keep=keep)
         if not 0 <= floor <= 1:
             raise ValueError(f"floor must lie in [0, 1], got {floor}")
         self.keep, self.floor = keep, floor

@@ -13,6 +13,7 @@ import torch
 
 from .denoiser import Prediction
 from .process import posterior_coefficients, q_sample, tau
+from .schedules import increasing, listed
 from .tensors import expand, known, randn_like, same_shape
 
 
@@ -42,11 +43,11 @@ def sample_path(denoiser, sampler, x_T, times, generator=None, **cond):
     Raises:
         ValueError: times increase, or fewer than two.
     """
-    times = times.tolist() if isinstance(times, torch.Tensor) else times
-    if not isinstance(times, list) or len(times) < 2 or not all(s <= t for t, s in zip(times, times[1:], strict=False)):
+    times = listed(times)
+    if len(times) < 2 or not all(s <= t for t, s in itertools.pairwise(times)):
         raise ValueError(f"times must be at least two, never increasing; got {times}")
     x, before = x_T, ()
-    for t, s in zip(times, times[1:], strict=False):
+    for t, s in itertools.pairwise(times):
         state = State(t, x, denoiser(x, t, **cond), before)
         yield state
         x = sampler.step(denoiser, state, s, generator, **cond)
@@ -236,9 +237,9 @@ class DPMSolverPP:
         half = [schedule.logsnr(v) / 2 for v in (s, t, *(b.t for b in state.before[: self.order - 1]))]
         past = [b.prediction.x0 for b, v in zip(state.before, half[2:], strict=False) if v > -math.inf]
         h, rest = half[0] - half[1], -math.expm1(half[1] - half[0])
-        flat, line = rest, 1 - rest / h  # ∫ e^(λ − λ_s) u^k dλ for k = 0, 1, u = (λ − λ_t)/h
-        curve = 1 - 2 * line / h  # and for k = 2
-        x = schedule.noise(s) / schedule.noise(t) * state.x + schedule.signal(s) * flat * x0
+        line = 1 - rest / h  # ∫ e^(λ − λ_s) u^k dλ is rest for k = 0, line for 1, curve for 2, u = (λ − λ_t)/h
+        curve = 1 - 2 * line / h
+        x = schedule.noise(s) / schedule.noise(t) * state.x + schedule.signal(s) * rest * x0
         if not past:
             if self.order < 3:
                 return x
@@ -312,11 +313,8 @@ def invert(denoiser, x, times, **cond):
         ValueError: times do not increase.
     Source: Song, Meng & Ermon 2021, section 4.3; ledger DDIM-8, M-17.
     """
-    times = times.tolist() if isinstance(times, torch.Tensor) else times
-    if len(times) < 2 or not all(s < t for s, t in itertools.pairwise(times)):
-        raise ValueError(f"times must be at least two, increasing; got {times}")
     schedule = denoiser.schedule
-    for s, t in itertools.pairwise(times):
+    for s, t in itertools.pairwise(increasing(times)):
         p = denoiser(x, s if schedule.noise(s) > 0 else t, **cond)
         x0 = p.x0 if schedule.noise(s) > 0 else x
         x = schedule.signal(t) * x0 + schedule.noise(t) * p.eps

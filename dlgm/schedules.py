@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .tensors import home, known
+from .tensors import home, known, whole
 
 
 def _log(x):
@@ -110,11 +110,6 @@ class DiscreteSchedule:
         return f"DiscreteSchedule(T={self.T}, alpha_bar[T]={self.alpha_bar[-1].item():.4g})"
 
 
-def _positive_int(name, value):
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-
-
 def linear_beta(T=1000, beta_start=1e-4, beta_end=0.02):
     """β_t on a line from beta_start·1000/T to beta_end·1000/T.
 
@@ -124,7 +119,7 @@ def linear_beta(T=1000, beta_start=1e-4, beta_end=0.02):
         ValueError: not 0 < beta_start ≤ beta_end, or T so small that a scaled β reaches 1.
     Source: Ho et al. 2020, section 4; ledger SCHED-1.
     """
-    _positive_int("T", T)
+    whole(T=T)
     if not 0 < beta_start <= beta_end:
         raise ValueError(f"expected 0 < beta_start <= beta_end, got {beta_start} and {beta_end}")
     scale = 1000 / T
@@ -146,7 +141,7 @@ def cosine_beta(T=1000, s=0.008, max_beta=0.999):
         ValueError: s < 0 or max_beta outside (0, 1).
     Source: Nichol & Dhariwal 2021, equation 17; ledger SCHED-1, M-41.
     """
-    _positive_int("T", T)
+    whole(T=T)
     if s < 0 or not 0 < max_beta < 1:
         raise ValueError(f"expected s >= 0 and 0 < max_beta < 1, got s={s}, max_beta={max_beta}")
     d = math.pi / 2 / (T * (1 + s))
@@ -168,7 +163,7 @@ def respaced(schedule, times):
         ValueError: times do not decrease to 0, or the schedule is not variance preserving there.
     Source: Nichol & Dhariwal 2021, section 4; ledger DDIM-9, FWD-5, E-68.
     """
-    times = times.tolist() if isinstance(times, torch.Tensor) else list(times)
+    times = listed(times)
     signal, noise = ([scale(t) for t in reversed(times)] for scale in (schedule.signal, schedule.noise))
     if len(times) < 2 or times[-1] != 0 or any(s >= t for t, s in itertools.pairwise(times)):
         raise ValueError(f"expected at least two times that decrease to 0, got {times}")
@@ -333,7 +328,7 @@ class LearnedMonotone(_Continuous):
     """
 
     def __init__(self, pieces=16, logsnr_max=10.0, logsnr_min=-10.0):
-        _positive_int("pieces", pieces)
+        whole(pieces=pieces)
         if not logsnr_min < logsnr_max:
             raise ValueError(f"expected logsnr_min < logsnr_max, got {logsnr_min} and {logsnr_max}")
         self.high, self.low = float(logsnr_max), float(logsnr_min)
@@ -494,6 +489,23 @@ def time_of(schedule, logsnr):
     return (left + right) / 2
 
 
+def listed(times):
+    """Times, a tensor or a sequence, as a list of numbers."""
+    return times.tolist() if isinstance(times, torch.Tensor) else list(times)
+
+
+def increasing(times):
+    """Times as a list of numbers.
+
+    Raises:
+        ValueError: fewer than two, or they do not increase.
+    """
+    times = listed(times)
+    if len(times) < 2 or not all(s < t for s, t in itertools.pairwise(times)):
+        raise ValueError(f"times must be at least two, increasing; got {times}")
+    return times
+
+
 SPACINGS = ("time", "logsnr", "karras")
 
 
@@ -510,7 +522,7 @@ def time_grid(schedule, steps, start=None, end=0, spacing="time", rho=7.0):
             steps than there are integers between them.
     Source: Karras et al. 2022, equation 5; Lu et al. 2022; ledger M-14.
     """
-    _positive_int("steps", steps)
+    whole(steps=steps)
     known("spacing", spacing, SPACINGS)
     discrete, last = isinstance(schedule, DiscreteSchedule), schedule.last
     start = last if start is None else start

@@ -148,6 +148,13 @@ def known(kind, name, names):
         raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(map(str, names))}")
 
 
+def whole(**numbers):
+    """Nothing, or a ValueError that names the number that is not whole or is below 1."""
+    for name, number in numbers.items():
+        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
+
+
 def touched(before, after):
     """Whether a tensor is no longer what it was: other bits, shape or dtype, or gradients wanted of it."""
     same = before.shape == after.shape and before.dtype == after.dtype and torch.equal(before, after)

@@ -236,6 +236,7 @@ CASES = {
     ],
     "metrics.Estimate": lambda w: [metrics.estimate(w.z).average(), str(metrics.estimate(w.z))],
     "metrics.frechet_gaussians": lambda w: metrics.frechet_gaussians(w.z[0], w.c(SPREAD[0]), w.z[1], w.c(SPREAD[1])),
+    "metrics.frechet_floor": lambda w: str(metrics.frechet_floor(w.draw(40, 2), 10)),
     "metrics.features": lambda w: [
         v for net in [w.module(lambda: nets.Classifier(1, 3, 4))] for v in (metrics.features(net, w.x, 2), net(w.x))
     ],
@@ -435,6 +436,7 @@ HOST = {
     "likelihood.implied_weight": lambda w: [
         likelihood.implied_weight(w.vp, t, k) for t in (0.3, w.c(w.tb) / 20) for k in ("eps", "v")
     ],
+    "schedules.increasing": lambda w: [f(w.c(torch.tensor([1, 3]))) for f in (schedules.increasing, schedules.listed)],
     "schedules.respaced": lambda w: schedules.respaced(w.s, w.c(torch.tensor([9, 4, 0]))),
     "schedules.LearnedMonotone": lambda w: [
         v for s in [schedules.LearnedMonotone(3)] for t in [w.c(w.tb) / 20] for v in (

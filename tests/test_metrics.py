@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dlgm.metrics import frechet_distance, frechet_gaussians, radial_power_spectrum
+from dlgm.metrics import frechet_distance, frechet_floor, frechet_gaussians, radial_power_spectrum
 
 
 def test_white_noise_is_flat_at_its_variance(generator):
@@ -71,5 +71,6 @@ def test_frechet_distance_of_samples_and_its_bias():
     assert abs(big - 12) < 0.1  # ‖(2, 2, 2)‖²; the standard error of the mean shift is 0.02
     same = [sum(frechet_distance(draw(n), draw(n)) for _ in range(20)) / 20 for n in (20, 80, 320)]
     assert same[0] > 2 * same[1] > 4 * same[2] > 0  # real against real is not 0: it falls like 1/n
+    assert frechet_floor(draw(5000), 80).value == pytest.approx(same[1], rel=0.5)  # the bias of 80, mostly
     with pytest.raises(ValueError, match="more examples than features"):
         frechet_distance(draw(3), draw(10))

@@ -15,6 +15,7 @@ from ..data import photos
 from ..gaussian import Gaussian
 from ..process import tau
 from ..samplers import DPMSolverPP, State, sample
+from ..schedules import listed
 from ..tensors import double, expand, host, known, near, normal
 from .mixtures import ExactDenoiser
 
@@ -149,7 +150,7 @@ class Spectrum:
         Source: Nichol & Dhariwal 2021, section 3.1; ledger VAR-1, NUM-1.
         """
         known("variance", variance, ("posterior", "beta", "optimal"))
-        times = times.tolist() if isinstance(times, torch.Tensor) else times
+        times = listed(times)
         exact, fixed = [], []
         for t, s in itertools.pairwise(times):
             exact.append(self.reverse_variance(schedule, s, t))
@@ -174,7 +175,7 @@ def walk(denoiser, sampler, times, start):
         ValueError: a step is not affine.
     Source: ledger SDE-9, NUM-2.
     """
-    times = times.tolist() if isinstance(times, torch.Tensor) else times
+    times = listed(times)
     mean, var = start.mean, start.var.expand_as(start.mean)
     if isinstance(sampler, DPMSolverPP):  # it looks back, so the whole walk is one map, and nothing is drawn
         x = torch.zeros(2, *mean.shape[1:], dtype=torch.float64, device="cpu")

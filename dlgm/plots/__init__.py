@@ -48,6 +48,13 @@ def figure(width, height, rows=1, columns=1, **options):
     return fig, fig.subplots(rows, columns, **options)
 
 
+def log_ticks(ax, values, form="{:g}"):
+    """A logarithmic x axis whose marks are the given values, and no others."""
+    ax.set_xscale("log")
+    ax.set_xticks(values, [form.format(v) for v in values])
+    ax.minorticks_off()
+
+
 @styled
 def to_png(fig, colours=256):
     """The figure as the bytes of a PNG, the same bytes for the same figure.
@@ -131,4 +138,26 @@ def histogram_against_density(samples, density, titles, xlabel="$x_t$"):
         ax.set(title=title, xlabel=xlabel)
     axes[0].set_ylabel("density")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    return fig
+
+
+@styled
+def walks_and_density(times, path, density, title, shown):
+    """Some walks in one dimension against time, and a histogram of where all of them end beside the exact density.
+
+    Args:
+        times: (N + 1,), decreasing. path: (N + 1, n). density: (x (m,), p(x) (m,)) of the data. shown: walks drawn.
+    """
+    fig, (left, right) = figure(8.4, 3.2, 1, 2, width_ratios=(1.8, 1), sharey=True)
+    marker = "." if len(times) <= 21 else ""
+    left.plot(times, path[:, :shown], color=BLUE, lw=0.8, alpha=0.6, marker=marker, ms=3)
+    left.set(xlabel="$t$", ylabel="$x_t$", ylim=(-2.6, 2.6))
+    left.invert_xaxis()
+    left.set_title(title)
+    right.hist(
+        path[-1].numpy(), bins=80, range=(-2.6, 2.6), density=True, orientation="horizontal", color=SKY, label="walks"
+    )
+    right.plot(density[1], density[0], color=ORANGE, lw=1.6, label="the data")
+    right.set(xlabel="density at $t=0$", xlim=(0, 1.35))
+    right.legend(loc="upper right")
     return fig

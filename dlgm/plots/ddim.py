@@ -6,19 +6,13 @@ import torch
 
 from ..samplers import DDIM, states
 from ..schedules import time_grid
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, log_ticks, styled, walks_and_density
 
 LOOK = {
     "0": ("η = 0", BLUE, "o"), "0.2": ("η = 0.2", SKY, "v"), "0.5": ("η = 0.5", GREEN, "^"),
     "1": ("η = 1", ORANGE, "s"), "hat": ("σ̂", PINK, "D"), "beta": ("DDPM with β", GREY, "x"),
     "predicted": ("learned variance", GREEN, "^"),
 }  # fmt: skip
-
-
-def _ticks(ax, values):
-    ax.set_xscale("log")
-    ax.set_xticks(values, [f"{v:g}" for v in values])
-    ax.minorticks_off()
 
 
 @styled
@@ -116,12 +110,11 @@ def distance_by_steps(steps, rows, ylabel, errors=None, floor=None):
         ax.errorbar(beside, values, yerr=bars, color=colour, marker=marker, ms=5, lw=0, elinewidth=1.6, label=label)
     if floor is not None:
         ax.axhline(floor, color=GREY, ls="--", lw=1.2, label="real digits")
-    _ticks(ax, steps)
     ax.set(yscale="log", xlabel="number of steps", ylabel=ylabel)
     low, high = ax.get_ylim()
     marks = [v for v in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= v <= high]
     ax.set_yticks(marks, [f"{v:g}" for v in marks])
-    ax.minorticks_off()
+    log_ticks(ax, steps)
     fig.legend(loc="outside right upper")
     return fig
 
@@ -134,7 +127,7 @@ def spread_by_direction(variances, ratios):
         label, colour, _ = LOOK[name]
         ax.plot(variances, values, color=colour, label=label, ls={"1": "--", "beta": ":"}.get(name, "-"))
     ax.axhline(1, color=GREY, lw=1, ls=":", label="the data")
-    _ticks(ax, [1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100])
+    log_ticks(ax, [1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100])
     ax.set(
         yscale="log", xlabel="variance of the data in a direction", ylabel="standard deviation\nof samples / of data"
     )
@@ -150,7 +143,7 @@ def round_trip(steps, errors):
         ax.plot(steps, values, color=colour, marker=marker, ms=5, label=label)
     line = next(iter(errors.values()))[-1]
     ax.plot(steps, [line * steps[-1] / N for N in steps], ":", color=GREY, label="halved when the steps are doubled")
-    _ticks(ax, steps)
+    log_ticks(ax, steps)
     ax.set(yscale="log", xlabel="number of steps each way", ylabel="error of the round trip")
     ax.legend()
     return fig
@@ -167,7 +160,7 @@ def four_codes(steps, ratios):
             steps, values, color=colour, marker=marker, ms=5, lw=5 if wide else 1.6, alpha=1 - wide / 2, label=label
         )
     ax.axhline(1, color=GREY, ls=":", lw=1.2, label="the data")
-    _ticks(ax, steps)
+    log_ticks(ax, steps)
     ax.set(xlabel="number of steps", ylabel="standard deviation\nof samples / of data", ylim=(0.6, 2.1))
     ax.legend()
     return fig
@@ -184,16 +177,7 @@ def walk_panel(world, schedule, steps, eta, walkers=3000, shown=40):
     generator, times = torch.Generator().manual_seed(0), time_grid(schedule, steps)
     x_T = schedule.start((walkers,), generator, torch.float64)
     path = states(world.denoiser(schedule), DDIM(eta), x_T, times, generator)
-    fig, (left, right) = figure(8.4, 3.2, 1, 2, width_ratios=(1.8, 1), sharey=True)
-    left.plot(times, path[:, :shown], color=BLUE, lw=0.8, alpha=0.6, marker="." if steps <= 20 else "", ms=3)
-    left.set(xlabel="$t$", ylabel="$x$", ylim=(-2.6, 2.6))
-    left.invert_xaxis()
-    left.set_title(f"{steps} steps, η = {eta:g}: {shown} walks")
-    right.hist(
-        path[-1].numpy(), bins=80, range=(-2.6, 2.6), density=True, orientation="horizontal", color=SKY, label="walks"
-    )
     x = torch.linspace(-2.6, 2.6, 400, dtype=torch.float64)
-    right.plot(world.log_prob(x).exp(), x, color=ORANGE, lw=1.6, label="the data")
-    right.set(xlabel="density at $t=0$", xlim=(0, 1.35))
-    right.legend(loc="upper right")
-    return fig
+    density = x, world.log_prob(x).exp()
+    title = f"{steps} steps, η = {eta:g}: {shown} walks"
+    return walks_and_density(times, path, density, title, shown)

@@ -4,7 +4,7 @@ import torch
 
 from ..hvae import step_gaps
 from ..schedules import cosine_beta
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, log_ticks, styled
 
 
 @styled
@@ -70,8 +70,7 @@ def bound_curve(scale, estimates, exact, log_p):
     ax.errorbar(scale, values, yerr=errors, fmt="o", color=ORANGE, ms=5, lw=1.5, label="ELBO by sampling, ± 2 errors")
     ax.axhline(log_p, color=GREY, ls=":", label="log p(x)")
     ax.set(xscale="log", xlabel="variance of $q(z_2|z_1)$ / exact variance", ylabel="nats")
-    ax.set_xticks(scale.tolist(), [f"{v:g}" for v in scale.tolist()])
-    ax.minorticks_off()
+    log_ticks(ax, scale.tolist())
     ax.legend(loc="lower center")
     return fig
 
@@ -84,9 +83,8 @@ def gap_against_length(lengths, gaps):
         values, errors = [e.value.item() for e in estimates], [2 * e.error.item() for e in estimates]
         ax.errorbar(lengths, values, yerr=errors, marker=marker, color=colour, ms=5, lw=1.6, label=name)
     ax.set(xscale="log", yscale="log", xlabel="number of levels $T$", ylabel="gap log p(x) − ELBO (nats)")
-    ax.set_xticks(lengths, [str(T) for T in lengths])
     ax.set_yticks([0.05, 0.1, 0.2, 0.5, 1, 2], ["0.05", "0.1", "0.2", "0.5", "1", "2"])
-    ax.minorticks_off()
+    log_ticks(ax, lengths)
     ax.legend(loc="lower left")
     return fig
 

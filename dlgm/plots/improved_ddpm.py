@@ -6,19 +6,13 @@ import torch
 
 from ..process import tau
 from ..schedules import time_grid
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, log_ticks, styled
 
 NAMES = {
     "beta": "$\\beta_t$", "posterior": "$\\tilde\\beta_t$", "optimal": "the best single number",
     "predicted": "learned",
 }  # fmt: skip
 LOOK = {"beta": (BLUE, "o"), "posterior": (ORANGE, "s"), "optimal": (GREEN, "^"), "predicted": (GREEN, "^")}
-
-
-def _ticks(ax, values):
-    ax.set_xscale("log")
-    ax.set_xticks(values, [f"{v:g}" for v in values])
-    ax.minorticks_off()
 
 
 @styled
@@ -32,10 +26,9 @@ def excess_by_steps(steps, excess):
     for name, values in excess.items():
         colour, marker = LOOK[name]
         ax.plot(steps, values, color=colour, marker=marker, ms=5, label=NAMES[name])
-    _ticks(ax, steps)
     ax.set(yscale="log", xlabel="number of steps", ylabel="bits per dimension\nabove the entropy")
     ax.set_yticks([0.1, 0.3, 1, 3], ["0.1", "0.3", "1", "3"])
-    ax.minorticks_off()
+    log_ticks(ax, steps)
     ax.legend(title="variance of a step")
     return fig
 
@@ -90,7 +83,7 @@ def fractions(variances, places):
         ax.axhline(y, color=GREY, ls="--", lw=1)
         ax.text(variances[0], y - 0.05, name, color=GREY, fontsize=9.5, va="top")
     ax.axvline(1, color=GREY, ls=":", lw=1)
-    _ticks(ax, [0.01, 0.1, 1, 10])
+    log_ticks(ax, [0.01, 0.1, 1, 10])
     ax.set(xlabel="variance of the data", ylabel="fraction", ylim=(-0.4, 3.4))
     ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.9))
     return fig
@@ -103,7 +96,7 @@ def spread_by_steps(steps, ratios):
     for (label, values), colour, marker in zip(ratios.items(), (ORANGE, GREEN), "os", strict=True):
         ax.plot(steps, values, color=colour, marker=marker, ms=5, label=label)
     ax.axhline(1, color=GREY, ls="--", lw=1, label="the data")
-    _ticks(ax, steps)
+    log_ticks(ax, steps)
     ax.set(xlabel="number of steps", ylabel="standard deviation\nof samples / of data", ylim=(0, 1.12))
     ax.legend(loc="lower right")
     return fig
@@ -121,7 +114,7 @@ def time_probabilities(times, probabilities):
     for (label, p), colour, style in looks:
         ax.stairs(p, times, color=colour, ls=style, lw=2, label=label, baseline=None)
     ax.set(xscale="log", yscale="log", xlabel="$t$", ylabel="probability of $t$")
-    _ticks(ax, [1, 10, 100, 1000])
+    log_ticks(ax, [1, 10, 100, 1000])
     ax.legend()
     return fig
 
@@ -153,7 +146,7 @@ def bits_on_digits(curves):
             list(points), values, yerr=[2 * e for e in errors], color=colours[variance], ls=style, marker="o", ms=4,
             lw=1.8, label=label,
         )  # fmt: skip
-    _ticks(ax, list(next(iter(curves.values()))))
+    log_ticks(ax, list(next(iter(curves.values()))))
     ax.set(xlabel="number of steps", ylabel="bits per dimension\n(bars: two standard errors)")
     ax.legend()
     return fig
@@ -181,7 +174,7 @@ def variance_panel(world, schedule, steps, scale=1.0):
         )  # fmt: skip
         sums.append(f"{NAMES[name].removeprefix('the ').removesuffix(' single number')} {costs.sum():.2f}")
     left.set(yscale="log", xlabel="$t$, where the step begins", ylabel="excess bits per dimension", ylim=(1e-7, 30))
-    _ticks(left, [t for t in (1000, 300, 100, 30, 10, 3, 1) if t >= times[-2]])
+    log_ticks(left, [t for t in (1000, 300, 100, 30, 10, 3, 1) if t >= times[-2]])
     left.invert_xaxis()
     left.set_title(f"all steps: {', '.join(sums)} bits")
     t, s = times[-3:-1]  # the last step that adds noise: there directions differ most

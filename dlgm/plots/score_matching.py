@@ -10,7 +10,7 @@ import torch
 from matplotlib.colors import LogNorm
 
 from ..samplers import AnnealedLangevin, states
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, log_ticks, styled
 
 WINDOW = (7.0, 4.0)  # half the width and half the height of the part of the plane that is drawn
 
@@ -111,8 +111,7 @@ def projections(table, dims):
         ax.errorbar(m, measured, 2 * error, fmt=mark, ms=size, color=colour, label=name, capsize=2, **hollow)
     ax.set(xscale="log", yscale="log", xlabel="backward passes (directions M per example)")
     ax.set(ylabel="standard deviation over v")
-    ax.set_xticks((1, 4, 16, 64), ("1", "4", "16", "64"))
-    ax.minorticks_off()
+    log_ticks(ax, (1, 4, 16, 64))
     ax.axvline(dims, color=GREY, ls=":", lw=1.4)
     ax.annotate(
         f"D = {dims}: implicit, exact", (dims, 0.97), xycoords=("data", "axes fraction"), xytext=(5, 0),

@@ -4,16 +4,10 @@ import torch
 
 from ..samplers import EulerMaruyama, states
 from ..schedules import time_grid
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, figure, log_ticks, styled, walks_and_density
 
 COLOURS = (BLUE, GREEN, ORANGE, PINK)
 MARKERS = "o^sD"
-
-
-def _ticks(ax, values):
-    ax.set_xscale("log")
-    ax.set_xticks(values, [f"{v:g}" for v in values])
-    ax.minorticks_off()
 
 
 @styled
@@ -54,7 +48,7 @@ def variance_by_steps(counts, ratios):
     for (label, values), colour, marker in zip(ratios.items(), (BLUE, ORANGE), "os", strict=False):
         ax.plot(counts, values, color=colour, marker=marker, ms=5, label=label)
     ax.axhline(1, color=GREY, ls="--", lw=1, label="the data")
-    _ticks(ax, counts)
+    log_ticks(ax, counts)
     ax.set(xlabel="number of steps $N$", ylabel="variance of samples / of data")
     ax.legend()
     return fig
@@ -72,11 +66,8 @@ def error_by_churn(churns, rows, ylabel):
         if not isinstance(values[0], tuple):
             ax.plot(churns, values, color=colour, marker=marker, ms=5, label=label)
             continue
-        pairs = values
-        ax.errorbar(
-            churns, [v for v, _ in pairs], yerr=[2 * e for _, e in pairs], color=colour, marker=marker, ms=5,
-            label=label,
-        )  # fmt: skip
+        means, bars = [v for v, _ in values], [2 * e for _, e in values]
+        ax.errorbar(churns, means, yerr=bars, color=colour, marker=marker, ms=5, label=label)
     ax.set(xlabel="churn $a$", ylabel=ylabel)
     fig.legend(loc="outside upper right", ncols=len(rows))
     return fig
@@ -92,16 +83,7 @@ def churn_panel(world, schedule, steps, churn, walkers=3000, shown=30):
     generator, times = torch.Generator().manual_seed(0), time_grid(schedule, steps)
     x_T = schedule.start((walkers,), generator, torch.float64)
     path = states(world.denoiser(schedule), EulerMaruyama(churn), x_T, times, generator)
-    fig, (left, right) = figure(8.4, 3.2, 1, 2, width_ratios=(1.8, 1), sharey=True)
-    left.plot(times, path[:, :shown], color=BLUE, lw=0.8, alpha=0.6)
-    left.set(xlabel="$t$", ylabel="$x_t$", ylim=(-2.6, 2.6))
-    left.invert_xaxis()
-    left.set_title(f"{steps} steps, churn {churn:g}: {shown} walks")
-    right.hist(
-        path[-1].numpy(), bins=80, range=(-2.6, 2.6), density=True, orientation="horizontal", color=SKY, label="walks"
-    )
     x = torch.linspace(-2.6, 2.6, 400, dtype=torch.float64)
-    right.plot(world.log_prob(x).exp(), x, color=ORANGE, lw=1.6, label="the data")
-    right.set(xlabel="density at $t=0$", xlim=(0, 1.35))
-    right.legend(loc="upper right")
-    return fig
+    density = x, world.log_prob(x).exp()
+    title = f"{steps} steps, churn {churn:g}: {shown} walks"
+    return walks_and_density(times, path, density, title, shown)

@@ -5,7 +5,7 @@ import math
 import torch
 
 from ..gaussian import Gaussian, discretized_log_prob
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, log_ticks, styled
 
 LOG2 = math.log(2)
 BLACK = "#222222"
@@ -63,9 +63,7 @@ def terms_panel(law, schedule, variance):
     left.plot(range(2, T + 1), costs.tolist(), color=BLUE, marker="." if T <= 64 else "", lw=1.5)
     left.set(xscale="log", yscale="log", xlim=(0.7, T * 1.1), ylim=(1e-5, 20))
     left.set(xlabel="step $t$ (green: the reconstruction, t = 1)", ylabel="bits for this step")
-    marks = [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500) if t <= T]
-    left.set_xticks(marks, [str(t) for t in marks])
-    left.minorticks_off()
+    log_ticks(left, [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500) if t <= T])
     half = int((vlb.steps[0].cumsum(0) < vlb.steps.sum() / 2).sum()) + 2
     left.set_title(f"T = {T}: half of the steps' bits are paid up to t = {half}")
     for y, height, colour, name in ((0, last, GREEN, "reconstruction"), (last, steps, BLUE, "steps"),
@@ -127,8 +125,7 @@ def excess_by_length(lengths, excess):
     for (name, values), colour, marker in zip(excess.items(), (BLUE, ORANGE), "os", strict=False):
         ax.plot(lengths, values, marker=marker, ms=5, lw=1.6, color=colour, label=VARIANCES.get(name, name))
     ax.set(xscale="log", yscale="log", xlabel="number of steps $T$", ylabel="bound − entropy (bits)")
-    ax.set_xticks(lengths, [str(T) for T in lengths])
-    ax.minorticks_off()
+    log_ticks(ax, lengths)
     ax.legend(loc="lower left")
     return fig
 
@@ -165,8 +162,7 @@ def estimates_on_exact(estimates, exact, entropy):
         )
     ax.axhline(entropy, color=GREY, ls="--", label="entropy")
     ax.set(xscale="log", xlabel="number of steps $T$", ylabel="bits per pixel")
-    ax.set_xticks(lengths, [str(T) for T in lengths])
-    ax.minorticks_off()
+    log_ticks(ax, lengths)
     ax.legend(ncols=2, loc="upper right", fontsize=9)
     ax.set_ylim(top=ax.get_ylim()[1] + 0.3 * (ax.get_ylim()[1] - ax.get_ylim()[0]))
     return fig

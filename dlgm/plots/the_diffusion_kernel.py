@@ -4,7 +4,7 @@ import torch
 
 from ..gaussian import Gaussian
 from ..process import q_sample, spectral_snr
-from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_image, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_image, figure, log_ticks, styled
 
 
 @styled
@@ -79,8 +79,7 @@ def spectra(power, schedules, times):
         xscale="log", xlabel="frequency (cycles per picture)", ylabel="step $t$", title="first t with SNR below 1"
     )
     for ax in (left, right):
-        ax.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
-        ax.minorticks_off()
+        log_ticks(ax, [1, 2, 5, 10, 20])
         ax.legend()
     return fig
 

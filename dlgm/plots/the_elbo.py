@@ -6,7 +6,7 @@ import torch
 from matplotlib.patches import Ellipse
 
 from ..gaussian import Gaussian
-from . import BLUE, GREEN, GREY, ORANGE, SKY, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, SKY, figure, log_ticks, styled
 
 
 @styled
@@ -99,7 +99,6 @@ def bounds_against_draws(K, curves, log_p):
         ax.errorbar(K, values, [2 * e for e in errors], color=colour, marker=marker, capsize=3, label=name)
     ax.axhline(log_p, color=GREY, ls="--", label="log p(x), exact")
     ax.set(xscale="log", xlabel="draws K inside the logarithm", ylabel="bound (nats)")
-    ax.set_xticks(K, [str(k) for k in K])
-    ax.minorticks_off()
+    log_ticks(ax, K)
     ax.legend(loc="lower right")
     return fig

@@ -5,7 +5,7 @@ import math
 import torch
 from matplotlib.colors import ListedColormap
 
-from . import BLUE, COLOURS, GREEN, ORANGE, PINK, SKY, draw_image, figure, styled
+from . import BLUE, COLOURS, GREEN, ORANGE, PINK, SKY, draw_image, figure, log_ticks, styled
 
 DIGIT_COLOURS = ListedColormap([*COLOURS[:6], "#8c564b", "#9edae5", "#bcbd22", "#7f3fbf"])  # ten classes
 
@@ -55,8 +55,7 @@ def gradient_variance(dims, variances):
     for (name, values), marker in zip(variances.items(), "os^", strict=False):
         ax.plot(dims, values, marker=marker, label=name)
     ax.set(xscale="log", yscale="log", xlabel="dimension $d$ of z", ylabel="variance of one draw")
-    ax.set_xticks(dims, [str(d) for d in dims])
-    ax.minorticks_off()
+    log_ticks(ax, dims)
     ax.legend(loc="upper left")
     return fig
 
@@ -131,8 +130,7 @@ def information_curve(sizes, information):
     for (name, values), marker in zip(information.items(), "os", strict=False):
         ax.plot(sizes, values, marker=marker, label=name)
     ax.set(xscale="log", xlabel="number N of digits in the aggregate", ylabel="information (nats)")
-    ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
-    ax.minorticks_off()
+    log_ticks(ax, sizes, "{:,}")
     ax.legend(loc="upper left")
     return fig
 

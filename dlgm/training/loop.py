@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 from tqdm.auto import tqdm
 
-from ..tensors import DeviceNoise, to_device
+from ..tensors import DeviceNoise, to_device, whole
 from .files import read_checkpoint, write_checkpoint
 from .machine import mixed_precision, rank_and_world
 
@@ -259,7 +259,7 @@ def fit(
         ValueError: as ``steps``; or a checkpoint belongs to another run.
     """
     every = steps if every is None else every
-    _whole(steps=steps, every=every)
+    whole(steps=steps, every=every)
     parts, (rank, world) = data if isinstance(data, tuple) else (data,), rank_and_world()
     model.to(device or next(model.parameters()).device)
     optimiser, history = _optimiser(optimizer, model), History()
@@ -311,14 +311,8 @@ def _optimiser(optimizer, model):
     return optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(model.parameters(), lr=1e-3)
 
 
-def _whole(**numbers):
-    for name, number in numbers.items():
-        if not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
-
-
 def _validate(model, parts, steps, batch_size, accumulate):
-    _whole(steps=steps, batch_size=batch_size, accumulate=accumulate)
+    whole(steps=steps, batch_size=batch_size, accumulate=accumulate)
     if len({len(part) for part in parts}) > 1 or len(parts[0]) == 0:
         raise ValueError(f"expected data of one length, at least 1; got lengths {[len(part) for part in parts]}")
     for part in parts:
