@@ -2,6 +2,8 @@
 
     python data/measure.py bits_mnist       # bits per dimension against steps, under several variances: lesson 10
     python data/measure.py steps_mnist      # Fréchet distance against steps, for several samplers: lesson 11
+    python data/measure.py calls_mnist      # the same against calls of the network, for the solvers: lesson 14
+    python data/measure.py flow_mnist       # bits per dimension by the flow, beside the bound: lesson 14
     python data/measure.py steps_mnist --out folder
 
 A table is a file measured/NAME.json: each entry has its value and standard error, and the file says by which command it
@@ -17,16 +19,28 @@ from pathlib import Path
 
 import torch
 
-from dlgm import data, metrics, nets, training, vlb
+from dlgm import data, likelihood, metrics, nets, training, vlb
 from dlgm.denoiser import Clipped, Respaced
-from dlgm.samplers import DDIM, DDPM, sample
-from dlgm.schedules import time_grid
+from dlgm.gaussian import Gaussian
+from dlgm.process import q_sample
+from dlgm.samplers import DDIM, DDPM, DPMSolverPP, EulerMaruyama, Heun, sample
+from dlgm.schedules import time_grid, time_of
 
 HERE = Path(__file__).resolve().parent
 BITS = {"ddpm_mnist": ("beta", "posterior"), "ddpm_mnist_variance": ("beta", "posterior", "predicted")}
 SAMPLERS = {
     "ddim": DDIM(), "posterior": DDPM(), "beta": DDPM("beta"), "predicted": DDPM("predicted"), "hat": DDIM("hat"),
 }  # fmt: skip
+
+SOLVERS = {  # name -> sampler, whether its grid is even in time, steps for so many calls at most
+    "ddim": (DDIM(), True, lambda n: n),
+    "posterior": (DDPM(), True, lambda n: n),
+    "euler-maruyama": (EulerMaruyama(), True, lambda n: n),
+    "heun": (Heun(), False, lambda n: (n + 1) // 2),
+    "dpm++ 2": (DPMSolverPP(2), False, lambda n: n),
+    "dpm++ 3": (DPMSolverPP(3), True, lambda n: n - 1),
+}
+BOUNDS = ("posterior", "predicted")
 
 
 def network(name):
@@ -59,28 +73,103 @@ def bits_mnist(images=500, fitted=100, steps=(25, 50, 100, 250, 1000), evaluatio
                     yield f"{name} {v} minus posterior {N}", metrics.estimate(bits[v] - bits["posterior"], 0)
 
 
+def judged():
+    """(features of images, a function; those of the training digits), in the judge's eyes."""
+    judge = nets.Classifier()
+    training.load_weights(judge, data.checkpoint("judge_mnist"))
+    return lambda images: metrics.features(judge, images), metrics.features(judge, data.load("mnist")[0])
+
+
+def distance(model, sampler, times, images, seeds):
+    """The Fréchet distance of so many samples to the training digits; the error is that of the seeds."""
+    (features, real), found = judged(), []
+    for seed in range(seeds):
+        generator, drawn = torch.Generator().manual_seed(seed), []
+        for _ in range(images // 250):
+            x_T = model.schedule.start((250, 1, 28, 28), generator)
+            drawn.append(sample(model, sampler, x_T, times, generator))
+        found.append(metrics.frechet_distance(features(torch.cat(drawn)), real))
+    return metrics.estimate(torch.tensor(found), 0)
+
+
 @torch.no_grad()
 def steps_mnist(images=1000, steps=(10, 20, 50), seeds=3):
-    """The Fréchet distance, in the judge's features, of digits from one network by several samplers; seeds are runs."""
-    judge, model = nets.Classifier(), network("ddpm_mnist_variance")
-    training.load_weights(judge, data.checkpoint("judge_mnist"))
-    real = metrics.features(judge, data.load("mnist")[0])
-    yield "floor", metrics.frechet_floor(real, images)
+    """The Fréchet distance of digits from one network by several samplers."""
+    model = network("ddpm_mnist_variance")
+    yield "floor", metrics.frechet_floor(judged()[1], images)
     for N in steps:
         for name, sampler in SAMPLERS.items():
-            found = []
-            for seed in range(seeds):
-                generator, drawn = torch.Generator().manual_seed(seed), []
-                for _ in range(images // 250):
-                    x_T = model.schedule.start((250, 1, 28, 28), generator)
-                    drawn.append(sample(model, sampler, x_T, time_grid(model.schedule, N), generator))
-                found.append(metrics.frechet_distance(metrics.features(judge, torch.cat(drawn)), real))
-            yield f"{name} {N}", metrics.estimate(torch.tensor(found), 0)
+            yield f"{name} {N}", distance(model, sampler, time_grid(model.schedule, N), images, seeds)
+
+
+@torch.no_grad()
+def calls_mnist(images=1000, calls=(5, 8, 12, 20, 40), seeds=3):
+    """The Fréchet distance of digits from one network by several solvers, against calls of the network.
+
+    Each has the grid that was the better one for it in a trial: even in time from t = T, or Karras' from noise/signal
+    80 to t = 1, and then 0.
+    """
+    model = network("ddpm_mnist_variance")
+    schedule, top = model.schedule, int(time_of(model.schedule, [-2 * math.log(80)])[0])
+    yield "floor", metrics.frechet_floor(judged()[1], images)
+    for n in calls:
+        for name, (sampler, even, steps) in SOLVERS.items():
+            N = steps(n)
+            if even:
+                times = time_grid(schedule, N)
+            else:
+                times = torch.cat([time_grid(schedule, N - 1, top, 1, "karras"), torch.zeros(1, dtype=torch.int64)])
+            used = 2 * N - 1 if name == "heun" else n
+            yield f"{name} {used}", distance(model, sampler, times, images, seeds)
+
+
+@torch.no_grad()
+def flow_mnist(images=300, steps=200, check=100, evaluations=100):
+    """Bits of held-out digits by the flow and by the bound: −log P(x) ≤ E log q(x_1|x) − log p(x_1) − log P(x|x_1).
+
+    Between 1 and the top, log p(x_1) is that of the flow (one Rademacher direction an image), or bounded by the chain
+    of 1000 steps; the decoder P(x|x_1) is the same. "as a density of pixels" takes log p at t = 1 of dequantised pixels
+    for a log-density of the data and leaves out the noise that x_1 has and they have not.
+    """
+    model, x0 = network("ddpm_mnist_variance"), data.load("mnist", split="test")[0][:images]
+    schedule, dims, bits = model.schedule, x0[0].numel(), {}
+    generator = torch.Generator().manual_seed(0)
+
+    def upwards(x, N):
+        ends = [float(schedule.logsnr(1)), -2 * math.log(80)]
+        times = time_of(schedule, torch.linspace(*ends, N + 1, dtype=torch.float64)).unique()
+        return likelihood.log_prob(model, x, times, "rademacher", generator=generator)
+
+    def note(name, nats):
+        bits.setdefault(name, []).append(nats / (dims * math.log(2)))
+
+    for i, part in enumerate(x0.split(check)):
+        eps = torch.randn(part.shape, generator=generator)
+        x_1, sigma = q_sample(schedule, part, 1, eps), schedule.noise(1)
+        log_q = Gaussian(torch.zeros_like(eps), 1.0).log_prob(eps) - dims * math.log(sigma)
+        decoded = vlb.vlb_term(model, part, torch.ones(len(part), dtype=torch.int64), eps)
+        flow = log_q - upwards(x_1, steps) + decoded
+        note("flow", flow)
+        for v, bound in vlb.vlb_estimates(model, part, evaluations, {v: v for v in BOUNDS}, generator).items():
+            note(f"bound, {v}", bound)
+            note(f"bound, {v}, minus flow", bound - flow)
+        pixels = likelihood.dequantise(part, generator)
+        note("flow, as a density of pixels", -upwards(pixels, steps) - dims * math.log(2 / 255))
+        if i == 0:
+            note("flow, half the steps, first 100, minus flow", log_q - upwards(x_1, steps // 2) + decoded - flow)
+            note("flow, other directions, first 100, minus flow", log_q - upwards(x_1, steps) + decoded - flow)
+    for name, values in bits.items():
+        yield name, metrics.estimate(torch.cat(values), 0)
 
 
 TABLES = {
     "bits_mnist": (bits_mnist, "bits per dimension of 500 test images, 100 stratified times each at most"),
     "steps_mnist": (steps_mnist, "squared Fréchet distance of 1000 samples, in judge_mnist; 3 seeds"),
+    "calls_mnist": (
+        calls_mnist,
+        "squared Fréchet distance of 1000 samples, in judge_mnist, against calls; 3 seeds",
+    ),
+    "flow_mnist": (flow_mnist, "bits per dimension of 300 test images, by the flow and by the bound"),
 }
 
 
