@@ -358,6 +358,7 @@ CASES = {
     ],
     "spectrum.Spectrum.sample there": lambda w: w.spec.sample(4, w.there),
     "mixtures.bayes float64": lambda w: mixtures.bayes(w.z, tensors.host([0.4, 0.6])),
+    "mixtures.flow": lambda w: [w.mix1.cdf(w.z[:, 0]), w.mix1.flow(w.vp, w.z[:, 0], 0.9, 0.2)],
     "mixtures.ClassDensities": lambda w: mixtures.ClassDensities(w.z, w.y, 1).log_prob(w.z),
     "mixtures.ClassDensities.sample there": lambda w: [
         mixtures.ClassDensities(w.z, w.y, 2, generator=w.g).sample(4, 1, w.there, style) for style in (None, 1)

@@ -186,6 +186,36 @@ class GaussianMixture:
         out._vars = earlier._vars * b / var[0]
         return out
 
+    def cdf(self, x):
+        """P(X ≤ x) of a mixture of numbers, float64: (B,) -> (B,).
+
+        Raises:
+            ValueError: the data are not numbers.
+        """
+        if self.means.shape[1] != 1:
+            raise ValueError(f"only a mixture of numbers has a distribution function, got data of shape {self.shape}")
+        x = double(x)
+        weights, means, variances = near(self, x.device, "weights", "means", "_vars")
+        return torch.special.ndtr((x[..., None] - means[:, 0]) / variances[:, 0].sqrt()) @ weights
+
+    def flow(self, schedule, x, t, s, reach=40.0):
+        """Where the exact probability flow takes numbers x from time t to time s, float64: (B,) -> (B,).
+
+        On a line its paths cannot cross, so each keeps the share of the mass below it: F_s(x_s) = F_t(x_t), solved by
+        bisection in [−reach, reach].
+
+        Raises:
+            ValueError: the data are not numbers.
+        Source: ledger SDE-4.
+        """
+        share, law = self.diffuse(schedule, t).cdf(x), self.diffuse(schedule, s)
+        low, high = torch.full_like(share, -reach), torch.full_like(share, reach)
+        for _ in range(80):
+            middle = (low + high) / 2
+            below = law.cdf(middle) < share
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2
+
     def moments(self):
         """Mean and covariance of the whole mixture, (D,) and (D, D), float64 on the CPU."""
         mean = self.weights @ self.means
