@@ -191,8 +191,47 @@ def augmentation(weight):
 
 # ---- denoising alone -------------------------------------------------------------------------------------------------
 @torch.no_grad()
+def mmse(denoiser, x, times, draws=1, generator=None, nodes=None, **cond):
+    """E_ε ‖x − x̂_0(x_t)‖² at each of N times, x_t = signal x + noise ε: (N, B).
+
+    Args:
+        x: (B, ...), clean.
+        draws: of ε at each time, for each example; or nodes: (z (K, D), weights (K,)), a quadrature in their place.
+    Source: Guo, Shamai & Verdú 2005; ledger CELBO-6.
+    """
+    found = []
+    for t in listed(times):
+        total = 0
+        for k in range(len(nodes[1]) if nodes else draws):
+            eps = nodes[0][k].to(x).reshape(x.shape[1:]).expand_as(x) if nodes else randn_like(x, generator)
+            error = sum_non_batch((x - denoiser(q_sample(denoiser.schedule, x, t, eps), t, **cond).x0).square())
+            total = total + error * (nodes[1][k].item() if nodes else 1 / draws)
+        found.append(total)
+    return torch.stack(found)
+
+
+def staircase(logsnr, error):
+    """½ Σ (SNR_s − SNR_t) error_t, the diffusion part of the bound of a chain with variances β̃: error's shape less one.
+
+    The mean of error = E‖x_0 − x̂_0(x_t)‖² falls as the SNR rises, for the exact denoiser, so more stops between the
+    same ends make the sum smaller; its limit is ½ ∫ error dSNR.
+
+    Args:
+        logsnr: (N,), of times that increase, so that it falls.
+        error: (N, ...), at the same times; that at the first is not used.
+    Raises:
+        ValueError: fewer than two stops, or other numbers of them.
+    Source: Kingma et al. 2021, equations 12 to 15; ledger CELBO-6, M-15, VDM-2.
+    """
+    if len(logsnr) < 2 or len(logsnr) != len(error):
+        raise ValueError(f"expected one error at each of two stops or more, got {len(error)} for {len(logsnr)} stops")
+    snr = logsnr.exp()
+    return 0.5 * sum(step * e for step, e in zip((snr[:-1] - snr[1:]).tolist(), error[1:], strict=True))
+
+
+@torch.no_grad()
 def pointwise(denoiser, x, times, draws=1, generator=None, nodes=None, **cond):
-    """log p(x) = −½ D log 2πe − ½ ∫ (mmse(x, γ) − D/(1 + γ)) dγ, mmse(x, γ) = E‖x − x̂_0(x_t)‖², γ = SNR: nats (B,).
+    """log p(x) = −½ D log 2πe − ½ ∫ (mmse(x, γ) − D/(1 + γ)) dγ, γ = SNR, ``mmse`` at one x: nats (B,).
 
     With the exact denoiser an equality, for each x; the integral over the log-SNR by the trapezoidal rule at the given
     times. A network that denoises worse than the exact one on average makes the average too small, as a bound is.
@@ -200,19 +239,12 @@ def pointwise(denoiser, x, times, draws=1, generator=None, nodes=None, **cond):
     Args:
         x: (B, ...), clean.
         times: increasing or decreasing, from nearly no noise to nearly no signal.
-        draws: of ε at each time, for each example; or nodes: (z (K, D), weights (K,)), a quadrature in their place.
+        draws, nodes: see ``mmse``.
     Source: Guo, Shamai & Verdú 2005; Kong et al. 2023, equation 8; ledger CELBO-1.
     """
-    schedule, D = denoiser.schedule, x[0].numel()
-    times = listed(times)
-    values, lam = [], torch.tensor([float(schedule.logsnr(t)) for t in times], dtype=torch.float64, device="cpu")
-    for t, snr in zip(times, lam.exp().tolist(), strict=True):
-        found = 0
-        for k in range(len(nodes[1]) if nodes else draws):
-            eps = nodes[0][k].to(x).reshape(x.shape[1:]).expand_as(x) if nodes else randn_like(x, generator)
-            error = sum_non_batch((x - denoiser(q_sample(schedule, x, t, eps), t, **cond).x0).square())
-            found = found + error * (nodes[1][k].item() if nodes else 1 / draws)
-        values.append(snr * found - D * snr / (1 + snr))
-    steps, values = lam.diff().abs().tolist(), torch.stack(values)
-    area = sum(h * (a + b) / 2 for h, (a, b) in zip(steps, itertools.pairwise(values), strict=True))
+    D, times = x[0].numel(), listed(times)
+    lam = torch.tensor([float(denoiser.schedule.logsnr(t)) for t in times], dtype=torch.float64, device="cpu")
+    errors = mmse(denoiser, x, times, draws, generator, nodes, **cond)
+    values = [snr * error - D * snr / (1 + snr) for snr, error in zip(lam.exp().tolist(), errors, strict=True)]
+    area = sum(h * (a + b) / 2 for h, (a, b) in zip(lam.diff().abs().tolist(), itertools.pairwise(values), strict=True))
     return -0.5 * D * (LOG_2PI + 1) - 0.5 * area

@@ -278,6 +278,7 @@ CASES = {
         likelihood.continuous_loss(denoiser.Denoiser(w.den.net, w.vp), w.x, w.g, 0.1, 0.9, weight, even)
         for weight in (None, lambda t: t) for even in (True, False)
     ],
+    "likelihood.staircase": lambda w: likelihood.staircase(w.c(torch.tensor([2.0, 0.0, -2.0])), w.z[:3]),
     "likelihood.dequantise": lambda w: likelihood.dequantise(w.x, w.g),
     "likelihood.augmentation": lambda w: likelihood.augmentation(w.c(torch.tensor([0.5, 1.0, 2.0]))),
     "likelihood.bits_per_dim": lambda w: likelihood.bits_per_dim(w.z[:, 0], 16),

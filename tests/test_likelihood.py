@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dlgm import likelihood
+from dlgm import likelihood, vlb
 from dlgm.denoiser import Denoiser
 from dlgm.oracles import GaussianMixture, Spectrum, bounds
 from dlgm.schedules import VE, LearnedMonotone, Rescaled, VPCosine, VPLinear, linear_beta, time_grid
@@ -162,7 +162,7 @@ def test_celbo_4_e_27_a_rising_weight_is_a_law_of_noise_levels_with_an_atom():
 
 # ---- denoising alone -----------------------------------------------------------------------------------------------
 def test_i_mmse_denoising_alone_gives_the_density():
-    """Two components at x = .7: −log p = .916617, by quadrature in ε and over the log-SNR."""
+    """Two components at x = .7: −log p = .4930, by quadrature in ε and over the log-SNR."""
     law, schedule = GaussianMixture([0.3, 0.7], [-1.0, 0.8], [0.3, 0.2]), VPCosine()
     nodes = bounds.nodes(1, 40)
     x = torch.tensor([0.7, -1.2], dtype=F64)
@@ -173,6 +173,31 @@ def test_i_mmse_denoising_alone_gives_the_density():
         law.denoiser(schedule), x[:1].expand(400), times[::4], 1, torch.Generator().manual_seed(0)
     )
     assert abs(drawn.mean() - law.log_prob(x[:1])[0]) < 5 * drawn.std() / 20
+
+
+def test_celbo_6_m_15_more_steps_between_the_same_ends_make_the_bound_smaller():
+    """CELBO-6, VDM-2: stairs over a falling curve; 1.5, 1 and ½ log 4 by hand; the excess falls as 1/T to ½ ∫ mmse."""
+    by_hand = [torch.tensor([3.0, 0.0], dtype=F64), torch.tensor([3.0, 1.0, 0.0], dtype=F64)]
+    found = [likelihood.staircase(snr.log(), 1 / (1 + snr)).item() for snr in by_hand]
+    assert found == pytest.approx([1.5, 1.0])
+    low, high, v = -4.0, 3.0, 0.6
+    limit, excess = 0.5 * math.log((1 + v * math.exp(high)) / (1 + v * math.exp(low))), []
+    for T in (10, 20, 40, 80):
+        lam = torch.linspace(high, low, T + 1, dtype=F64)
+        excess.append(likelihood.staircase(lam, v / (1 + v * lam.exp())).item() - limit)
+    assert excess == sorted(excess, reverse=True) and excess[-1] > 0
+    assert excess[2] / excess[3] == pytest.approx(2, rel=0.05)
+    with pytest.raises(ValueError, match="one error at each of two stops or more, got 2 for 3"):
+        likelihood.staircase(torch.zeros(3), torch.zeros(2))
+
+
+def test_celbo_6_the_staircase_is_the_bound_of_the_chain():
+    """The sum of ``vlb`` over the steps from 2 on, exact means and variances β̃, of Gaussian data."""
+    schedule, v = linear_beta(50), 0.3
+    lam = schedule.logsnr(torch.arange(1, 51))
+    error = v / (1 + v * lam.exp())
+    bound = vlb.gaussian_vlb(schedule, 0.0, v)
+    assert likelihood.staircase(lam, error).item() == pytest.approx(bound.steps.sum().item(), rel=1e-9)
 
 
 def test_bad_input_is_named():
