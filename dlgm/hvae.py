@@ -115,6 +115,8 @@ class HVAE(nn.Module, Hierarchy):
         latents: (d_1, ..., d_T), the sizes of z_1 to z_T; one size makes it a flat VAE.
         hidden: sizes of the hidden layers of every network.
         likelihood: see ``vae.Likelihood``; variance too.
+    Raises:
+        ValueError: no latents.
     Source: Sønderby et al. 2016, section 2; ledger HVAE-1, HVAE-3, M-35.
     """
 

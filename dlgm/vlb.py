@@ -344,14 +344,22 @@ def gaussian_vlb(schedule, x0_mean, x0_var, variance="posterior", dims=1):
 
 
 def kl_constant(schedule, t, dims, variance="posterior"):
-    """C = ½ d [β̃/σ² − 1 − log(β̃/σ²)], what the KL of step t ≥ 2 costs with a perfect mean; 0 iff σ_t² = β̃_t. Nats.
+    """C = ½ d [β̃/σ² − 1 − log(β̃/σ²)], the part of the KL of step t ≥ 2 without the mean; 0 iff σ_t² = β̃_t. Nats.
+
+    No price of the choice of σ²: the squared error of the mean is weighted by 1/2σ², less for a larger σ², and no
+    network can make it 0. For data N(0, I) the bound with β, where ΣC > 0, is the entropy, and with β̃ above it.
 
     Args:
         t: a whole number, () or (B,), 2..T.
         dims: d, entries of one example.
     Returns:
         A float64 tensor of t's shape on the CPU.
+    Raises:
+        ValueError: t < 2; at t = 1 there is a decoder, no KL.
     Source: ledger LOSS-1, E-12, E-28.
     """
-    excess = (schedule.posterior_variance / reverse_variances(schedule, variance))[_index(t)] - 1
+    index = _index(t)
+    if (torch.as_tensor(index, device="cpu") < 2).any():
+        raise ValueError(f"t must be at least 2, where the KL begins; got {index}")
+    excess = (schedule.posterior_variance / reverse_variances(schedule, variance))[index] - 1
     return 0.5 * dims * (excess - torch.log1p(excess))

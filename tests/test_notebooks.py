@@ -11,7 +11,7 @@ from dlgm.course import notebooks
 from dlgm.exercises import modules, of
 
 FOLDER = Path(__file__).parent.parent / "notebooks"
-LESSON_FILES = sorted(FOLDER.glob("[0-9]*.ipynb"))
+LESSON_FILES = sorted(FOLDER.glob("*.ipynb"))
 
 
 def write(path, *sources, tags=()):

@@ -183,6 +183,9 @@ def test_reverse_variances():
         with pytest.raises(ValueError, match="expected 5 variances"):
             vlb.reverse_variances(CHAIN, bad)
     assert vlb.kl_constant(CHAIN, 3, 7) == 0
+    for t in (1, torch.tensor([2, 1])):
+        with pytest.raises(ValueError, match="t must be at least 2"):
+            vlb.kl_constant(CHAIN, t, 7)
     want = Gaussian(torch.zeros(1, 7, dtype=torch.float64), v).kl(
         Gaussian(torch.zeros(1, 7, dtype=torch.float64), CHAIN.beta[3])
     )

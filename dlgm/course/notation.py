@@ -500,7 +500,7 @@ def card(name, deck):
 
 
 def explorer():
-    """Lesson 00's widget: choose a formula and a deck, and read it in both notations."""
+    """The widget of the appendix: choose a formula and a deck, and read it in both notations."""
     import ipywidgets as w  # here, so that the notation can be asked for without a drawing library
 
     from .widgets import choice
