@@ -82,3 +82,33 @@ def test_the_figures_of_a_lesson_are_in_the_house_style(name):
             draws = re.search(r"\b(figure|image_rows)\(", inspect.getsource(inspect.unwrap(function)))
             in_style = getattr(function, "__code__", None) is plots.styled(len).__code__
             assert not draws or in_style, f"{attribute} of dlgm/plots/{name}.py lacks @styled"
+
+
+def test_a_graph_has_its_nodes_and_arrows():
+    from dlgm.plots import ddim, hierarchical_vaes, start_here, the_diffusion_kernel, the_elbo
+
+    def parts(ax):
+        arrows = [t for t in ax.texts if getattr(t, "arrow_patch", None) is not None]
+        return {t.get_text() for t in ax.texts if t.get_text()}, len(arrows)
+
+    labels, arrows = parts(the_elbo.model_graph().axes[0])
+    assert {"$z$", "$x$"} < labels and arrows == 2
+    labels, arrows = parts(hierarchical_vaes.hierarchy_graph().axes[0])
+    assert {"$x$", "$z_1$", "$z_2$"} < labels and arrows == 4
+    labels, arrows = parts(the_diffusion_kernel.chain_graph().axes[0])
+    assert {"$x_0$", "$x_T$"} < labels and arrows == 8
+    assert [parts(ax)[1] for ax in ddim.two_graphs().axes] == [3, 5]
+    images = [torch.full((1, 4, 4), v) for v in (-1.0, 0.0, 1.0)]
+    fig = start_here.chain(images, ("x_0", "x_t", "x_T"))
+    assert [ax.images[0].get_array().mean() for ax in fig.axes] == [0.0, 0.5, 1.0]
+    assert [parts(ax)[1] for ax in fig.axes] == [2, 2, 0]
+
+
+def test_jensen_shows_the_two_means():
+    import math
+
+    from dlgm.plots import the_elbo
+
+    ax = the_elbo.jensen(0.25, 1.0).axes[0]
+    low, high = ax.lines[3].get_ydata()
+    assert high == pytest.approx(math.log(0.625)) and low == pytest.approx(math.log(0.25) / 2)

@@ -161,3 +161,34 @@ def walks_and_density(times, path, density, title, shown):
     right.set(xlabel="density at $t=0$", xlim=(0, 1.35))
     right.legend(loc="upper right")
     return fig
+
+
+def draw_graph(ax, nodes, arrows):
+    """A graphical model: circles with labels and arrows between them, on axes without frame.
+
+    Args:
+        nodes: dict label -> (x, y); a label that begins with "*" is drawn filled, as observed.
+        arrows: list of (from, to, colour, bend, "-" or "--", text), labels without their "*".
+    """
+    places = {}
+    for label, (x, y) in nodes.items():
+        name = label.removeprefix("*")
+        places[name] = (x, y)
+        box = dict(
+            boxstyle="circle,pad=0.35", facecolor="#dcebf5" if name != label else "white", edgecolor=GREY, lw=1.3
+        )
+        ax.text(x, y, name, ha="center", va="center", fontsize=12, bbox=box)
+    for start, end, colour, bend, style, text in arrows:
+        look = dict(
+            arrowstyle="-|>", color=colour, lw=1.7, ls=style, shrinkA=17, shrinkB=17,
+            connectionstyle=f"arc3,rad={bend}",
+        )  # fmt: skip
+        (a, b), (c, d) = places[start], places[end]
+        ax.annotate("", (c, d), (a, b), arrowprops=look)
+        lift = -bend * (c - a) / 2  # of an arc's middle, where both axes have one scale
+        ax.annotate(
+            text, ((a + c) / 2, (b + d) / 2 + lift), (0, 11 if lift >= 0 else -11), textcoords="offset points",
+            ha="center", va="center", color=colour, fontsize=10,
+        )  # fmt: skip
+    ax.set_aspect("equal")
+    ax.set_axis_off()

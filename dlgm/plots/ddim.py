@@ -6,7 +6,7 @@ import torch
 
 from ..samplers import DDIM, states
 from ..schedules import time_grid
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, log_ticks, styled, walks_and_density
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, draw_graph, figure, log_ticks, styled, walks_and_density
 
 LOOK = {
     "0": ("η = 0", BLUE, "o"), "0.2": ("η = 0.2", SKY, "v"), "0.5": ("η = 0.5", GREEN, "^"),
@@ -28,39 +28,19 @@ def few_steps(data, runs):
     return fig
 
 
-def _node(ax, x, y, label, colour="white"):
-    ax.text(
-        x, y, label, ha="center", va="center", fontsize=12,
-        bbox=dict(boxstyle="circle,pad=0.35", facecolor=colour, edgecolor=GREY, lw=1.3),
-    )  # fmt: skip
-
-
-def _arrow(ax, start, end, colour, bend=0.0, style="-"):
-    ax.annotate(
-        "", end, start,
-        arrowprops=dict(
-            arrowstyle="-|>", color=colour, lw=1.7, ls=style, shrinkA=17, shrinkB=17,
-            connectionstyle=f"arc3,rad={bend}",
-        ),
-    )  # fmt: skip
-
-
 @styled
 def two_graphs():
     """The graph of the Markov chain beside that of the family q_σ, for T = 3."""
     fig, (left, right) = figure(8.4, 2.3, 1, 2)
+    nodes = {("*" if t == 0 else "") + f"$x_{t}$": (t, 0) for t in range(4)}
+    draw_graph(left, nodes, [(f"$x_{t}$", f"$x_{t + 1}$", BLUE, 0.0, "-", "") for t in range(3)])
+    down = [(f"$x_{t}$", f"$x_{t - 1}$", ORANGE, 0.0, "-", "") for t in (3, 2)]
+    bends = ((1, -0.5), (2, -0.5), (3, -0.45))
+    known = [("$x_0$", f"$x_{t}$", BLUE, bend, "-" if t == 3 else "--", "") for t, bend in bends]
+    draw_graph(right, nodes, down + known)
     for ax in (left, right):
         ax.set(xlim=(-0.5, 3.5), ylim=(-0.9, 1.05))
-        ax.set_axis_off()
-        for t in range(4):
-            _node(ax, t, 0, f"$x_{t}$", "#dcebf5" if t == 0 else "white")
-    for t in range(3):
-        _arrow(left, (t, 0), (t + 1, 0), BLUE)
     left.set_title("the chain: each state from the one before")
-    for t in (3, 2):
-        _arrow(right, (t, 0), (t - 1, 0), ORANGE)
-    for t, bend in ((1, -0.5), (2, -0.5), (3, -0.45)):
-        _arrow(right, (0, 0), (t, 0), BLUE, bend, "-" if t == 3 else "--")
     right.set_title("the family: $x_T$ first, then down, with $x_0$ known")
     return fig
 

@@ -4,7 +4,7 @@ import torch
 
 from ..hvae import step_gaps
 from ..schedules import cosine_beta
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, figure, log_ticks, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, draw_graph, figure, log_ticks, styled
 
 
 @styled
@@ -113,4 +113,22 @@ def chain_panel(world, T, variance):
     right.set_title(f"loss of each step, sum {total.mean():.2f} ± {total.std() / len(total) ** 0.5:.2f}")
     for ax in (left, right):
         ax.set_xlim(-0.8 if ax is left else 0.2, T + 0.8 if ax is left else T + 1.8)
+    return fig
+
+
+@styled
+def hierarchy_graph():
+    """The model goes down from z_2 to x, inference goes up."""
+    fig, ax = figure(6.4, 2.1)
+    nodes = {"*$x$": (0, 0), "$z_1$": (2, 0), "$z_2$": (4, 0)}
+    down = [
+        ("$z_2$", "$z_1$", BLUE, 0.3, "-", r"$p(z_1\mid z_2)$"),
+        ("$z_1$", "$x$", BLUE, 0.3, "-", r"$p(x\mid z_1)$"),
+    ]
+    up = [
+        ("$x$", "$z_1$", ORANGE, 0.3, "--", r"$q(z_1\mid x)$"),
+        ("$z_1$", "$z_2$", ORANGE, 0.3, "--", r"$q(z_2\mid z_1)$"),
+    ]
+    draw_graph(ax, nodes, down + up)
+    ax.set(xlim=(-0.6, 4.6), ylim=(-0.75, 0.75))
     return fig

@@ -4,7 +4,7 @@ import torch
 
 from ..gaussian import Gaussian
 from ..process import q_sample, spectral_snr
-from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_image, figure, log_ticks, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_graph, draw_image, figure, log_ticks, styled
 
 
 @styled
@@ -113,4 +113,21 @@ def kernel_panel(schedule, image, mixture, t, eps):
     axes[2].set(title=f"log-SNR at t: {snr}", xlabel="step $t$", ylabel="share of variance")
     axes[2].set_ylim(-0.03, 1.25)
     axes[2].legend(loc="upper right", ncols=2, fontsize=8, columnspacing=0.8, handlelength=1.8)
+    return fig
+
+
+@styled
+def chain_graph():
+    """The chain x_0 → x_T: q adds noise to the right, p will lead back to the left."""
+    fig, ax = figure(8.0, 1.8)
+    names = ["*$x_0$", "$x_1$", "$x_2$", "$\\cdots$", "$x_T$"]
+    plain = [name.removeprefix("*") for name in names]
+    right = [(a, b, BLUE, -0.3, "-", "") for a, b in zip(plain, plain[1:], strict=False)]
+    left = [(b, a, ORANGE, -0.3, "--", "") for a, b in zip(plain, plain[1:], strict=False)]
+    draw_graph(ax, {name: (1.6 * i, 0) for i, name in enumerate(names)}, right + left)
+    ax.text(0.8, 0.5, r"$q(x_t\mid x_{t-1})$, adds noise, fixed", color=BLUE, fontsize=10)
+    ax.text(
+        0.8, -0.72, r"$p_\theta(x_{t-1}\mid x_t)$, removes it, learned from lesson 06 on", color=ORANGE, fontsize=10
+    )
+    ax.set(xlim=(-0.5, 6.9), ylim=(-0.8, 0.8))
     return fig

@@ -6,7 +6,7 @@ import torch
 from matplotlib.patches import Ellipse
 
 from ..gaussian import Gaussian
-from . import BLUE, GREEN, GREY, ORANGE, SKY, figure, log_ticks, styled
+from . import BLUE, GREEN, GREY, ORANGE, SKY, draw_graph, figure, log_ticks, styled
 
 
 @styled
@@ -100,5 +100,33 @@ def bounds_against_draws(K, curves, log_p):
     ax.axhline(log_p, color=GREY, ls="--", label="log p(x), exact")
     ax.set(xscale="log", xlabel="draws K inside the logarithm", ylabel="bound (nats)")
     log_ticks(ax, K)
+    ax.legend(loc="lower right")
+    return fig
+
+
+@styled
+def model_graph():
+    """z → x, the model, and the way back, q."""
+    fig, ax = figure(5.0, 2.0)
+    model, back = r"$p_\theta(x\mid z)$, the model", r"$q_\phi(z\mid x)$, our choice"
+    arrows = [("$z$", "$x$", BLUE, -0.25, "-", model), ("$x$", "$z$", ORANGE, -0.25, "--", back)]
+    draw_graph(ax, {"$z$": (0, 0), "*$x$": (3, 0)}, arrows)
+    ax.set(xlim=(-0.6, 3.6), ylim=(-0.8, 0.8))
+    return fig
+
+
+@styled
+def jensen(a, b):
+    """log w with two equally likely weights a < b: the mean of the logarithms lies below the logarithm of the mean."""
+    fig, ax = figure(6.6, 3.2)
+    w, c = torch.linspace(a / 2, 1.25 * b, 200, dtype=torch.float64), (a + b) / 2
+    ax.plot(w, w.log(), color=BLUE, label="log w")
+    ax.plot(w, math.log(c) + (w - c) / c, color=GREY, lw=1.2, ls="--", label="tangent at the mean")
+    logs = [math.log(a), math.log(b)]
+    ax.plot([a, b], logs, color=ORANGE, marker="o", lw=1.4, label="two weights")
+    ax.plot([c, c], [sum(logs) / 2, math.log(c)], color="black", lw=1.2, marker="_")
+    ax.annotate("log of the mean", (c, math.log(c)), (c - 0.02, math.log(c) + 0.12), ha="right", fontsize=9.5)
+    ax.annotate("mean of the logs", (c, sum(logs) / 2), (c + 0.02, sum(logs) / 2 - 0.18), fontsize=9.5)
+    ax.set(xlabel="weight $w$", ylabel="log w", ylim=(math.log(a) - 0.5, 0.5))
     ax.legend(loc="lower right")
     return fig

@@ -79,7 +79,7 @@ def test_celbo_3_one_loss_in_three_errors():
 
 
 def test_celbo_4_5_e_73_which_simple_losses_are_bounds_of_noisy_data():
-    """CELBO-4, CELBO-5, E-73, M-16: in ε neither linear nor cosine; in v with the cosine w = e^(−λ/2)/π, which rises."""
+    """CELBO-4, CELBO-5, E-73, M-16: in ε neither linear nor cosine; in v, cosine, w = e^(−λ/2)/π, which rises."""
     t = torch.linspace(0.05, 0.95, 401, dtype=F64)
     for schedule in (VPLinear(), VPCosine()):
         with pytest.raises(ValueError, match="must not decrease"):
