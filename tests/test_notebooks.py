@@ -25,6 +25,31 @@ def test_committed_notebooks_are_fit_to_ship(path):
     assert notebooks.faults(path) == []
 
 
+@pytest.mark.parametrize("path", LESSON_FILES[1:-1], ids=lambda p: p.name)
+def test_lessons_have_one_form(path):
+    assert re.match(r"(0[1-9]|[12]\d)_", path.name) and notebooks.form(path) == []
+
+
+def test_what_leaves_the_form_is_said(tmp_path):
+    nb = nbformat.read(LESSON_FILES[14], as_version=4)
+    guesses = next(i for i, c in enumerate(nb.cells) if c.source.startswith("guess = {"))
+    name = re.search(r'"([^"]+)": ', nb.cells[guesses].source).group(1)
+    for cell in nb.cells:
+        cell.source = cell.source.replace(f'guess["{name}"]', "0").replace("## Exit questions", "## Exit")
+    nb.cells[0].source = nb.cells[0].source.replace("**Needs:**", "Needs:")
+    nb.cells.insert(1, nbformat.v4.new_markdown_cell("<details> " + "word " * 400 + "CELBO-1 " * 13))
+    nb.cells.append(nbformat.v4.new_code_cell('check("nothing", nothing)' + "\n" * 40))
+    nbformat.write(nb, tmp_path / "broken.ipynb")
+    found = "\n".join(notebooks.form(tmp_path / "broken.ipynb"))
+    for text in (
+        "the header lacks **Needs:**", "there is no '## Exit questions'", f"the guess {name!r} is nowhere compared",
+        "cell 1 has 4", "cell 1 has 13 labels", "cell 1 opens and closes folds", "nothing is checked, and there is no",
+        "41 lines, 30 at most",
+    ):  # fmt: skip
+        assert text in found, found
+    assert notebooks.main(["--lint", str(tmp_path / "broken.ipynb")]) == 1
+
+
 @pytest.mark.parametrize("path", LESSON_FILES, ids=lambda p: p.name)
 def test_links_between_lessons_and_functions_named_in_them_exist(path):
     import dlgm

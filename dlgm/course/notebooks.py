@@ -2,6 +2,7 @@
 
     python -m dlgm.course.notebooks notebooks/05_the_diffusion_kernel.ipynb     run, normalise, write back
     python -m dlgm.course.notebooks --check notebooks/*.ipynb                   only say what is not fit to ship
+    python -m dlgm.course.notebooks --lint notebooks/0*.ipynb                   and where a lesson leaves the form
 
 This is the only way a committed notebook gets its outputs. A notebook that fails is left as it was.
 """
@@ -101,6 +102,58 @@ def words(nb):
     return len(re.findall(r"[A-Za-z]+", prose))
 
 
+LIMITS = {"cells": 80, "words": 3500, "lines of a code cell": 30, "words of a prose cell": 350, "labels of a cell": 12}
+LABEL = re.compile(r"\b(?:[A-Z]{2,7}|[EM])-\d+\b")
+
+
+def form(path):
+    """Where a lesson leaves the form that all lessons have, a list of sentences; empty where it keeps it.
+
+    In order: a question, what is needed, minutes; guesses in a cell right after "Predict", each printed again later;
+    sections; a stub before each check; five sentences, exit questions with folded answers, a sheet of formulas. Limits
+    for cells, words, lines and labels are LIMITS.
+    """
+    nb, found = json.loads(Path(path).read_text(encoding="utf-8")), []
+    cells = [(c["cell_type"], "".join(c["source"])) for c in nb["cells"]]
+    prose = [source for kind, source in cells if kind == "markdown"]
+    code = [source for kind, source in cells if kind == "code"]
+    head, everything = prose[0], "\n".join(prose)
+    found += [f"the header lacks {part}" for part in ("**Needs:**", "**Minutes:**", "**Sources:**") if part not in head]
+    if not re.search(r"(?m)^\*\*[^*]+\?", head):
+        found.append("the header asks no question")
+    order = ["## Predict", "## The effect first", "## 1 ·", "## Five sentences to remember", "## Exit questions",
+             "## What we skipped", "## Formula sheet"]  # fmt: skip
+    places = [everything.find(part) for part in order]
+    found += [f"there is no {part!r}" for part, at in zip(order, places, strict=True) if at < 0]
+    if not found and places != sorted(places):
+        found.append(f"sections are not in the order {', '.join(order)}")
+    for i, (kind, source) in enumerate(cells):
+        size, limit = (source.count("\n") + 1, "lines of a code cell")
+        if kind == "markdown":
+            size, limit = words({"cells": [nb["cells"][i]]}), "words of a prose cell"
+        if size > LIMITS[limit]:
+            found.append(f"cell {i} has {size} {limit.split(' of ')[0]}, {LIMITS[limit]} at most")
+        labels = len(LABEL.findall(source)) if kind == "markdown" and "Corrections" not in source else 0
+        if "## Formula sheet" not in source and labels > LIMITS["labels of a cell"]:
+            found.append(f"cell {i} has {labels} labels, {LIMITS['labels of a cell']} at most")
+        if source.count("<details>") != source.count("</details>"):
+            found.append(f"cell {i} opens and closes folds in different numbers")
+    at = next((i for i, (_, source) in enumerate(cells) if source.lstrip().startswith("## Predict")), None)
+    guesses = cells[at + 1][1] if at is not None else ""
+    if not guesses.startswith("guess = {"):
+        found.append("no cell with guesses follows the predictions")
+    for name in re.findall(r'"([^"]+)": ', guesses):
+        if not any(re.search(rf"guess\[[\"']{re.escape(name)}[\"']\]", source) for source in code):
+            found.append(f"the guess {name!r} is nowhere compared")
+    for name in re.findall(r'check\("(\w+)"', "\n".join(code)):
+        if not any(f"def {name}(" in source and "raise NotImplementedError" in source for source in code):
+            found.append(f"{name} is checked, and there is no stub")
+    for part, size in (("cells", len(cells)), ("words", words(nb))):
+        if size > LIMITS[part]:
+            found.append(f"{size} {part}, {LIMITS[part]} at most")
+    return found
+
+
 def main(argv=None):
     """The command; returns the number of notebooks that are not fit to ship."""
     import nbformat
@@ -109,6 +162,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m dlgm.course.notebooks", description=__doc__.split("\n")[0])
     parser.add_argument("files", nargs="+", type=Path)
     parser.add_argument("--check", action="store_true", help="do not run, only check")
+    parser.add_argument("--lint", action="store_true", help="do not run; check, the form of a lesson included")
     args, bad = parser.parse_args(argv), 0
     for path in args.files:
         if not path.is_file():
@@ -116,7 +170,7 @@ def main(argv=None):
             bad += 1
             continue
         start = time.perf_counter()
-        if not args.check:
+        if not (args.check or args.lint):
             try:
                 nb = normalise(execute(path))
             except CellExecutionError as error:
@@ -126,8 +180,9 @@ def main(argv=None):
                 continue
             text = nbformat.writes(nb) + "\n"
             atomically(path, lambda part, text=text: part.write_text(text, encoding="utf-8"))
-        seconds = "" if args.check else f", {time.perf_counter() - start:.0f} s"
+        seconds = "" if args.check or args.lint else f", {time.perf_counter() - start:.0f} s"
         nb, wrong = json.loads(path.read_text(encoding="utf-8")), faults(path)
+        wrong = wrong + form(path) if args.lint else wrong
         print(f"{path}: {len(nb['cells'])} cells, {words(nb)} words, {path.stat().st_size // 1000} kB{seconds}")
         print("".join(f"  {line}\n" for line in wrong), end="")
         bad += bool(wrong)
