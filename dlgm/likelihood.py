@@ -199,14 +199,18 @@ def mmse(denoiser, x, times, draws=1, generator=None, nodes=None, **cond):
         draws: of ε at each time, for each example; or nodes: (z (K, D), weights (K,)), a quadrature in their place.
     Source: Guo, Shamai & Verdú 2005; ledger CELBO-6.
     """
+
+    def error(x, eps, t):
+        return sum_non_batch((x - denoiser(q_sample(denoiser.schedule, x, t, eps), t, **cond).x0).square())
+
     found = []
     for t in listed(times):
-        total = 0
-        for k in range(len(nodes[1]) if nodes else draws):
-            eps = nodes[0][k].to(x).reshape(x.shape[1:]).expand_as(x) if nodes else randn_like(x, generator)
-            error = sum_non_batch((x - denoiser(q_sample(denoiser.schedule, x, t, eps), t, **cond).x0).square())
-            total = total + error * (nodes[1][k].item() if nodes else 1 / draws)
-        found.append(total)
+        if nodes:  # all of them in one call
+            eps = nodes[0].to(x).reshape(-1, 1, *x.shape[1:]).expand(-1, *x.shape)
+            many = x.expand_as(eps).flatten(0, 1)
+            found.append(nodes[1].to(x) @ error(many, eps.flatten(0, 1), t).reshape(-1, len(x)))
+        else:
+            found.append(sum(error(x, randn_like(x, generator), t) for _ in range(draws)) / draws)
     return torch.stack(found)
 
 
