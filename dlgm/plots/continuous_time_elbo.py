@@ -70,7 +70,7 @@ def integrands(logsnr, rows):
     for (label, values), colour in zip(rows.items(), COLOURS, strict=False):
         ax.plot(logsnr, values, color=colour, label=label)
     ax.axhline(0, color=GREY, lw=0.8)
-    ax.set(xlabel="log-SNR $\\lambda$ (noise left, data right)", ylabel="above that of $\\mathcal{N}(0, 1)$",
+    ax.set(xlabel="log-SNR $\\lambda$ (noise left, data right)", ylabel="SNR · error − SNR/(1 + SNR)",
            xlim=(-9, 9))  # fmt: skip
     fig.legend(loc="outside right upper")
     return fig
