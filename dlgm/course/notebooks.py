@@ -127,6 +127,9 @@ def form(path):
     found += [f"there is no {part!r}" for part, at in zip(order, places, strict=True) if at < 0]
     if not found and places != sorted(places):
         found.append(f"sections are not in the order {', '.join(order)}")
+    numbers = [int(n) for n in re.findall(r"(?m)^## (\d+) ·", everything)]
+    if numbers != list(range(1, len(numbers) + 1)):
+        found.append(f"sections are numbered {numbers}")
     for i, (kind, source) in enumerate(cells):
         size, limit = (source.count("\n") + 1, "lines of a code cell")
         if kind == "markdown":
