@@ -26,7 +26,7 @@ def _stair_cases(generator):
         return Case(label, (_falling(n, generator), uniform(n, generator=generator) + 0.2))
 
     return [
-        Case("SNR 3, 1, 0 and errors ¼, ½, 1", (numbers(3.0, 1.0, 0.0), numbers(0.25, 0.5, 1.0))),
+        Case("SNR 4, 1, 0 and errors ¼, ½, 1", (numbers(4.0, 1.0, 0.0), numbers(0.25, 0.5, 1.0))),
         case("5 stops", 5),
         case("12 stops", 12),
         Case("one step, SNR 4 to 1", (numbers(4.0, 1.0), numbers(0.2, 0.5))),
@@ -67,9 +67,9 @@ STAIR_BOUND = Exercise(
          ("snr[:-1] - snr[1:]", "snr[:-1].log() - snr[1:].clamp(min=1e-300).log()")),
         ("the SNR itself", "SNR_t stands for the difference of two.", ("(snr[:-1] - snr[1:])", "snr[1:]")),
         ("the SNR at s", "SNR_s stands for the difference of two.", ("(snr[:-1] - snr[1:])", "snr[:-1]")),
-        ("the last step left out", "the step from the top is missing.",
+        ("the last step left out", "the last step, to the lowest SNR, is missing.",
          ("(snr[:-1] - snr[1:]) * error[1:]", "(snr[:-2] - snr[1:-1]) * error[1:-1]")),
-        ("the first step left out", "the step down to the first stop is missing.",
+        ("the first step left out", "the first step, from the highest SNR, is missing.",
          ("(snr[:-1] - snr[1:]) * error[1:]", "(snr[1:-1] - snr[2:]) * error[2:]")),
         ("squared errors squared", "the errors are squares already.", ("error[1:]", "error[1:] ** 2")),
         ("all at once", "the SNR of the whole walk times the mean error: only right for equal steps.",
@@ -90,7 +90,7 @@ STAIR_BOUND = Exercise(
     ),
     start="One step: how high is the stair, and how wide?",
     hint="Entry i and entry i + 1 are s and t of one step. Width SNR_s − SNR_t, height error_t.",
-    see="In the first case ½ (2 · ½ + 1 · 1) = 1.",
+    see="In the first case ½ (3 · ½ + 1 · 1) = 1.25.",
 )  # fmt: skip
 
 
@@ -107,12 +107,14 @@ def _draw_cases(generator):
         t = start + (end - start) * uniform(shape[0], generator=generator)
         return Case(label, (eps, hat, t, start, end))
 
-    first = (numbers([1.0, 0.0, 2.0]), numbers([0.0, 1.0, 1.0]), numbers(0.5), 0.25, 0.75)
+    first = (numbers([1.0, 0.0, 2.0]), numbers([0.0, 1.0, 1.0]), numbers(1 / 6), 0.1, 0.5)
+    near = (*(normal(3, 4, generator=generator) for _ in range(2)), numbers(0.0004, 0.7, 0.9996), 0.0004, 0.9996)
     return [
-        Case("ε = (1, 0, 2), ε̂ = (0, 1, 1), t = ½, from ¼ to ¾", first),
+        Case("ε = (1, 0, 2), ε̂ = (0, 1, 1), t = 1/6, from 0.1 to 0.5", first),
         case("shape (3, 5), from 0.1 to 0.9", 0.1, 0.9, 3, 5),
         case("images of shape (4, 3, 6, 5), from 0.05 to 0.6", 0.05, 0.6, 4, 3, 6, 5),
-        case("shape (5, 3), float32", 0.2, 0.8, 5, 3, dtype=torch.float32),
+        Case("t near both ends, from 0.0004 to 0.9996", near),
+        case("shape (5, 3), float32", 0.2, 0.7, 5, 3, dtype=torch.float32),
     ]
 
 
@@ -145,7 +147,8 @@ BOUND_DRAW = Exercise(
          ("return 0.5 * (end", "return 0.5 / math.log(2) * (end")),
         ("the simple loss", "the rate is missing: this is the loss with every t alike.",
          ("expand(rate, error) * error", "error + 0 * expand(rate, error)")),
-        ("π/sin", "the rate is 2π/sin(πt): λ is the logarithm of a square.",
+        ("π/sin",
+         "half of what is asked for: the rate is 2π/sin(πt), λ being the logarithm of a square; or ½ was taken twice.",
          ("2 * math.pi / torch", "math.pi / torch")),
         ("the inner derivative", "π from inside the tangent is missing: 2/sin(πt).",
          ("2 * math.pi / torch", "2 / torch")),
@@ -157,6 +160,13 @@ BOUND_DRAW = Exercise(
          ("sum_non_batch((eps - eps_hat).square())", "sum_non_batch((eps - eps_hat).square()).sqrt()")),
         ("the SNR as weight", "SNR is the weight between errors of x_0 and of ε, not the rate.",
          ("2 * math.pi / torch.sin(math.pi * t)", "torch.tan(math.pi * t / 2) ** -2")),
+        ("the mean over all entries", "the error is the mean over the whole batch and all entries (mse_loss).",
+         ("error = sum_non_batch((eps - eps_hat).square())",
+          "error = (eps - eps_hat).square().mean().expand(len(eps))")),
+        ("the length in λ", "λ(start) − λ(end) stands for the length times the rate: right for t even in λ, not in t.",
+         lambda eps, eps_hat, t, start, end: 0.5 * sum_non_batch((eps - eps_hat).square())
+         * 2 * math.log(math.tan(math.pi * end / 2) / math.tan(math.pi * start / 2))),
+        ("½ and the length missing", "½ and end − start are missing.", ("0.5 * (end - start)", "1.0")),
         ("the mean over the batch", "one number for each example is asked for.",
          ("return 0.5 * (end - start) * expand(rate, error) * error",
           "return (0.5 * (end - start) * expand(rate, error) * error).mean()")),
@@ -168,7 +178,7 @@ BOUND_DRAW = Exercise(
     ),
     start="λ = −2 log tan(πt/2). What is its derivative?",
     hint="The derivative of log tan u is 2/sin(2u). An average over uniform t is an integral divided by its length.",
-    see="In the first case the rate is 2π, ‖ε − ε̂‖² = 3, and ½ · ½ · 2π · 3 = 4.7124.",
+    see="In the first case the rate is 2π/½ = 4π, ‖ε − ε̂‖² = 3, and ½ · 0.4 · 4π · 3 = 7.5398.",
 )  # fmt: skip
 
 
@@ -199,6 +209,7 @@ def _weight_cases(generator):
         Case("SNR 1, 4, 9, γ = 5, v", (numbers(1.0, 4.0, 9.0), "v", 5.0)),
         Case("SNR 1, 4, 9, γ = 5, eps", (numbers(1.0, 4.0, 9.0), "eps", 5.0)),
         Case("SNR 0, 0.5, 20, γ = 5, eps", (numbers(0.0, 0.5, 20.0), "eps", 5.0)),
+        Case("SNR 0, 0.5, 2, γ = 5, eps, all below γ", (numbers(0.0, 0.5, 2.0), "eps", 5.0)),
         Case("SNR 0, 0.5, 20, γ = 3, v", (numbers(0.0, 0.5, 20.0), "v", 3.0)),
         case("8 of them, γ = 3, x0", "x0", 8, 3.0),
         case("7 of them, γ = 2, v", "v", 7, 2.0),
@@ -213,7 +224,9 @@ MENDED_WEIGHT = Exercise(
     cases=_weight_cases,
     mistakes=mistakes(
         mended_weight,
-        ("as it came", "SNR + 1 is still capped for v: only the denominator has the 1.", public_weight),
+        ("as it came",
+         "for v, SNR + 1 is still capped; only the denominator should have the 1. And at SNR 0, ε has 0/0.",
+         public_weight),
         ("no answer at SNR 0", "at SNR 0 the weight of ε is 0/0; its limit is 1.",
          ("torch.where(snr > 0, capped / snr, torch.ones_like(snr))", "capped / snr")),
         ("v right, 0 for ε at SNR 0", "at SNR 0 the weight of ε became 0; min(SNR, γ)/SNR tends to 1.",
@@ -234,6 +247,14 @@ MENDED_WEIGHT = Exercise(
         ("no cap", "γ was not used.", ("snr.clamp(max=gamma)", "snr.clone()")),
         ("a small number under SNR", "a small number in the denominator gives 0 at SNR 0; the limit is 1.",
          ("torch.where(snr > 0, capped / snr, torch.ones_like(snr))", "capped / (snr + 1e-8)")),
+        ("v with SNR/(SNR + 1)",
+         "min(SNR, γ) was multiplied by SNR/(SNR + 1): that translates a weight of ε, not of x_0.",
+         ("capped / (snr + 1)", "capped * snr / (snr + 1)")),
+        ("ε translated the wrong way", "min(SNR, γ) was multiplied by the SNR; it is divided by it.",
+         ("torch.where(snr > 0, capped / snr, torch.ones_like(snr))", "capped * snr")),
+        ("ε and v exchanged", "ε and v have each other's weight.", ('kind == "eps"', 'kind == "v"')),
+        ("v capped after the division", "SNR/(SNR + 1) is below 1, so that γ does nothing; cap first.",
+         ("capped / (snr + 1)", "(snr / (snr + 1)).clamp(max=gamma)")),
         ("one weight for every kind", "min(SNR, γ) was returned for every kind; it is the weight of x_0.",
          ("    if kind == \"x0\":\n        return capped\n", "    return capped\n")),
         ("ε divided by SNR + 1 as well", "ε's denominator is SNR; SNR + 1 belongs to v.",
@@ -297,8 +318,10 @@ NOISE_LAW = Exercise(
          ("w[0] / w[-1], (w[1:] - w[:-1]) / w[-1]", "w[0] / w.sum(), (w[1:] - w[:-1]) / w.sum()")),
         ("the weight taken for the law", "w itself was taken for the law; it is w's increase.",
          ("w[0] / w[-1], (w[1:] - w[:-1]) / w[-1]", "w[0] / w.sum(), w[1:] / w.sum()")),
-        ("the differences turned", "w falls here: w_i − w_{i+1}.", ("w[1:] - w[:-1]", "w[:-1] - w[1:]")),
-        ("divided by w(0)", "divided by the first w; they add up to the last.",
+        ("the differences turned",
+         "the subtraction is turned round: w[i] − w[i + 1]; it is w[i + 1] − w[i].",
+         ("w[1:] - w[:-1]", "w[:-1] - w[1:]")),
+        ("divided by w(0)", "divided by w[0]; the atom and all increases add up to w[-1].",
          ("w[0] / w[-1], (w[1:] - w[:-1]) / w[-1]", "w[0] / w[0], (w[1:] - w[:-1]) / w[0]")),
         ("the atom not divided", "w(0) itself stands for the atom; it is w(0)/w_n.", ("w[0] / w[-1]", "w[0].clone()")),
         ("the masses not divided", "the differences are not divided by w_n.",
@@ -307,13 +330,15 @@ NOISE_LAW = Exercise(
          ("(w[1:] - w[:-1]) / w[-1]", "w[1:] / w[-1]")),
         ("relative increases", "each difference was divided by its own w; all are divided by w_n.",
          ("(w[1:] - w[:-1]) / w[-1]", "(w[1:] - w[:-1]) / w[1:]")),
-        ("1 − w(0)/w_n for the atom", "this is the mass of everything but the atom.",
+        ("1 − w(0)/w_n for the atom", "1 − w[0]/w[-1] was returned for the atom; that is the mass of everything else.",
          ("w[0] / w[-1]", "1 - w[0] / w[-1]")),
         ("the masses scaled to 1", "the masses alone sum to 1; atom and masses together do.",
          ("(w[1:] - w[:-1]) / w[-1]", "(w[1:] - w[:-1]) / (w[-1] - w[0]).clamp(min=1e-300)")),
+        ("a density for the masses", "the masses were divided by the width of a step: a density.",
+         ("(w[1:] - w[:-1]) / w[-1]", "(w[1:] - w[:-1]) * (len(w) - 1) / w[-1]")),
         ("atom and masses exchanged", "the masses were returned first; the atom comes first.",
          ("w[0] / w[-1], (w[1:] - w[:-1]) / w[-1]", "(w[1:] - w[:-1]) / w[-1], w[0] / w[-1]")),
-        ("divided by the increase", "divided by w_n − w(0); with w(0) it is w_n.",
+        ("divided by the increase", "divided by w[-1] − w[0]; the atom w[0] and all increases add up to w[-1].",
          ("w[0] / w[-1], (w[1:] - w[:-1]) / w[-1]",
           "w[0] / (w[-1] - w[0]).clamp(min=1e-300), (w[1:] - w[:-1]) / (w[-1] - w[0]).clamp(min=1e-300)")),
         ("the atom among the masses as well", "w(0)/w_n stands in front of the masses, too.",
