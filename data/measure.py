@@ -11,6 +11,7 @@ was made. ``data.measured(NAME)`` reads it.
 """
 
 import argparse
+import functools
 import json
 import math
 import platform
@@ -73,6 +74,7 @@ def bits_mnist(images=500, fitted=100, steps=(25, 50, 100, 250, 1000), evaluatio
                     yield f"{name} {v} minus posterior {N}", metrics.estimate(bits[v] - bits["posterior"], 0)
 
 
+@functools.cache
 def judged():
     """(features of images, a function; those of the training digits), in the judge's eyes."""
     judge = nets.Classifier()
@@ -124,7 +126,7 @@ def calls_mnist(images=1000, calls=(5, 8, 12, 20, 40), seeds=3):
 
 
 @torch.no_grad()
-def flow_mnist(images=300, steps=200, check=100, evaluations=100):
+def flow_mnist(images=300, steps=200, batch=100, evaluations=100):
     """Bits of held-out digits by the flow and by the bound: −log P(x) ≤ E log q(x_1|x) − log p(x_1) − log P(x|x_1).
 
     Between 1 and the top, log p(x_1) is that of the flow (one Rademacher direction an image), or bounded by the chain
@@ -143,7 +145,7 @@ def flow_mnist(images=300, steps=200, check=100, evaluations=100):
     def note(name, nats):
         bits.setdefault(name, []).append(nats / (dims * math.log(2)))
 
-    for i, part in enumerate(x0.split(check)):
+    for i, part in enumerate(x0.split(batch)):
         eps = torch.randn(part.shape, generator=generator)
         x_1, sigma = q_sample(schedule, part, 1, eps), schedule.noise(1)
         log_q = Gaussian(torch.zeros_like(eps), 1.0).log_prob(eps) - dims * math.log(sigma)

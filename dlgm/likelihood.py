@@ -19,13 +19,13 @@ from .gaussian import LOG_2PI, Gaussian
 from .losses import convert_weight
 from .process import q_sample
 from .schedules import increasing, listed, time_of
-from .scores import directions, divergence
+from .scores import directions, divergence, projected_divergence
 from .tensors import expand, home, known, randn_like, sum_non_batch
 
 TRACES = ("exact", "rademacher", "gaussian")
 
 
-def _slope(denoiser, y, t, trace, probes, cond):
+def _slope(denoiser, y, t, probes, cond):
     """dy/du at time t, and noise tr ∂ε̂/∂x, (B,)."""
     schedule = denoiser.schedule
     signal, noise = float(schedule.signal(t)), float(schedule.noise(t))
@@ -34,17 +34,8 @@ def _slope(denoiser, y, t, trace, probes, cond):
     def eps(x):
         return denoiser(x, t, **cond).eps
 
-    if trace == "exact":
-        value, total = divergence(eps, x)
-        return noise / signal * value, noise * total
-    total = 0
-    with torch.enable_grad():
-        leaf = x.detach().requires_grad_()
-        value = eps(leaf)
-        for v in probes:
-            (back,) = torch.autograd.grad((v * value).sum(), leaf, retain_graph=True)
-            total = total + sum_non_batch(v * back)
-    return noise / signal * value.detach(), noise * total / len(probes)
+    value, total = divergence(eps, x) if probes is None else projected_divergence(eps, x, probes)
+    return noise / signal * value, noise * total
 
 
 @torch.no_grad()
@@ -83,7 +74,7 @@ def log_prob(denoiser, x, times, trace="exact", probes=1, generator=None, prior=
         between = time_of(schedule, [-(a + b) for a, b in itertools.pairwise(u)]).tolist()
 
     def slope(y, t):
-        return _slope(denoiser, y, t, trace, v, cond)
+        return _slope(denoiser, y, t, v, cond)
 
     y, total = x / float(schedule.signal(times[0])), x.new_zeros(len(x))
     for (s, t), (a, b), middle in zip(itertools.pairwise(times), itertools.pairwise(u), between, strict=True):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .tensors import home, known, whole
+from .tensors import bisect, home, known, whole
 
 
 def _log(x):
@@ -481,12 +481,8 @@ def time_of(schedule, logsnr):
     if hasattr(schedule, "T"):
         table = schedule.logsnr(torch.arange(schedule.T + 1, device="cpu"))
         return (table[None] - target[:, None]).abs().argmin(1)
-    left, right = torch.zeros_like(target), torch.full_like(target, float(schedule.last))
-    for _ in range(60):
-        middle = (left + right) / 2
-        early = schedule.logsnr(middle).detach() > target
-        left, right = torch.where(early, middle, left), torch.where(early, right, middle)
-    return (left + right) / 2
+    ends = torch.zeros_like(target), torch.full_like(target, float(schedule.last))
+    return bisect(lambda t: schedule.logsnr(t).detach() > target, *ends, steps=60)
 
 
 def listed(times):

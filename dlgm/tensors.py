@@ -155,6 +155,15 @@ def whole(**numbers):
             raise ValueError(f"{name} must be a whole number of at least 1, got {number!r}")
 
 
+def bisect(above, low, high, steps=80):
+    """Where a condition changes, by halving: ``above(x)`` says, entry by entry, that the place lies above x."""
+    for _ in range(steps):
+        middle = (low + high) / 2
+        up = above(middle)
+        low, high = torch.where(up, middle, low), torch.where(up, high, middle)
+    return (low + high) / 2
+
+
 def touched(before, after):
     """Whether a tensor is no longer what it was: other bits, shape or dtype, or gradients wanted of it."""
     same = before.shape == after.shape and before.dtype == after.dtype and torch.equal(before, after)

@@ -388,6 +388,7 @@ CASES = {
         h := hvae.diffusion(w.den4, (2,)), h.terms(w.z, 1, w.g), h.sample(3, w.g),
         h.log_joint(w.z, h.q(w.z).sample(w.g)),
     ][1:],
+    "scores.projected_divergence": lambda w: scores.projected_divergence(torch.sin, w.x, [torch.ones_like(w.x)]),
     "scores.sliced": lambda w: [
         scores.sliced(lambda x: -x * x, w.x, 2, r, k, w.g) for r in (True, False) for k in scores.DIRECTIONS
     ],

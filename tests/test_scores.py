@@ -42,6 +42,22 @@ def test_divergence_of_a_linear_and_of_a_curved_score(shape, generator):
     assert (scores.divergence(torch.ones_like, x)[1] == 0).all()
 
 
+def test_projected_divergence_is_the_mean_of_its_quadratic_forms(generator):
+    """For A x + 2 it is the mean of vᵀ A v, over all axes tr A / d; its gradient exists where one is asked for."""
+    A, x, v = (torch.randn(n, 3, dtype=F64, generator=generator) for n in (3, 5, 2))
+    A.requires_grad_()
+    rows = [one.expand(5, 3) for one in v]
+    s, slope = scores.projected_divergence(lambda x: x @ A.T + 2, x, rows)
+    torch.testing.assert_close(s, x @ A.T + 2)
+    torch.testing.assert_close(slope, torch.einsum("mi,ij,mj->m", v, A, v).mean().expand(5))
+    (grad,) = torch.autograd.grad(slope.sum(), A)
+    torch.testing.assert_close(grad, 5 * torch.einsum("mi,mj->ij", v, v) / 2)
+    with torch.no_grad():
+        s, slope = scores.projected_divergence(torch.sin, x, [one.expand(5, 3) for one in torch.eye(3, dtype=F64)])
+    assert not s.requires_grad and not slope.requires_grad
+    torch.testing.assert_close(3 * slope, x.cos().sum(1))
+
+
 def test_losses_can_be_differentiated_by_parameters_and_leave_no_graph_otherwise(generator):
     """For s = θ x, implicit = ½ θ² ‖x‖² + θ D, so its slope is θ ‖x‖² + D; the same for sliced with signs."""
     x, theta = torch.randn(4, 3, generator=generator, dtype=F64), torch.tensor(-0.7, dtype=F64, requires_grad=True)

@@ -216,7 +216,7 @@ def measured(name):
     values: dict entry -> [value, standard error]. ``data/measure.py`` makes the files again.
 
     Args:
-        name: "bits_mnist" (lesson 10) or "steps_mnist" (lesson 11).
+        name: "bits_mnist" (lesson 10), "steps_mnist" (11), "calls_mnist" or "flow_mnist" (14).
     Raises:
         DataError: there is no such file, or it is damaged.
     """

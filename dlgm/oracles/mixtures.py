@@ -15,7 +15,7 @@ import torch
 
 from ..denoiser import Prediction
 from ..process import tau
-from ..tensors import choose, double, expand, home, host, near, normal, to_device
+from ..tensors import bisect, choose, double, expand, home, host, near, normal, to_device
 
 
 class ExactDenoiser:
@@ -209,12 +209,8 @@ class GaussianMixture:
         Source: ledger SDE-4.
         """
         share, law = self.diffuse(schedule, t).cdf(x), self.diffuse(schedule, s)
-        low, high = torch.full_like(share, -reach), torch.full_like(share, reach)
-        for _ in range(80):
-            middle = (low + high) / 2
-            below = law.cdf(middle) < share
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return (low + high) / 2
+        ends = torch.full_like(share, -reach), torch.full_like(share, reach)
+        return bisect(lambda y: law.cdf(y) < share, *ends)
 
     def moments(self):
         """Mean and covariance of the whole mixture, (D,) and (D, D), float64 on the CPU."""

@@ -48,10 +48,13 @@ def figure(width, height, rows=1, columns=1, **options):
     return fig, fig.subplots(rows, columns, **options)
 
 
-def log_ticks(ax, values, form="{:g}"):
-    """A logarithmic x axis whose marks are the given values, and no others."""
+def log_ticks(ax, values, form="{:g}", y=()):
+    """A logarithmic x axis whose marks are the given values, and no others; with y, such a y axis, too."""
     ax.set_xscale("log")
     ax.set_xticks(values, [form.format(v) for v in values])
+    if y:
+        ax.set_yscale("log")
+        ax.set_yticks(y, [form.format(v) for v in y])
     ax.minorticks_off()
 
 

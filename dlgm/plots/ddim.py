@@ -93,8 +93,7 @@ def distance_by_steps(steps, rows, ylabel, errors=None, floor=None):
     ax.set(yscale="log", xlabel="number of steps", ylabel=ylabel)
     low, high = ax.get_ylim()
     marks = [v for v in (0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= v <= high]
-    ax.set_yticks(marks, [f"{v:g}" for v in marks])
-    log_ticks(ax, steps)
+    log_ticks(ax, steps, y=marks)
     fig.legend(loc="outside right upper")
     return fig
 

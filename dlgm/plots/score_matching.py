@@ -109,7 +109,7 @@ def projections(table, dims):
         ax.plot(m, predicted, color=colour, lw=1.4)
         hollow = {"mfc": "white", "mew": 1.6} if mark == "o" else {}
         ax.errorbar(m, measured, 2 * error, fmt=mark, ms=size, color=colour, label=name, capsize=2, **hollow)
-    ax.set(xscale="log", yscale="log", xlabel="backward passes (directions M per example)")
+    ax.set(yscale="log", xlabel="backward passes (directions M per example)")
     ax.set(ylabel="standard deviation over v")
     log_ticks(ax, (1, 4, 16, 64))
     ax.axvline(dims, color=GREY, ls=":", lw=1.4)

@@ -124,7 +124,7 @@ def excess_by_length(lengths, excess):
     fig, ax = figure(6.6, 3.2)
     for (name, values), colour, marker in zip(excess.items(), (BLUE, ORANGE), "os", strict=False):
         ax.plot(lengths, values, marker=marker, ms=5, lw=1.6, color=colour, label=VARIANCES.get(name, name))
-    ax.set(xscale="log", yscale="log", xlabel="number of steps $T$", ylabel="bound − entropy (bits)")
+    ax.set(yscale="log", xlabel="number of steps $T$", ylabel="bound − entropy (bits)")
     log_ticks(ax, lengths)
     ax.legend(loc="lower left")
     return fig
@@ -161,7 +161,7 @@ def estimates_on_exact(estimates, exact, entropy):
             label=f"{VARIANCES.get(name, name)}, sampled, ±2 standard errors",
         )
     ax.axhline(entropy, color=GREY, ls="--", label="entropy")
-    ax.set(xscale="log", xlabel="number of steps $T$", ylabel="bits per pixel")
+    ax.set(xlabel="number of steps $T$", ylabel="bits per pixel")
     log_ticks(ax, lengths)
     ax.legend(ncols=2, loc="upper right", fontsize=9)
     ax.set_ylim(top=ax.get_ylim()[1] + 0.3 * (ax.get_ylim()[1] - ax.get_ylim()[0]))

@@ -75,9 +75,7 @@ def spectra(power, schedules, times):
         ylabel="power per coefficient",
         title="data and noise floor",
     )
-    right.set(
-        xscale="log", xlabel="frequency (cycles per picture)", ylabel="step $t$", title="first t with SNR below 1"
-    )
+    right.set(xlabel="frequency (cycles per picture)", ylabel="step $t$", title="first t with SNR below 1")
     for ax in (left, right):
         log_ticks(ax, [1, 2, 5, 10, 20])
         ax.legend()

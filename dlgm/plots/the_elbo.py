@@ -98,7 +98,7 @@ def bounds_against_draws(K, curves, log_p):
         values, errors = ([getattr(b, part).item() for b in bounds] for part in ("value", "error"))
         ax.errorbar(K, values, [2 * e for e in errors], color=colour, marker=marker, capsize=3, label=name)
     ax.axhline(log_p, color=GREY, ls="--", label="log p(x), exact")
-    ax.set(xscale="log", xlabel="draws K inside the logarithm", ylabel="bound (nats)")
+    ax.set(xlabel="draws K inside the logarithm", ylabel="bound (nats)")
     log_ticks(ax, K)
     ax.legend(loc="lower right")
     return fig

@@ -70,10 +70,8 @@ def distance_by_calls(rows, floor):
         calls, values, errors = zip(*row, strict=True)
         ax.errorbar(calls, values, yerr=[2 * e for e in errors], color=colour, marker=marker, ms=5, lw=1.5, label=label)
     ax.axhline(floor, color=GREY, ls="--", lw=1.2, label="real digits")
-    ax.set(yscale="log", xlabel="calls of the network", ylabel="squared Fréchet distance", ylim=(floor / 1.3, 20))
-    marks = (0.2, 0.5, 1, 2, 5, 10)
-    ax.set_yticks(marks, [f"{v:g}" for v in marks])
-    log_ticks(ax, [5, 8, 12, 20, 40])
+    log_ticks(ax, [5, 8, 12, 20, 40], y=[0.2, 0.5, 1, 2, 5, 10])
+    ax.set(xlabel="calls of the network", ylabel="squared Fréchet distance", ylim=(floor / 1.3, 20))
     fig.legend(loc="outside right upper")
     return fig
 

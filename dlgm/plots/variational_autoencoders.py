@@ -54,7 +54,7 @@ def gradient_variance(dims, variances):
     fig, ax = figure(6.4, 3.2)
     for (name, values), marker in zip(variances.items(), "os^", strict=False):
         ax.plot(dims, values, marker=marker, label=name)
-    ax.set(xscale="log", yscale="log", xlabel="dimension $d$ of z", ylabel="variance of one draw")
+    ax.set(yscale="log", xlabel="dimension $d$ of z", ylabel="variance of one draw")
     log_ticks(ax, dims)
     ax.legend(loc="upper left")
     return fig
@@ -129,7 +129,7 @@ def information_curve(sizes, information):
     ax.plot(sizes, [math.log(n) for n in sizes], "--", color="black", lw=1.2, zorder=5, label="the cap, log N")
     for (name, values), marker in zip(information.items(), "os", strict=False):
         ax.plot(sizes, values, marker=marker, label=name)
-    ax.set(xscale="log", xlabel="number N of digits in the aggregate", ylabel="information (nats)")
+    ax.set(xlabel="number N of digits in the aggregate", ylabel="information (nats)")
     log_ticks(ax, sizes, "{:,}")
     ax.legend(loc="upper left")
     return fig
