@@ -102,7 +102,7 @@ def words(nb):
     return len(re.findall(r"[A-Za-z]+", prose))
 
 
-LIMITS = {"cells": 80, "words": 3500, "lines of a code cell": 30, "words of a prose cell": 350, "labels of a cell": 12}
+LIMITS = {"cells": 80, "words": 3500, "lines of a code cell": 20, "words of a prose cell": 350, "labels of a cell": 12}
 LABEL = re.compile(r"\b(?:[A-Z]{2,7}|[EM])-\d+\b")
 
 
@@ -131,7 +131,7 @@ def form(path):
     if numbers != list(range(1, len(numbers) + 1)):
         found.append(f"sections are numbered {numbers}")
     for i, (kind, source) in enumerate(cells):
-        size, limit = (source.count("\n") + 1, "lines of a code cell")
+        size, limit = sum(map(bool, source.split("\n"))), "lines of a code cell"
         if kind == "markdown":
             size, limit = words({"cells": [nb["cells"][i]]}), "words of a prose cell"
         if size > LIMITS[limit]:

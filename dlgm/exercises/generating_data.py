@@ -1,4 +1,4 @@
-"""Exercises of lesson 01: density of a flow, evidence from prior samples, effective sample size, an autoencoder's loss.
+"""Exercises of lesson 01: flow density, evidence by sampling, draws that count, an autoencoder's loss, draws needed.
 
 Ledger GEN-4, LVM-1, LVM-2, AE-1.
 """
@@ -321,4 +321,116 @@ RECONSTRUCTION_ERROR = Exercise(
     ),
 )  # fmt: skip
 
-EXERCISES = (FLOW_LOG_PROB, EVIDENCE_BY_SAMPLING, EFFECTIVE_SAMPLE_SIZE, RECONSTRUCTION_ERROR)
+
+# ---- draws_needed ---------------------------------------------------------------------------------------------------
+def draws_needed(log_w, error):
+    log_ratio = torch.logsumexp(2 * log_w, 1) - 2 * torch.logsumexp(log_w, 1)  # log Σw²/(Σw)², that is log 1/ESS
+    return (log_w.shape[1] * log_ratio.exp() - 1) / error**2
+
+
+def _needed_cases(generator):
+    def case(label, B, N, centre, error, dtype=torch.float64, scale=1.0):
+        log_w = centre + normal(B, N, generator=generator, dtype=dtype, scale=scale)
+        return Case(f"B = {B}, N = {N}{label}, error {error}", (log_w, error))
+
+    apart = torch.linspace(-4000, 2600, 12).double().reshape(3, 4)
+    equal = numbers([-2.0, -2.0, -2.0, -2.0], [0.0, 0.0, 0.0, 0.0], [-7.0, -7.0, -7.0, -7.0])
+    return [
+        Case("a pilot of weights 1 and 3, error 0.1", (numbers([1.0, 3.0]).log(), 0.1)),
+        case("", 3, 5, 0.0, 0.05),
+        case("", 4, 40, -3.0, 0.01),
+        case(" near −1000, as pictures have", 5, 3, -1000.0, 0.1),
+        Case("B = 3, N = 4, from −4000 to 2600, error 0.3", (apart, 0.3)),
+        Case("B = 3, N = 4, equal weights, error 0.2", (equal, 0.2)),
+        case(" in float32", 4, 6, 0.0, 0.2, torch.float32, 2.0),
+    ]
+
+
+def _as_many_as_it_takes(function):
+    """With weights 1 and 3 and error 1/4 four draws do: the spread of their mean over all 16 outcomes is 1/4 of it."""
+    weights, error = numbers(1.0, 3.0), 0.25
+    asked = function(weights.log()[None], error).item()
+    n = round(asked)
+    if abs(asked - n) > 1e-9 or not 2 <= n <= 12:
+        return False, f"{asked:.6g} draws asked for"
+    means = torch.cartesian_prod(*[weights] * n).mean(1)
+    seen = (means.std(correction=0) / means.mean()).item()
+    return abs(seen - error) < 1e-12, f"{n} draws of the weights 1 and 3: {seen:.6g}, wanted {error}"
+
+
+DRAWS_NEEDED = Exercise(
+    equation="n such that std(log p̂) ≈ std(p̂)/p = error; E[w] and E[w²] are means over the pilot (LVM-1)",
+    reference=draws_needed,
+    returns=("n",),
+    cases=_needed_cases,
+    properties=(Property("the mean of n draws has that relative error", _as_many_as_it_takes),),
+    start="The variance of one weight is known from the pilot. What is that of a mean of n weights, relative to E[w]²?",
+    hint="log p̂ − log p ≈ (p̂ − p)/p. Only the ratio of E[w²] to E[w]² is needed, and logsumexp gives its logarithm.",
+    see="25 for the weights 1 and 3 and error 0.1. With equal weights it is 0: every draw says the same. Half the "
+    "error takes four times the draws.",
+    mistakes=mistakes(
+        draws_needed,
+        ("the −1 missing",
+         "this is E[w²]/E[w]² over error²; a variance is E[w²] − E[w]², so 1 is subtracted from the ratio. With equal "
+         "weights the answer is 0.",
+         (" - 1)", ")")),
+        ("error not squared",
+         "the relative variance was divided by error; error is a standard deviation, and its square is the variance.",
+         ("error**2", "error")),
+        ("multiplied by error²", "error² is a factor; it divides, for a smaller error takes more draws.",
+         ("/ error", "* error")),
+        ("the bias instead",
+         "the relative variance was divided by 2·error. That makes the bias of log p̂, half the relative variance of p̂, "
+         "as small as error; the standard error is its root: divide by error².",
+         ("/ error**2", "/ (2 * error)")),
+        ("upside down",
+         "this has ESS/N for N/ESS, so that it is never positive; E[w²]/E[w]² is N/ESS and at least 1.",
+         ("log_w.shape[1] * log_ratio.exp() - 1", "torch.exp(-log_ratio) / log_w.shape[1] - 1")),
+        ("N forgotten",
+         "this has Σw²/(Σw)², never above 1, for the ratio of means E[w²]/E[w]²; a factor N is missing.",
+         ("log_w.shape[1] * log_ratio.exp()", "log_ratio.exp()")),
+        ("N twice", "this has N² Σw²/(Σw)² for the ratio of means E[w²]/E[w]²; a single N is left there.",
+         ("log_w.shape[1] *", "log_w.shape[1] ** 2 *")),
+        ("divided by N − 1",
+         "the variance has the divisor N − 1 (torch's default). Here E[w] and E[w²] are means over the pilot, with the "
+         "divisor N.",
+         ("return (log_w", "return log_w.shape[1] / (log_w.shape[1] - 1) * (log_w")),
+        ("the root of the relative variance",
+         "the relative standard deviation of one weight was divided by error²; variances shrink as 1/n, so its square "
+         "belongs there.",
+         ("(log_w.shape[1] * log_ratio.exp() - 1)", "(log_w.shape[1] * log_ratio.exp() - 1).clamp(min=0).sqrt()")),
+        ("the variance of the logarithms",
+         "the variance of log w was taken. p̂ averages the weights themselves, so it is their variance that counts, "
+         "relative to E[w]².",
+         ("(log_w.shape[1] * log_ratio.exp() - 1)", "log_w.var(1)")),
+        ("not relative",
+         "the variance of the weights was not divided by E[w]²; log p̂ errs by the error of p̂ relative to p.",
+         ("(log_w.shape[1] * log_ratio.exp() - 1)", "log_w.exp().var(1)")),
+        ("log-weights for weights", "the log-weights were squared and summed in the place of the weights.",
+         ("(log_w.shape[1] * log_ratio.exp() - 1)", "(log_w.shape[1] * (log_w**2).sum(1) / log_w.sum(1) ** 2 - 1)")),
+        ("the largest share",
+         "this has the largest share max w/Σw in the place of Σw²/(Σw)²; all squares count.",
+         ("torch.logsumexp(2 * log_w, 1) - 2 * torch.logsumexp(log_w, 1)",
+          "log_w.amax(1) - torch.logsumexp(log_w, 1)")),
+        ("the pilot's draws subtracted",
+         "N was subtracted, as if the pilot's draws were used again; asked is how many draws it takes in all.",
+         ("/ error**2", "/ error**2 - log_w.shape[1]")),
+        ("rounded up", "the number was rounded up to a whole one; return it as it is.",
+         ("(log_w.shape[1] * log_ratio.exp() - 1) / error**2",
+          "torch.ceil((log_w.shape[1] * log_ratio.exp() - 1) / error**2)")),
+        ("exponentials that underflow",
+         "right while exp(log_w) can be held. At −1000 both sums are 0 and the ratio is NaN; a common factor of the "
+         "weights cancels, so take it out first.",
+         ("log_w.shape[1] * log_ratio.exp()",
+          "log_w.shape[1] * (log_w.exp() ** 2).sum(1) / log_w.exp().sum(1) ** 2")),
+        ("one largest for the whole batch",
+         "the largest log-weight of the batch was taken out of every example: where all weights are much smaller, they "
+         "become 0 and the ratio NaN. Each example needs its own.",
+         ("log_w.shape[1] * log_ratio.exp()",
+          "log_w.shape[1] * (2 * (log_w - log_w.max())).exp().sum(1) / (log_w - log_w.max()).exp().sum(1) ** 2")),
+        ("summed over the batch", "the examples were added up; each has a number of draws of its own, shape (B,).",
+         ("/ error**2", "/ error**2).sum()"), ("return (", "return ((")),
+    ),
+)  # fmt: skip
+
+EXERCISES = (FLOW_LOG_PROB, EVIDENCE_BY_SAMPLING, EFFECTIVE_SAMPLE_SIZE, RECONSTRUCTION_ERROR, DRAWS_NEEDED)

@@ -1,4 +1,4 @@
-"""Exercises of lesson 04: a linear-Gaussian hierarchy of two levels, and the bound of a hierarchy level by level.
+"""Exercises of lesson 04: a linear-Gaussian hierarchy of two levels, the bound of a hierarchy by levels, and its gap.
 
     generation, top-down:   z_2 ~ N(0, I),  z_1 | z_2 ~ N(A_2 z_2, v_2 I),  x | z_1 ~ N(A_1 z_1, v_1 I)
     inference, bottom-up:   z_1 | x ~ N(K_1 x, s_1 I),  z_2 | z_1 ~ N(K_2 z_1, s_2 I)
@@ -11,7 +11,7 @@ import math
 import torch
 
 from .engine import Case, Exercise, Property, mistakes
-from .inputs import normal, numbers
+from .inputs import normal, numbers, uniform
 
 
 # ---- chain_marginal -------------------------------------------------------------------------------------------------
@@ -329,4 +329,117 @@ LEVEL_TERMS = Exercise(
     ),
 )  # fmt: skip
 
-EXERCISES = (CHAIN_MARGINAL, HIERARCHY_LOG_JOINT, SAMPLE_Q, LEVEL_TERMS)
+
+# ---- path_gap -------------------------------------------------------------------------------------------------------
+def path_gap(x, slope, var, exact_slope, exact_var):
+    second, gap = x**2, torch.zeros_like(x)  # second = E_q z_{t-1}^2
+    for k, v, exact_k, exact_v in zip(slope, var, exact_slope, exact_var, strict=True):
+        ratio = v / exact_v
+        gap = gap + 0.5 * (ratio - 1 - ratio.log() + (k - exact_k) ** 2 * second / exact_v)
+        second = k**2 * second + v
+    return gap
+
+
+def _path_cases(generator):
+    def case(label, B, T, dtype=torch.float64, x=None, same_slopes=False):
+        x = normal(B, generator=generator, dtype=dtype) if x is None else x
+        k, exact_k = (normal(T, generator=generator, dtype=dtype) for _ in range(2))
+        v, exact_v = (0.3 + uniform(T, generator=generator).to(dtype) for _ in range(2))
+        return Case(f"{label}, B = {B}, T = {T}", (x, k, v, k.clone() if same_slopes else exact_k, exact_v))
+
+    one, two = numbers(1.0), numbers(1.0, 1.0)
+    return [
+        Case("x = 2, T = 1, slope 1, exact slope ½, both variances 1", (numbers(2.0), one, one, numbers(0.5), one)),
+        Case(
+            "x = 1, T = 2, slopes (1, 2), exact slopes (1, 1), all variances 1", (one, numbers(1.0, 2.0), two, two, two)
+        ),
+        case("random kernels", 3, 4),
+        case("random kernels", 7, 3),
+        case("exact slopes, other variances", 4, 5, same_slopes=True),
+        case("x = 0 among them", 3, 6, x=numbers(0.0, -1.5, 3.0)),
+        case("random kernels in float32", 5, 3, dtype=torch.float32),
+        case("random kernels", 300, 20),
+    ]
+
+
+def _zero_for_the_exact_only(function):
+    x, slope, var = numbers(0.0, -1.5, 2.0), numbers(0.7, -1.2, 0.4), numbers(0.5, 1.3, 0.8)
+    at_best = function(x, slope, var, slope.clone(), var.clone()).abs().max().item()
+    others = [(slope + 0.1, var), (slope - 0.1, var), (slope, 1.2 * var), (slope, 0.8 * var)]
+    least = min(function(x, *other, slope, var).min().item() for other in others)
+    return at_best < 1e-12 and least > 0, f"{at_best:.0e} for the exact kernels, at least {least:.2g} for four others"
+
+
+def _gap_of_marginals(x, slope, var, exact_slope, exact_var):
+    mean, v, exact_mean, exact_v, gap = x, 0 * x, x, 0 * x, 0 * x
+    for k, s, exact_k, exact_s in zip(slope, var, exact_slope, exact_var, strict=True):
+        mean, v, exact_mean, exact_v = k * mean, k**2 * v + s, exact_k * exact_mean, exact_k**2 * exact_v + exact_s
+        gap = gap + 0.5 * (v / exact_v - 1 - (v / exact_v).log() + (mean - exact_mean) ** 2 / exact_v)
+    return gap
+
+
+PATH_GAP = Exercise(
+    equation="log p(x) − ELBO = Σ_t E_q KL(q(z_t | z_{t−1}) ‖ p(z_t | z_{t−1})), Gaussian kernels, z_0 = x (HVAE-2)",
+    reference=path_gap,
+    returns=("gap",),
+    cases=_path_cases,
+    properties=(Property("the gap is 0 for the exact kernels, and larger for others", _zero_for_the_exact_only),),
+    start="Write the KL of the two kernels of one level for a given z_{t−1}. What in it depends on z_{t−1}?",
+    hint="The two means differ by a multiple of z_{t−1}, so E_q z_{t−1}² is needed. Below the first level it is x²; "
+    "how does a level of q change it?",
+    see="For x = 2, slope 1, exact slope ½ and both variances 1: a gap of ½.",
+    mistakes=mistakes(
+        path_gap,
+        ("x² at every level",
+         "x² stands at every level; above the first one E_q z_{t−1}² belongs there, which each level of q changes.",
+         ("        second = k**2 * second + v\n", "")),
+        ("the noise of z_{t−1} left out",
+         "the square of the mean of z_{t−1} stands where E_q z_{t−1}² belongs, which is larger by the variance of "
+         "z_{t−1}.", ("k**2 * second + v", "k**2 * second")),
+        ("the variance of z_{t−1} alone",
+         "the variance of z_{t−1} given x stands where E_q z_{t−1}² belongs; the square of its mean is missing.",
+         ("second, gap = x**2, torch.zeros_like(x)", "second, gap = 0 * x, torch.zeros_like(x)")),
+        ("the exact kernels carry z up",
+         "E z_{t−1}² was taken under the exact kernels; the expectation is one under q, so slope and var carry it.",
+         ("k**2 * second + v", "exact_k**2 * second + exact_v")),
+        ("the KL the wrong way round",
+         "this has KL(p ‖ q) at each level; the gap has KL(q ‖ p), where the exact variance divides.",
+         ("ratio = v / exact_v", "ratio = exact_v / v"), ("second / exact_v", "second / v")),
+        ("the means' difference over the variance of q",
+         "the squared difference of the means is divided by var; in KL(q ‖ p) it is divided by the variance of p.",
+         ("second / exact_v", "second / v")),
+        ("the ½ is missing", "this is twice the gap: the KL of two Gaussians has a factor ½ in front of everything.",
+         ("0.5 * (", "(")),
+        ("the logarithm is missing",
+         "−log(var/exact_var) is missing: without it a q that is too narrow would cost less than nothing.",
+         (" - ratio.log()", "")),
+        ("sign of the logarithm", "the logarithm of var/exact_var is added; it is subtracted.",
+         ("- ratio.log()", "+ ratio.log()")),
+        ("the slopes' difference not squared",
+         "the difference of the slopes is not squared; the KL has the square of the difference of the means.",
+         ("(k - exact_k) ** 2", "(k - exact_k)")),
+        ("the means' part missing",
+         "only the variances are compared: kernels with wrong slopes have a wrong mean as well, which costs more.",
+         (" + (k - exact_k) ** 2 * second / exact_v", "")),
+        ("only the first level", "this is the term of z_1 alone; every level has one, and they add up.",
+         ("zip(slope, var, exact_slope, exact_var,", "zip(slope[:1], var[:1], exact_slope[:1], exact_var[:1],")),
+        ("only the top level", "this is the term of the top level alone; every level has one, and they add up.",
+         ("gap = gap + ", "gap = ")),
+        ("the slope not squared in E z²",
+         "E_q z_t² was taken as slope times E_q z_{t−1}², plus var; the slope is squared there.",
+         ("k**2 * second", "k * second")),
+        ("the standard deviation added", "√var was added to E_q z²; var is a variance already.",
+         ("second + v", "second + v.sqrt()")),
+        ("z_t for z_{t−1}",
+         "E_q z_t² stands in the term of level t; the means of both kernels are multiples of z_{t−1}.",
+         ("        second = k**2 * second + v\n", ""),
+         ("        ratio = v", "        second = k**2 * second + v\n        ratio = v")),
+        ("mean over the levels", "the terms were averaged over the levels; by the chain rule they add up.",
+         ("return gap", "return gap / len(slope)")),
+        ("the marginals compared",
+         "this adds up the KL of q(z_t | x) to p(z_t | x), level by level. The chain rule has the kernels for "
+         "a given z_{t−1}, and their KL is averaged over z_{t−1}.", _gap_of_marginals),
+    ),
+)  # fmt: skip
+
+EXERCISES = (CHAIN_MARGINAL, HIERARCHY_LOG_JOINT, SAMPLE_Q, LEVEL_TERMS, PATH_GAP)

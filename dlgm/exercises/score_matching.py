@@ -1,4 +1,5 @@
-"""Exercises of lesson 12: the score of a mixture, three losses that learn a score, one Langevin move and many.
+"""Exercises of lesson 12: the score of a mixture, three losses that learn a score, one Langevin move and many, and
+the variance that many end with.
 
 Ledger SCORE-3, SCORE-4, SCORE-6, SCORE-7, M-10, M-11; erratum E-13.
 """
@@ -701,4 +702,134 @@ ANNEALED_LANGEVIN = Exercise(
     see="x = 3, score (1 − x)/2 = −1, σ = 1, step 0.5, z = 1: h = 0.5, and 3 − 0.5 + 1 = 3.5.",
 )  # fmt: skip
 
-EXERCISES = (MIXTURE_SCORE, IMPLICIT_LOSS, SLICED_LOSS, DENOISING_LOSS, LANGEVIN_MOVE, ANNEALED_LANGEVIN)
+
+# ---- ladder_variance ------------------------------------------------------------------------------------------------
+def ladder_variance(data_var, sigmas, step, K, start):
+    variance = torch.as_tensor(start, dtype=sigmas.dtype)
+    for sigma in sigmas:
+        h = step * sigma**2
+        gain = 1 - h / (data_var + sigma**2)
+        for _ in range(K):
+            variance = gain**2 * variance + 2 * h
+    return variance
+
+
+def _ladder_cases(generator):
+    def case(label, L, K, data_var, step, start):
+        sigmas = (0.2 + uniform(L, generator=generator)).cumsum(0).flip(0)  # falling
+        return Case(label, (data_var, sigmas, step, K, start))
+
+    long = torch.logspace(1.3, -1, 10, dtype=torch.float64)
+    return [
+        Case("data of variance 1, one level σ = 1, one move, step ½, start 4", (1.0, numbers(1.0), 0.5, 1, 4.0)),
+        case("one level of 3 moves", 1, 3, 0.5, 0.4, 1.6),
+        case("3 levels of 4 moves", 3, 4, 1.7, 0.2, 6.3),
+        case("5 levels of 3 moves, narrow data", 5, 3, 0.09, 0.1, 9.1),
+        case("4 levels of 3 moves, the data one point", 4, 3, 0.0, 0.3, 5.2),
+        case("3 levels of 5 moves, all walkers begin at 0", 3, 5, 2.5, 0.15, 0.0),
+        case("4 levels of 5 moves so long that they leap over the mean", 4, 5, 0.05, 1.7, 2.1),
+        Case("10 levels of 60 moves, σ from 20 to 0.1", (0.6, long, 0.03, 60, 400.0)),
+    ]
+
+
+def _is_that_of_the_walk(function):
+    """annealed_langevin, one example for the start and one for each noise: the squares of the answers sum to it."""
+    v, sigmas, step, L, K, start = 0.8, numbers(2.0, 1.1, 0.4), 0.25, 3, 4, 2.0
+    units = torch.eye(L * K + 1, dtype=torch.float64)
+    x, z = start**0.5 * units[0][:, None], units[1:].reshape(L, K, L * K + 1, 1)
+    want = annealed_langevin(Pull(0.0, v), x, sigmas, step, z).square().sum().item()
+    got = function(v, sigmas, step, K, start).item()
+    return math.isclose(got, want, rel_tol=1e-9), f"{got:.6g}; the walk has {want:.6g}"
+
+
+LADDER_VARIANCE = Exercise(
+    equation="Var x after K moves x ← x + h s(x, σ) + √(2h) z a level, h = step σ², s exact for N(0, data_var) (M-11)",
+    reference=ladder_variance,
+    returns=("variance",),
+    cases=_ladder_cases,
+    properties=(Property("the walk of annealed_langevin has this variance", _is_that_of_the_walk),),
+    mistakes=mistakes(
+        ladder_variance,
+        ("factor not squared", "the variance is multiplied by the factor of x itself; a x has a² times the variance.",
+         ("gain**2", "gain")),
+        ("h² dropped",
+         "(1 − h/v)² was taken for 1 − 2h/v, which is right for infinitely small h only. Keep the square as it is.",
+         ("gain**2", "(2 * gain - 1)")),
+        ("noise h", "a move adds h to the variance; √(2h) z has variance 2h.", ("+ 2 * h", "+ h")),
+        ("the standard deviation of the noise added", "a move adds √(2h) to the variance; √(2h) z has variance 2h.",
+         ("+ 2 * h", "+ (2 * h) ** 0.5")),
+        ("noise left out", "a move adds nothing to the variance; √(2h) z adds 2h.", (" + 2 * h", "")),
+        ("noise subject to the factor",
+         "the 2h of a move is multiplied by the squared factor too; the score is asked at x, before the noise is in.",
+         ("gain**2 * variance + 2 * h", "gain**2 * (variance + 2 * h)")),
+        ("score of the data alone",
+         "the score is −x/data_var, that of clean data; at level σ the noisy data have the variance data_var + σ².",
+         ("(data_var + sigma**2)", "data_var")),
+        ("score of one data point",
+         "the score is −x/σ², as if the data were one point; the noisy data have the variance data_var + σ².",
+         ("(data_var + sigma**2)", "sigma**2")),
+        ("data_var squared", "the noisy data got the variance data_var² + σ²; data_var is a variance already.",
+         ("data_var + sigma**2", "data_var**2 + sigma**2")),
+        ("σ not squared in the score", "the noisy data got the variance data_var + σ; variances add up, data_var + σ².",
+         ("data_var + sigma**2", "data_var + sigma")),
+        ("half the drift",
+         "the drift is ½h s with the noise √(2h) z, two conventions mixed; the move of this lesson has h s.",
+         ("1 - h /", "1 - 0.5 * h /")),
+        ("away from the mean",
+         "the factor of x is 1 + h/(data_var + σ²); the score points to the mean, so that x shrinks.",
+         ("1 - h", "1 + h")),
+        ("h = step at every level", "h is the same at all levels; here each has its own, h = step σ².",
+         ("step * sigma**2", "step")),
+        ("h = step σ", "h has the factor σ; here h = step σ².", ("step * sigma**2", "step * sigma")),
+        ("one h for all levels, from σ_L", "h is step σ_L² throughout; each level has its own h = step σ².",
+         ("step * sigma**2", "step * sigmas[-1] ** 2")),
+        ("one h for all levels, from σ_1", "h is step σ_1² throughout; each level has its own h = step σ².",
+         ("step * sigma**2", "step * sigmas[0] ** 2")),
+        ("h = step σ²/σ_L²", "this is the convention of Song & Ermon, step for the last level; here h = step σ².",
+         ("step * sigma**2", "step * sigma**2 / sigmas[-1] ** 2")),
+        ("h = step σ²/2",
+         "every move is half as long: Song & Ermon's step counts twice h; in this lesson h = step σ².",
+         ("step * sigma**2", "step * sigma**2 / 2")),
+        ("ladder upwards", "the levels were taken from the smallest σ to the largest; the walk begins at the largest.",
+         ("in sigmas:", "in sigmas.flip(0):")),
+        ("the last level left out", "this is the variance after σ_{L−1}; the K moves at σ_L belong to the walk.",
+         ("in sigmas:", "in sigmas[:-1]:")),
+        ("the first level left out", "the K moves at σ_1 are missing; the walk begins there.",
+         ("in sigmas:", "in sigmas[1:]:")),
+        ("the first level only", "this is the variance after the moves at σ_1; the other levels follow.",
+         ("in sigmas:", "in sigmas[:1]:")),
+        ("the last level only",
+         "this is what K moves at σ_L alone make of start; every level begins with what the one before has left.",
+         ("in sigmas:", "in sigmas[-1:]:")),
+        ("one move a level", "each level makes one move; it makes K.", ("range(K)", "range(1)")),
+        ("one move too few", "each level makes K − 1 moves; range(K) has K entries, 0 to K − 1.",
+         ("range(K)", "range(K - 1)")),
+        ("loops exchanged",
+         "the whole ladder is walked K times with one move a level; a level makes all its K moves before the next one.",
+         ("in sigmas:", "in sigmas.repeat(K):"), ("range(K)", "range(1)")),
+        ("every level settled",
+         "this is the variance at which the moves of σ_L would settle after infinitely many. K moves get part of the "
+         "way only, and start has a say.",
+         ("gain**2 * variance + 2 * h", "2 * h / (1 - gain**2)")),
+        ("the perfect ladder",
+         "this is data_var + σ_L², what the ladder aims at. Asked for is where K moves of this length a level get to.",
+         ("return variance", "return data_var + sigma**2")),
+        ("standard deviation", "this is the standard deviation; asked for is the variance.",
+         ("return variance", "return variance.sqrt()")),
+        ("no noise in the last move", "the last move has no noise; in annealed_langevin every move has.",
+         ("return variance", "return variance - 2 * h")),
+        ("start ignored, σ_1² for it", "the walk begins with the variance σ_1²; it begins with start.",
+         ("torch.as_tensor(start, dtype=sigmas.dtype)", "sigmas[0] ** 2")),
+        ("start ignored, the noisy data for it",
+         "the walk begins with data_var + σ_1², the variance of the noisy data; it begins with start.",
+         ("torch.as_tensor(start, dtype=sigmas.dtype)", "data_var + sigmas[0] ** 2")),
+        ("start squared", "start was squared; it is a variance already.", ("(start,", "(start**2,")),
+    ),
+    start="What is the exact score at level σ? Then one move: what is x multiplied by, and how much noise is added?",
+    hint="For independent x and z the variance of a x + b z is a² Var x + b² Var z. Then two loops.",
+    see="The first case has h = ½, and its one move leads from 4 to 3.25.",
+)  # fmt: skip
+
+EXERCISES = (
+    MIXTURE_SCORE, IMPLICIT_LOSS, SLICED_LOSS, DENOISING_LOSS, LANGEVIN_MOVE, ANNEALED_LANGEVIN, LADDER_VARIANCE,
+)  # fmt: skip

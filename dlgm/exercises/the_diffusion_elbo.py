@@ -1,4 +1,4 @@
-"""Exercises of lesson 07: the terms of the bound, its other grouping, the discretised decoder, and bits.
+"""Exercises of lesson 07: the terms of the bound, its other grouping, the decoder, bits, and how to spend draws.
 
 Ledger VLB-1, VLB-3, VLB-5, VLB-6, VLB-7, VLB-9, M-04, M-09.
 """
@@ -481,4 +481,108 @@ BOUND = Exercise(
     ),
 )  # fmt: skip
 
-EXERCISES = (PRIOR_TERM, STEP_KL, CONSISTENCY, DISCRETISED, BOUND)
+
+# ---- draws_of_each ---------------------------------------------------------------------------------------------------
+def draws_of_each(variance, n):
+    spread = variance.sqrt()
+    return n * spread / spread.sum(1, keepdim=True)
+
+
+def _spending_cases(generator):
+    def case(label, B, T, n, still=(), unit=1.0, dtype=torch.float64):
+        variance = unit * (0.2 + 2.8 * uniform(B, T, generator=generator)).square()
+        for place in still:
+            variance[place] = 0
+        return Case(label, (variance.to(dtype), n))
+
+    falling = numbers(*(10.0 ** (-k / 5) for k in range(20)))
+    return [
+        Case("one example, variances 1, 4, 9, n = 12", (numbers([1, 4, 9]), 12)),
+        case("3 examples, T = 5, n = 100", 3, 5, 100),
+        case("4 examples, T = 3, some variances 0, n = 30", 4, 3, 30, still=[(0, 1), (2, 0), (1, 1), (1, 2)]),
+        case("5 examples, T = 7, fewer draws than terms, n = 2.5", 5, 7, 2.5),
+        Case("3 examples, T = 20, variances over four decades, n = 1000",
+             (falling * (0.5 + uniform(3, 20, generator=generator)), 1000)),
+        case("7 examples, T = 4, variances of order 1e-6, n = 60", 7, 4, 60, unit=1e-6),
+        case("6 examples, T = 4 in float32, n = 64", 6, 4, 64, dtype=torch.float32),
+    ]  # fmt: skip
+
+
+def _no_other_split_is_better(function):
+    variance, n = numbers([0.3, 2.0, 0.9, 5.0], [4.0, 0.6, 0.1, 1.5]), 40
+    draws, one = function(variance, n), torch.eye(4, dtype=torch.float64)
+    moved = torch.stack([draws + 0.5 * (one[i] - one[j]) for i in range(4) for j in range(4) if i != j])
+    least = ((variance / moved).sum(2) / (variance / draws).sum(1)).min().item()
+    off = (draws.sum(1) - n).abs().max().item()
+    if off > 1e-9 or moved.min() <= 0:
+        return False, f"rows that miss n by {off:.1g}, or draws below 0"
+    return least > 1, f"the best of 12 moves multiplies the variance by {least:.4f}"
+
+
+DRAWS_OF_EACH = Exercise(
+    equation="the n_t with Σ_t n_t = n for which Σ_t variance_t/n_t is least, for each example (VLB-3)",
+    reference=draws_of_each,
+    returns=("draws",),
+    cases=_spending_cases,
+    properties=(Property("moving half a draw to another term makes the sum noisier", _no_other_split_is_better),),
+    start="The variance of the estimated sum is Σ variance_t/n_t. What does one more draw for term t take from it?",
+    hint="At the best split every term gains equally from a further draw: variance_t/n_t² is the same for all t.",
+    see="For variances 1, 4, 9 and n = 12: 2, 4 and 6 draws. The sum then has variance ½ + 1 + 1.5 = 3. "
+    "A term without variance gets no draws.",
+    mistakes=mistakes(
+        draws_of_each,
+        ("in proportion to the variance",
+         "n_t grows with variance_t itself. That makes all variance_t/n_t equal; their sum is least elsewhere.",
+         ("variance.sqrt()", "variance")),
+        ("evenly", "every term gets n/T draws; where the variances differ, the sum is quieter if n_t differs too.",
+         ("variance.sqrt()", "torch.ones_like(variance)")),
+        ("fourth root",
+         "n_t grows as the root of σ_t, which is best for Σ σ_t/n_t. The variances of independent means are added: "
+         "Σ σ_t²/n_t.",
+         ("variance.sqrt()", "variance.sqrt().sqrt()")),
+        ("cube root",
+         "n_t grows as the cube root of the variance, which is best for Σ variance_t/n_t². The variance of a mean of "
+         "n_t draws is variance_t/n_t.",
+         ("variance.sqrt()", "variance ** (1 / 3)")),
+        ("inversely to σ", "n_t falls with σ_t: the quiet terms get most. A noisy term needs more draws, not fewer.",
+         ("variance.sqrt()", "1 / variance.sqrt()")),
+        ("inversely to the variance",
+         "n_t falls with the variance. Such weights are best for averaging estimates of one number; here each term is "
+         "another number, and all are added.",
+         ("variance.sqrt()", "1 / variance")),
+        ("softmax of σ", "n_t grows with the exponential of σ_t, in whatever unit that is.",
+         ("variance.sqrt()", "variance.sqrt().softmax(1)")),
+        ("all to the noisiest", "one term gets all n draws; with n_t = 0 for the others nothing is known of them.",
+         ("variance.sqrt()", "(variance == variance.amax(1, keepdim=True)).to(variance.dtype)")),
+        ("not divided by the sum", "the proportions are right, the total is not: the n_t have to sum to n.",
+         (" / spread.sum(1, keepdim=True)", "")),
+        ("shares", "these sum to 1 in each row; they are to be draws, n in all.", ("n * ", "")),
+        ("n for every term",
+         "these sum to n T in each row; n is what may be spent on all terms of an example together.",
+         ("spread.sum(1", "spread.mean(1")),
+        ("normalised over the batch",
+         "each column sums to n; each example spends n on its own terms, so that each row does.",
+         ("sum(1, keepdim=True)", "sum(0, keepdim=True)")),
+        ("n for the whole batch", "all rows together sum to n; each example may spend n, so that each row sums to it.",
+         ("sum(1, keepdim=True)", "sum()")),
+        ("root of the share of the variance",
+         "n_t is n times the root of variance_t/Σ variance, and these sum to more than n. Divide by the sum of the "
+         "roots, not by the root of the sum.",
+         ("spread.sum(1, keepdim=True)", "variance.sum(1, keepdim=True).sqrt()")),
+        ("what each term adds",
+         "this is variance_t/n_t at the best split, what the term adds to the variance; asked for is n_t.",
+         ("n * spread / spread.sum(1, keepdim=True)", "spread * spread.sum(1, keepdim=True) / n")),
+        ("one draw for each first",
+         "every term gets one draw before the rest is split. The n_t may be any numbers that are not negative: a term "
+         "without variance needs none.",
+         ("n * spread / spread.sum(1, keepdim=True)",
+          "1 + (n - variance.shape[1]) * spread / spread.sum(1, keepdim=True)")),
+        ("rounded", "the n_t were rounded to whole numbers; real ones are asked for, which sum to n.",
+         ("n * spread / spread.sum(1, keepdim=True)", "(n * spread / spread.sum(1, keepdim=True)).round()")),
+        ("the sum not lined up",
+         "a sum over t of shape (B,) does not line up with (B, T), and dividing fails; keep its axis: keepdim=True.",
+         ("sum(1, keepdim=True)", "sum(1)")),
+    ),
+)  # fmt: skip
+
+EXERCISES = (PRIOR_TERM, STEP_KL, CONSISTENCY, DISCRETISED, BOUND, DRAWS_OF_EACH)

@@ -1,4 +1,4 @@
-"""Exercises of lesson 05: ᾱ, q_sample, q_transition for s < t, and the cosine schedule.
+"""Exercises of lesson 05: ᾱ, q_sample, q_transition for s < t, the cosine schedule, and a chain to be mended.
 
 Ledger FWD-3, FWD-4, FWD-5, FWD-6, SCHED-1.
 """
@@ -334,4 +334,123 @@ COSINE_BETAS = Exercise(
     see="Small β at first, rising to 1 at the last step, where max_beta cuts it off.",
 )  # fmt: skip
 
-EXERCISES = (ALPHA_BAR, Q_SAMPLE, Q_TRANSITION, COSINE_BETAS)
+
+# ---- mended_betas ---------------------------------------------------------------------------------------------------
+def mended_betas(beta, times):
+    alpha_bar = (1 - beta).cumprod(0)[times]
+    return torch.cat([beta[:1], 1 - alpha_bar[1:] / alpha_bar[:-1]])
+
+
+def public_betas(beta, times):
+    """The shorter chain of lesson 05 that is to be mended: it takes the β of the visited steps."""
+    return beta[times]
+
+
+def _mended_cases(generator):
+    def case(label, beta, times, dtype=torch.float64):
+        return Case(label, (beta.to(dtype), torch.tensor(times)))
+
+    return [
+        case("T = 2, β = (0, ½, ½), times 0 and 2", numbers(0.0, 0.5, 0.5), [0, 2]),
+        case("T = 4, every state visited (nothing may change)", T4, [0, 1, 2, 3, 4]),
+        case("T = 4, times 0, 2 and 3: it stops before T", T4, [0, 2, 3]),
+        case("T = 9, random β, unequal jumps", random_betas(9, generator), [0, 1, 4, 6, 9]),
+        case("T = 12, random β, unequal jumps", random_betas(12, generator), [0, 3, 5, 9, 10, 12]),
+        case("T = 1000, the linear schedule, every 20th state", LONG, list(range(0, 1001, 20))),
+        case("T = 1000, the linear schedule, times 0, 400 and 1000 (the last β is almost 1)", LONG, [0, 400, 1000]),
+        case("T = 7 in float32, random β", random_betas(7, generator), [0, 3, 5, 7], torch.float32),
+    ]
+
+
+def _keeps_the_levels(function):
+    beta, times = numbers(0.0, 0.2, 0.05, 0.5, 0.3, 0.1, 0.4), torch.tensor([0, 2, 3, 6])
+    gap = (alpha_bar_of(function(beta, times)) - alpha_bar_of(beta)[times]).abs().max().item()
+    return gap < 1e-12, f"largest gap {gap:.0e}"
+
+
+MENDED_BETAS = Exercise(
+    equation="β'_i = 1 − ᾱ_t/ᾱ_s for s = times[i − 1], t = times[i], and β'_0 = 0 (FWD-5)",
+    reference=mended_betas,
+    returns=("beta",),
+    cases=_mended_cases,
+    properties=(Property("the short chain has the ᾱ of the long one at each of the times", _keeps_the_levels),),
+    mistakes=mistakes(
+        mended_betas,
+        ("as it came: the β of the visited step",
+         "entry i is the β of step times[i] alone, the last of the steps that are merged. The noise of the steps "
+         "before it, back to times[i − 1], is missing.",
+         public_betas),
+        ("the β of the steps added up",
+         "the β between two visits were added up, but later steps shrink earlier noise. The β of a jump from s to t is "
+         "1 − ᾱ_t/ᾱ_s, close to the sum for small β only.",
+         ("alpha_bar = (1 - beta).cumprod(0)[times]", "total = beta.cumsum(0)[times]"),
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "total[1:] - total[:-1]")),
+        ("multiplied by the number of steps",
+         "the β of the visited step was multiplied by the number of steps since the last visit. These steps differ, "
+         "and later ones shrink earlier noise: the β of a jump from s to t is 1 − ᾱ_t/ᾱ_s.",
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "beta[times[1:]] * (times[1:] - times[:-1])")),
+        ("the noise from the clean state on",
+         "entry i is 1 − ᾱ_t with t = times[i], the noise of all steps since the clean state. One step of the short "
+         "chain starts from the state before it: divide by the ᾱ there.",
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "1 - alpha_bar[1:]")),
+        ("α for β",
+         "entries 1 to K are ᾱ_t/ᾱ_s, the share of the variance that a jump from s to t keeps; β is 1 minus that.",
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "alpha_bar[1:] / alpha_bar[:-1]")),
+        ("the last step of each jump left out",
+         "the product of 1 − β ends at step times[i] − 1; step times[i] itself belongs to the jump.",
+         ("(1 - beta).cumprod(0)[times]", "(1 - beta).cumprod(0)"),
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "1 - alpha_bar[times[1:] - 1] / alpha_bar[times[:-1]]")),
+        ("the step to the earlier state counted too",
+         "the product of 1 − β starts at step times[i − 1], which has led to the earlier state already; the jump "
+         "starts with the step after it.",
+         ("(1 - beta).cumprod(0)[times]", "(1 - beta).cumprod(0)"),
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]",
+          "1 - alpha_bar[times[1:]] / alpha_bar[(times[:-1] - 1).clamp(min=0)]")),
+        ("index shifted: one step early",
+         "the product of 1 − β runs over the steps times[i − 1] to times[i] − 1, one step early. beta[0] = 0 stands in "
+         "front already, so β_t is beta[t] and (1 − beta).cumprod(0)[t] is ᾱ_t.",
+         ("(1 - beta)", "(1 - beta.roll(1).index_fill(0, torch.tensor([0]), 0))")),
+        ("the β of the first step of the jump",
+         "entry i is the β of step times[i − 1] + 1 alone, the first of the steps that are merged; the noise of the "
+         "others is missing.",
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "beta[times[:-1] + 1]")),
+        ("a root in the ratio",
+         "for a jump from s to t this is 1 − √(ᾱ_t/ᾱ_s). The root belongs to the factor of the state; β is a "
+         "variance, 1 − ᾱ_t/ᾱ_s.",
+         ("alpha_bar[1:] / alpha_bar[:-1]", "(alpha_bar[1:] / alpha_bar[:-1]).sqrt()")),
+        ("without the product",
+         "for a jump from s to t this is 1 − α_t/α_s, with α = 1 − β of two single steps. What all steps up to t keep "
+         "is the product ᾱ_t of their α.",
+         (".cumprod(0)", "")),
+        ("ratio upside down",
+         "for a jump from s to t this is 1 − ᾱ_s/ᾱ_t, which is negative; the later ᾱ is divided by the earlier one.",
+         ("alpha_bar[1:] / alpha_bar[:-1]", "alpha_bar[:-1] / alpha_bar[1:]")),
+        ("difference for ratio",
+         "this is ᾱ_s − ᾱ_t, what a jump from s to t takes away as a share of the clean data. A β is a share of what "
+         "is left at s: divide by ᾱ_s.",
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "alpha_bar[:-1] - alpha_bar[1:]")),
+        ("index 0 is missing",
+         "the answer starts with the β of the first jump. Put a 0 in front, so that its length is that of times.",
+         ("torch.cat([beta[:1], 1 - alpha_bar[1:] / alpha_bar[:-1]])", "1 - alpha_bar[1:] / alpha_bar[:-1]")),
+        ("the last entry never filled",
+         "the last entry is still 0; i has to go from 1 to K, which is range(1, K + 1) or range(1, len(times)).",
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]])", "1 - alpha_bar[1:-1] / alpha_bar[:-2], beta[:1]])")),
+        ("the largest β of the jump",
+         "entry i is the largest β between two visits. Every step of the jump adds noise, not the strongest alone.",
+         lambda beta, times: torch.stack(
+             [beta[0], *(beta[s + 1 : t + 1].max() for s, t in zip(times[:-1], times[1:], strict=True))])),
+        ("the mean β of the jump",
+         "entry i is the mean of the β between two visits, the noise of one average step. The jump has the noise of "
+         "all of them.",
+         lambda beta, times: torch.stack(
+             [beta[0], *(beta[s + 1 : t + 1].mean() for s, t in zip(times[:-1], times[1:], strict=True))])),
+        ("the logarithm",
+         "for a jump from s to t this is −log(ᾱ_t/ᾱ_s), close to 1 − ᾱ_t/ᾱ_s for small β only, and above it always.",
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "-(alpha_bar[1:] / alpha_bar[:-1]).log()")),
+    ),
+    start="How much noise do all steps from times[i − 1] to times[i] add together?",
+    hint="You know the law of a jump from any s to any t. Its variance is what a single step calls β.",
+    see="For β = (0, ½, ½) and times 0, 2 the answer is (0, ¾).",
+)  # fmt: skip
+
+EXERCISES = (ALPHA_BAR, Q_SAMPLE, Q_TRANSITION, COSINE_BETAS, MENDED_BETAS)

@@ -1,6 +1,6 @@
-"""Exercises of lesson 02: the ELBO from samples, the KL of two Gaussians, an exact posterior, the weighted bound.
+"""Exercises of lesson 02: ELBO from samples, KL of two Gaussians, exact posterior, weighted bound, one mean at a time.
 
-Ledger ELBO-1, KL-1, GAUSS-2, M-33.
+Ledger ELBO-1, ELBO-2, KL-1, GAUSS-2, M-33.
 """
 
 import math
@@ -362,4 +362,116 @@ IWAE_BOUND = Exercise(
     ),
 )  # fmt: skip
 
-EXERCISES = (ELBO_ESTIMATE, GAUSSIAN_KL, PPCA_POSTERIOR, IWAE_BOUND)
+
+# ---- coordinate_update ----------------------------------------------------------------------------------------------
+def coordinate_update(precision, m, a, i):
+    pull = (a - m) @ precision[i]  # minus the slope of the ELBO in a_i
+    out = a.clone()
+    out[:, i] = a[:, i] - pull / precision[i, i]
+    return out
+
+
+def _update_cases(generator):
+    def case(k, B, i, dtype=torch.float64):
+        A, m, a = (normal(*shape, generator=generator, dtype=dtype) for shape in ((k, k), (k,), (B, k)))
+        label = f"k = {k}, B = {B}, i = {i}" + (" in float32" if dtype is torch.float32 else "")
+        return Case(label, (A @ A.T + torch.eye(k, dtype=dtype), m, a, i))
+
+    first = (numbers([2.0, 1.0], [1.0, 3.0]), numbers(1.0, 2.0), numbers([0.0, 0.0]), 0)
+    _, m, a, _ = case(4, 5, 2).args
+    return [
+        Case("precision ((2, 1), (1, 3)), m (1, 2), a = (0, 0), i = 0", first),
+        case(3, 4, 1),
+        case(4, 3, 3),
+        case(5, 6, 0),
+        Case("k = 4, B = 5, i = 2, a diagonal precision", (numbers(2.0, 0.5, 3.0, 1.0).diag(), m, a, 2)),
+        case(12, 30, 7),
+        case(4, 5, 2, torch.float32),
+    ]
+
+
+def _nothing_is_higher(function):
+    """The part of the ELBO that depends on a, before and after the move, and with a_i moved further either way."""
+    precision = numbers([3.0, 1.0, -0.5], [1.0, 2.0, 0.4], [-0.5, 0.4, 1.5])
+    m, a = numbers(0.5, -1.0, 2.0), numbers([1.5, 0.3, -0.2], [-2.0, 1.0, 0.7])
+
+    def elbo(a):
+        return -0.5 * ((a - m) @ precision * (a - m)).sum(1)
+
+    rise, fall = math.inf, math.inf
+    for i in range(3):
+        new = function(precision, m, a, i)
+        rise = min(rise, (elbo(new) - elbo(a)).min().item())
+        step = 0.01 * torch.eye(3, dtype=a.dtype)[i]
+        fall = min(fall, *((elbo(new) - elbo(new + s * step)).min().item() for s in (-1, 1)))
+    return rise >= 0 and fall > 0, f"the least rise is {rise:.3g}, the least fall {fall:.3g} nats"
+
+
+COORDINATE_UPDATE = Exercise(
+    equation="a_i that maximises −½ (a − m)ᵀ precision (a − m), the other means kept (ELBO-2)",
+    reference=coordinate_update,
+    returns=("a",),
+    cases=_update_cases,
+    properties=(Property("the ELBO rises, and falls when a_i moves on by 0.01 either way", _nothing_is_higher),),
+    start="Which terms of (a − m)ᵀ precision (a − m) contain a_i? What is their derivative?",
+    hint="The sum over j of precision_ij (a_j − m_j) must become 0, and only a_i may move. Write into a.clone().",
+    see="(2, 0) for the first case: a_i passes m_i = 1, for the other mean is too small. With a diagonal "
+    "precision a_i goes to m_i. Done for each i in turns, again and again, it takes every mean to its m.",
+    mistakes=mistakes(
+        coordinate_update,
+        ("the covariance for the precision",
+         "row i of the covariance, the inverse of precision, was used; the ELBO's quadratic form has the precision.",
+         ("pull = ", "precision = torch.linalg.inv(precision)\n    pull = ")),
+        ("the whole change not divided",
+         "a_i − Σ_j precision_ij (a_j − m_j) is a gradient step of length 1; the parabola has the curvature "
+         "precision_ii, and its top is reached with the step divided by it.",
+         (" / precision[i, i]", "")),
+        ("the others' pull not divided",
+         "this is m_i − Σ precision_ij (a_j − m_j) over j ≠ i; the sum has to be divided by precision_ii.",
+         ("a[:, i] - pull / precision[i, i]", "m[i] - pull + precision[i, i] * (a[:, i] - m[i])")),
+        ("divided by the root", "the change was divided by √precision_ii; the curvature is precision_ii itself.",
+         ("/ precision[i, i]", "/ precision[i, i].sqrt()")),
+        ("divided by the sum of the row",
+         "the change was divided by Σ_j precision_ij; only a_i moves, so the curvature is precision_ii.",
+         ("/ precision[i, i]", "/ precision[i].sum()")),
+        ("divided by precision_jj",
+         "the term of each other j was divided by its own precision_jj; a_i moves, so all are divided by precision_ii.",
+         ("@ precision[i] ", "@ (precision[i] / precision.diagonal()) "), (" / precision[i, i]", "")),
+        ("downhill", "the step has the wrong sign: it leads from the top of the parabola away.",
+         ("a[:, i] - pull", "a[:, i] + pull")),
+        ("the others' sign",
+         "this is m_i + Σ precision_ij (a_j − m_j)/precision_ii over j ≠ i; the sum is subtracted.",
+         ("a[:, i] - pull / precision[i, i]", "2 * m[i] - a[:, i] + pull / precision[i, i]")),
+        ("j = i left in the sum",
+         "from m_i the sum over all j was subtracted. The one that starts at m_i runs over j ≠ i; that over "
+         "all j starts at a_i.",
+         ("= a[:, i] - pull", "= m[i] - pull")),
+        ("half the way", "a_i goes half the way to the top: the derivative of ½ precision_ii m_i² is precision_ii a_i.",
+         ("- pull /", "- 0.5 * pull /")),
+        ("the change alone", "column i holds the change of a_i; it has to hold the new a_i.",
+         ("= a[:, i] - pull", "= -pull")),
+        ("a_i set to m_i",
+         "a_i was set to m_i, its place once all means are right; while others are off, their off-diagonal terms "
+         "move the best a_i.",
+         ("a[:, i] - pull / precision[i, i]", "m[i]")),
+        ("m forgotten", "m was taken for 0: the sum is over precision_ij (a_j − m_j).",
+         ("(a - m) @", "a @")),
+        ("the others' centres forgotten",
+         "m_i stands there, those of the other means do not: the sum over j ≠ i is over "
+         "precision_ij (a_j − m_j).",
+         ("a[:, i] - pull / precision[i, i]", "m[i] + a[:, i] - a @ precision[i] / precision[i, i]")),
+        ("all coordinates at once", "every mean was moved, each as if the others stayed; only a_i moves.",
+         ("out[:, i] = a[:, i] - pull / precision[i, i]", "out = a - (a - m) @ precision / precision.diagonal()")),
+        ("a whole sweep", "all means were moved, one after the other; only a_i moves in this call.",
+         ("out[:, i] = a[:, i] - pull / precision[i, i]",
+          "for j in range(len(m)):\n        out[:, j] -= (out - m) @ precision[j] / precision[j, j]")),
+        ("all but i moved", "the other means were moved and a_i was kept; it is the other way round.",
+         ("out = a.clone()", "out = a - (a - m) @ precision / precision.diagonal()"),
+         ("a[:, i] - pull / precision[i, i]", "a[:, i]")),
+        ("all means at m",
+         "this is the best a of all, with every coordinate moved at once; asked is the best a_i, the others kept.",
+         ("out[:, i] = a[:, i] - pull / precision[i, i]", "out[:] = m")),
+    ),
+)  # fmt: skip
+
+EXERCISES = (ELBO_ESTIMATE, GAUSSIAN_KL, PPCA_POSTERIOR, IWAE_BOUND, COORDINATE_UPDATE)

@@ -1,6 +1,6 @@
-"""Exercises of lesson 06: Bayes' rule on a table, μ̃_t, β̃_t, the mean from the noise, and one ancestral step.
+"""Exercises of lesson 06: Bayes' rule on a table and for Gaussian data, μ̃_t, β̃_t, the mean from the noise, one step.
 
-Ledger REV-2, POST-1, POST-2, POST-5, ALG-2.
+Ledger REV-2, POST-1, POST-2, POST-5, POST-6, ALG-2.
 """
 
 import torch
@@ -361,6 +361,114 @@ MEAN_FROM_EPS = Exercise(
 )  # fmt: skip
 
 
+# ---- gaussian_reverse -----------------------------------------------------------------------------------------------
+def gaussian_reverse(alpha_bar, x_t, s, t, m, v):
+    a_s, a_t = alpha_bar[s], alpha_bar[t]
+    var_s, var_t = a_s * v + 1 - a_s, a_t * v + 1 - a_t
+    cov = (a_t / a_s).sqrt() * var_s
+    return a_s.sqrt() * m + cov / var_t * (x_t - a_t.sqrt() * m), var_s - cov**2 / var_t
+
+
+def _gaussian_cases(generator):
+    def case(label, s, t, v, *shape, beta=T4, dtype=torch.float64):
+        x_t, m = normal(*shape, generator=generator, dtype=dtype), normal(1, generator=generator).item()
+        return Case(label, (alpha_bar_of(beta), x_t, s, t, m, v))
+
+    first = (alpha_bar_of(numbers(0.0, 0.75, 0.75)), numbers(2.0), 1, 2, 4.0, 5.0)
+    return [
+        Case("one number, β = (0, ¾, ¾), from t = 2 to s = 1, x_t = 2, data N(4, 5)", first),
+        case("T = 4, neighbours, from 3 to 2, v = 0.3", 2, 3, 0.3, 3, 5),
+        case("T = 4, from 3 to s = 0 (the clean state), v = 2.5", 0, 3, 2.5, 4, 3),
+        case("T = 4, from 4 to 1, v = 0.04", 1, 4, 0.04, 3, 4),
+        case("T = 9, random β, from 8 to 3", 3, 8, 1.5 + uniform(1, generator=generator).item(), 4, 3,
+             beta=random_betas(9, generator)),
+        case("images, T = 1000, from 500 to 450, v = 0.25", 450, 500, 0.25, 3, 4, 6, 5, beta=LONG),
+        case("T = 4, from 4 to 2, v = 3, float32", 2, 4, 3.0, 5, 3, dtype=torch.float32),
+    ]  # fmt: skip
+
+
+def _has_both_ends(function):
+    table, times = alpha_bar_of(T4), (1, 2, 3, 4)
+    wide = [(function(table, numbers(0.7), t - 1, t, 0.2, 1.0)[1] - 1 + table[t] / table[t - 1]).abs() for t in times]
+    floor = posterior_variance(table, torch.tensor(times))
+    point = [(function(table, numbers(0.7), t - 1, t, 0.2, 1e-9)[1] - floor[t - 1]).abs() for t in times]
+    gaps = [max(gaps).item() for gaps in (wide, point)]  # at small v the variance is β̃ + c_0² v, with c_0 <= 1
+    return gaps[0] < 1e-12 and gaps[1] < 2e-9, f"off by {gaps[0]:.0e} at v = 1 and by {gaps[1]:.0e} at v = 1e-9"
+
+
+GAUSSIAN_REVERSE = Exercise(
+    equation="q(x_s | x_t) = N(√ᾱ_s m + C/V_t (x_t − √ᾱ_t m), V_s − C²/V_t), V = ᾱ v + 1 − ᾱ, C = √(ᾱ_t/ᾱ_s) V_s "
+    "(REV-2, POST-6)",
+    reference=gaussian_reverse,
+    returns=("mean", "var"),
+    cases=_gaussian_cases,
+    properties=(Property("for s = t − 1 the variance is β_t at v = 1, and tends to β̃_t as v → 0", _has_both_ends),),
+    mistakes=mistakes(
+        gaussian_reverse,
+        ("β̃ for the variance",
+         "var is β̃ of the step from t to s, the variance for a known x_0; v does not enter. Here x_0 is not known, and "
+         "its spread makes the variance larger.",
+         ("var_s - cov**2 / var_t", "(1 - a_s) / (1 - a_t) * (1 - a_t / a_s)")),
+        ("β for the variance",
+         "var is 1 − ᾱ_t/ᾱ_s, the noise of the way from s to t; v does not enter. It is the variance of the way back "
+         "at v = 1 only.",
+         ("var_s - cov**2 / var_t", "1 - a_t / a_s")),
+        ("ᾱ_t in the variance of x_s", "ᾱ_t v + 1 − ᾱ_t stands for Var x_s as well; x_s has ᾱ_s v + 1 − ᾱ_s.",
+         ("a_s * v + 1 - a_s", "a_t * v + 1 - a_t")),
+        ("√ᾱ_t in the covariance",
+         "√ᾱ_t Var x_s stands for the covariance. From s to t the state is multiplied by √(ᾱ_t/ᾱ_s); √ᾱ_t is the "
+         "factor from the clean state.",
+         ("(a_t / a_s).sqrt()", "a_t.sqrt()")),
+        ("Var x_s missing in the covariance",
+         "√(ᾱ_t/ᾱ_s) alone stands for the covariance. x_t is that times x_s plus fresh noise, so the covariance has "
+         "the factor Var x_s as well.",
+         ("(a_t / a_s).sqrt() * var_s", "(a_t / a_s).sqrt()")),
+        ("the covariance of the data's part only",
+         "√(ᾱ_s ᾱ_t) v stands for the covariance, as if x_s and x_t shared the data and no noise. The noise of x_s is "
+         "in x_t too, shrunk by √(ᾱ_t/ᾱ_s).",
+         ("(a_t / a_s).sqrt() * var_s", "(a_s * a_t).sqrt() * v")),
+        ("divided by the variance of x_s",
+         "the covariance is divided by Var x_s in mean and variance, as if x_s were known. What is known is x_t: "
+         "divide by Var x_t.",
+         ("cov / var_t", "cov / var_s"), ("cov**2 / var_t", "cov**2 / var_s")),
+        ("x_t not centred",
+         "x_t itself is multiplied by Cov/Var x_t; what counts is how far x_t is from its mean √ᾱ_t m.",
+         ("(x_t - a_t.sqrt() * m)", "x_t")),
+        ("m not scaled", "the mean starts from m; before x_t is known, that of x_s is √ᾱ_s m.",
+         ("a_s.sqrt() * m +", "m +")),
+        ("ᾱ_s for its root at m", "the mean starts from ᾱ_s m; before x_t is known, that of x_s is √ᾱ_s m.",
+         ("a_s.sqrt() * m +", "a_s * m +")),
+        ("variance added",
+         "Cov²/Var x_t is added to Var x_s; knowing x_t makes x_s less uncertain, so it is subtracted.",
+         ("var_s - cov", "var_s + cov")),
+        ("standard deviation for variance", "var holds the standard deviation; the variance is its square.",
+         ("var_s - cov**2 / var_t", "(var_s - cov**2 / var_t).sqrt()")),
+        ("the noise missing in both variances",
+         "the mean is √(ᾱ_s/ᾱ_t) x_t and var is 0, as if x_t told x_s exactly. Noise was added: Var x_t is "
+         "ᾱ_t v + 1 − ᾱ_t, and Var x_s likewise.",
+         ("a_s * v + 1 - a_s, a_t * v + 1 - a_t", "a_s * v, a_t * v")),
+        ("v at the noise",
+         "the variances are ᾱ + (1 − ᾱ) v; v is that of the data and stands with ᾱ, the noise has variance 1.",
+         ("a_s * v + 1 - a_s, a_t * v + 1 - a_t", "a_s + (1 - a_s) * v, a_t + (1 - a_t) * v")),
+        ("covariance not squared",
+         "Cov/Var x_t is subtracted from Var x_s; the covariance has to be squared before the division.",
+         ("cov**2", "cov")),
+        ("root missing in the covariance",
+         "the covariance has the factor ᾱ_t/ᾱ_s; the state is multiplied by the root of that from s to t.",
+         ("(a_t / a_s).sqrt()", "(a_t / a_s)")),
+        ("ᾱ_{t−1} whatever s is", "ᾱ_{t−1} stands for ᾱ_s; they agree only for s = t − 1.",
+         ("alpha_bar[s]", "alpha_bar[t - 1]")),
+        ("m put in for x_0",
+         "this is the law for a known x_0 = m, with variance β̃; v does not enter. x_0 is spread around m, and x_t "
+         "tells something of where it is.",
+         lambda a, x_t, s, t, m, v: gaussian_reverse(a, x_t, s, t, m, 0.0)),
+    ),
+    start="x_s and x_t are Gaussian together. Which means, variances and which covariance do they have?",
+    hint="x_t is a multiple of x_s plus fresh noise, so the covariance comes from the multiple alone.",
+    see="In the first case the mean is 2.8 and the variance is 1.2.",
+)  # fmt: skip
+
+
 # ---- ancestral_step -------------------------------------------------------------------------------------------------
 def ancestral_step(alpha_bar, x_t, x0_hat, t, z):
     mean = posterior_mean(alpha_bar, x0_hat, x_t, t)
@@ -462,4 +570,4 @@ ANCESTRAL_STEP = Exercise(
     see="At t = 1 the answer is x0_hat, whatever z.",
 )  # fmt: skip
 
-EXERCISES = (REVERSE_KERNEL, POSTERIOR_MEAN, POSTERIOR_VARIANCE, MEAN_FROM_EPS, ANCESTRAL_STEP)
+EXERCISES = (REVERSE_KERNEL, POSTERIOR_MEAN, POSTERIOR_VARIANCE, MEAN_FROM_EPS, GAUSSIAN_REVERSE, ANCESTRAL_STEP)

@@ -1,4 +1,5 @@
-"""Exercises of lesson 09: the training loss, one sampling step, and four parts of the network and its training.
+"""Exercises of lesson 09: the training loss, one sampling step, four parts of the network and its training, and the
+times inside a loss that is closed.
 
 Ledger ALG-1, ALG-2, ARCH-3, ARCH-4, ARCH-6, M-25.
 """
@@ -8,6 +9,7 @@ import math
 import torch
 import torch.nn.functional as F
 
+from ..course.training_a_ddpm import Loss
 from ..tensors import expand
 from .engine import Case, Exercise, Property, mistakes
 from .inputs import LONG, T4, Line, alpha_bar_of, normal, numbers, random_betas, steps_of, uniform
@@ -635,4 +637,134 @@ EMA_UPDATE = Exercise(
     ),
 )  # fmt: skip
 
-EXERCISES = (DDPM_TRAINING_LOSS, DDPM_SAMPLING_STEP, TIME_FEATURES, ADAPTIVE_GROUP_NORM, ATTENTION, EMA_UPDATE)
+
+# ---- times_inside ---------------------------------------------------------------------------------------------------
+def times_inside(loss, alpha_bar, u):
+    seen = []
+
+    def spy(x_t, t):
+        seen.extend([x_t, t])
+        return x_t
+
+    one = torch.ones(len(u), 1, dtype=torch.float64)
+    loss(spy, one, u, 0 * one)
+    made = (seen[0] ** 2 - alpha_bar).abs().argmin(1)  # x_0 = 1 and no noise: x_t is √ᾱ
+    return seen[1], made
+
+
+def _one_at_a_time(loss, alpha_bar, u):
+    told, made = zip(*(times_inside(loss, alpha_bar, u[i : i + 1]) for i in range(len(u))), strict=True)
+    return torch.cat(told), torch.cat(made)
+
+
+def _inside_cases(generator):
+    short, long = alpha_bar_of(T4), alpha_bar_of(LONG)
+    table = alpha_bar_of(random_betas(9, generator))
+
+    def case(name, fault, a, *u, shown=None, dtype=torch.float64):
+        u = numbers(*u) if u else uniform(7, generator=generator)
+        box, shown = Loss(name, a, fault), shown or f"{len(u)} examples"
+        return Case(f"{box!r}, T = {len(a) - 1}, {shown}", (box, a, u.to(dtype)))
+
+    return [
+        case("first", "told one less", short, 0.0, 0.3, 0.6, shown="u = (0, 0.3, 0.6)"),
+        case("second", None, table),
+        case("third", "made one early", table, 0.5, 0.02, 0.97, 0.3),
+        case("fourth", "one for all", short, 0.6, 0.1, 0.9, 0.3, 0.0, 0.99),
+        case("fifth", "never the last", short, 0.99, 0.5, 0.76),
+        case("sixth", "told one less", long, 0.0004, 0.0033, 0.9996, 0.25, 0.75, 0.5),
+        case("seventh", "made one early", long, 0.0017, 0.0, 0.9996, 0.6123, shown="u in float32", dtype=torch.float32),
+        case("eighth", "one for all", table),
+        case("ninth", "never the last", long, 0.0004, 0.9996, 0.4123, 0.7051),
+        case("tenth", None, short, 0.8, 0.0, 0.3, 0.99, 0.2, 0.5),
+    ]
+
+
+def _finds_a_loss_that_runs_backwards(function):
+    table, u = alpha_bar_of(T4), numbers(0.1, 0.9, 0.4)
+
+    def backwards(predict, x0, u, eps):
+        t = 1 + (u * 4).long()  # told 1, 4, 2, made 4, 1, 3
+        a = table[5 - t]
+        x_t = expand(a.sqrt(), x0) * x0 + expand((1 - a).sqrt(), x0) * eps
+        return (eps - predict(x_t, t)).square().reshape(len(x0), -1).mean(1)
+
+    told, made = (v.tolist() for v in function(backwards, table, u))
+    return (told, made) == ([1, 4, 2], [4, 1, 3]), f"told {told}, made {made}; it tells [1, 4, 2] and makes [4, 1, 3]"
+
+
+TIMES_INSIDE = Exercise(
+    equation="told: the t of predict(x_t, t); made: the place in alpha_bar of the ᾱ in x_t = √ᾱ x_0 + √(1−ᾱ) ε (ALG-1)",
+    reference=times_inside,
+    returns=("told", "made"),
+    cases=_inside_cases,
+    properties=(Property("a loss whose noise falls with t is found out too", _finds_a_loss_that_runs_backwards),),
+    start="You choose predict, x_0 and ε. Which of them lets you see what the loss hands to the network?",
+    hint="predict may put x_t and t into a list; it returns something of x_t's shape. Choose x_0 and ε so that x_t "
+    "depends on ᾱ alone.",
+    see="The first loss at T = 4, u = (0, 0.3, 0.6): told 0, 1, 2 and made 1, 2, 3.",
+    mistakes=mistakes(
+        times_inside,
+        ("told for both",
+         "made is the time that predict was told. Which noise x_t has is another question: read it off x_t.",
+         ("return seen[1], made", "return seen[1], seen[1]")),
+        ("made for both", "told is the time of the noise in x_t. What predict was told is its second argument.",
+         ("return seen[1], made", "return made, made")),
+        ("told and made exchanged", "both are right, and in the other order: told comes first, then made.",
+         ("return seen[1], made", "return made, seen[1]")),
+        ("ᾱ compared with √ᾱ",
+         "the table holds ᾱ and √ᾱ was looked up in it. The factor of x_0 in x_t is √ᾱ: square it first.",
+         ("seen[0] ** 2", "seen[0]")),
+        ("signal compared with noise",
+         "a share of the signal, ᾱ, is compared with a share of the noise, 1 − ᾱ. The table holds ᾱ: compare ᾱ with ᾱ.",
+         ("- alpha_bar)", "- (1 - alpha_bar))")),
+        ("always 0",
+         "made is 0 for every example, the place of the largest ᾱ. Noise in x_t makes its square larger than ᾱ, so "
+         "choose ε = 0; without .abs() the least difference is the most negative one.",
+         ("0 * one", "one")),
+        ("always T",
+         "made is T for every example, the place nearest to 0. x_t is 0 and shows nothing where x_0 and ε both are 0: "
+         "choose an x_0 that is not.",
+         ("loss(spy, one, u", "loss(spy, 0 * one, u")),
+        ("one place too high", "made is too high by 1. The table begins with ᾱ_0, so that a place in it is the time.",
+         ("argmin(1)", "argmin(1) + 1")),
+        ("one place too low", "made is too low by 1. The table begins with ᾱ_0, so that a place in it is the time.",
+         ("argmin(1)", "argmin(1) - 1")),
+        ("ᾱ_0 left out of the search",
+         "made is 1 where x_t has no noise at all. Look ᾱ_0 up too: clean data have the time 0.",
+         ("- alpha_bar)", "- alpha_bar[1:])"), ("argmin(1)", "argmin(1) + 1")),
+        ("places counted without ᾱ_0",
+         "made is too low by 1, save for clean data: the search begins at ᾱ_1, which stands at place 1. Search the "
+         "whole table.",
+         ("- alpha_bar)", "- alpha_bar[1:])")),
+        ("told worked out from u",
+         "told is 1 + ⌊uT⌋, what a right loss would tell. Ask this one: a spy in the place of the network hears it.",
+         ("return seen[1], made", "return 1 + (u * (len(alpha_bar) - 1)).long(), made")),
+        ("told put right",
+         "told is too high by 1. Asked for is what predict was told, also where that begins at 0.",
+         ("return seen[1], made", "return seen[1] + 1, made")),
+        ("made worked out from u",
+         "made is 1 + ⌊uT⌋, the noise of a right loss. Ask this one: a spy in the place of the network sees x_t.",
+         ("return seen[1], made", "return seen[1], 1 + (u * (len(alpha_bar) - 1)).long()")),
+        ("both worked out from u",
+         "told and made are 1 + ⌊uT⌋, as in a right loss. Ask this one, with a spy in the place of the network.",
+         ("return seen[1], made", "return (1 + (u * (len(alpha_bar) - 1)).long(),) * 2")),
+        ("one example at a time",
+         "a loss that makes all x_t with one example's time was not found out. Hand in the whole batch and look at "
+         "every row of x_t: an example that is asked about alone shows nothing of the others.",
+         _one_at_a_time),
+        ("made of the first example for all",
+         "made is that of the first example throughout. Each example has a noise level of its own.",
+         ("argmin(1)", "argmin(1)[:1].expand(len(u))")),
+        ("ᾱ in the place of its place", "made holds ᾱ itself; asked for is the place in alpha_bar at which it stands.",
+         ("return seen[1], made", "return seen[1], alpha_bar[made]")),
+        ("compared by ==",
+         "the square of x_t was compared with the table by ==. A root and its square are rounded: look for the nearest "
+         "entry.",
+         ("(seen[0] ** 2 - alpha_bar).abs().argmin(1)", "(seen[0] ** 2 == alpha_bar).long().argmax(1)")),
+    ),
+)  # fmt: skip
+
+EXERCISES = (
+    DDPM_TRAINING_LOSS, DDPM_SAMPLING_STEP, TIME_FEATURES, ADAPTIVE_GROUP_NORM, ATTENTION, EMA_UPDATE, TIMES_INSIDE,
+)  # fmt: skip

@@ -1,12 +1,13 @@
-"""Exercises of lesson 03: the KL to N(0, I), the Monte Carlo bound, two gradients, and two likelihoods.
+"""Exercises of lesson 03: the KL to N(0, I), the Monte Carlo bound, two gradients, two likelihoods, and a loss's β.
 
-Ledger KL-1, ELBO-4, VAE-3, VAE-4.
+Ledger KL-1, ELBO-4, VAE-2, VAE-3, VAE-4, M-34.
 """
 
 import math
 
 import torch
 
+from ..course.variational_autoencoders import Loss
 from .engine import Case, Exercise, Property, mistakes
 from .inputs import normal, numbers, uniform
 
@@ -500,6 +501,109 @@ GAUSSIAN_LOG_LIKELIHOOD = Exercise(
     ),
 )  # fmt: skip
 
+
+# ---- effective_beta -------------------------------------------------------------------------------------------------
+def effective_beta(loss, B, D, d):
+    x, mean = torch.zeros(B, D, dtype=torch.float64), torch.zeros(B, d, dtype=torch.float64)
+    pixels = loss(x, x, mean, mean)  # logits 0: log 2 nats for each pixel; the KL is 0
+    code = loss(x, x, mean + 1, mean) - pixels  # mean 1, variance 1: half a nat for each coordinate
+    return (code / (d / 2)) / (pixels / (D * math.log(2)))
+
+
+def _beta_cases(generator):
+    *large, weight = (numbers(20, 300, 60, 0.1) + numbers(30, 500, 40, 1) * uniform(4, generator=generator)).tolist()
+    boxes = (
+        (Loss("first", "mean", "sum"), 2, 6, 4),
+        (Loss("second", "sum", "sum"), 3, 8, 5),
+        (Loss("third", "mean", "mean"), 4, 10, 3),
+        (Loss("fourth", "total", "sum"), 5, 7, 4),
+        (Loss("fifth", "sum", "mean", 4.0), 6, 9, 5),
+        (Loss("sixth", "sum of means", "total", 0.5), 3, 11, 7),
+        (Loss("seventh", "total", "total", 4.0), 7, 5, 3),
+        (Loss("eighth", "mean", "sum of means", weight), *map(int, large)),
+    )  # fmt: skip
+    return [Case(f"{box!r}, B = {B}, D = {D}, d = {d}", (box, B, D, d)) for box, B, D, d in boxes]
+
+
+def _free_of_scale(function):
+    loss = Loss("ninth", "mean", "sum", 0.25)
+    one, three = (function(lambda *a, k=k: k * loss(*a), 3, 8, 5).item() for k in (1, 3))
+    return abs(three / one - 1) < 1e-9, f"β = {one:.6g}, and {three:.6g} for three times the loss"
+
+
+EFFECTIVE_BETA = Exercise(
+    equation="loss = a R + b K, R the reconstruction error and K the KL of an example in nats: β = b/a (VAE-2, M-34)",
+    reference=effective_beta,
+    returns=("beta",),
+    cases=_beta_cases,
+    properties=(Property("three times a loss has the same β", _free_of_scale),),
+    start="You may call loss with any x, logits, mean and logvar. For which is the KL 0, and what do the pixels cost "
+    "then?",
+    hint="A pixel with logit 0 costs log 2 nats; a coordinate with mean 1 and log-variance 0 costs half a nat. What "
+    "does the loss make of each of these nats?",
+    see="For the first loss with B = 2, D = 6, d = 4: β = 6.",
+    mistakes=mistakes(
+        effective_beta,
+        ("the reciprocal", "this is a/b; β is the weight of the KL divided by that of the reconstruction, b/a.",
+         ("(code / (d / 2)) / (pixels / (D * math.log(2)))", "(pixels / (D * math.log(2))) / (code / (d / 2))")),
+        ("the parts as they come out",
+         "the two parts of the loss were divided as they come out. β compares the weight of one nat with that of "
+         "another, so each part is first divided by the nats that were put in.",
+         ("(code / (d / 2)) / (pixels / (D * math.log(2)))", "code / pixels")),
+        ("log 2 forgotten",
+         "too large by the factor 1/log 2: a pixel with logit 0 costs log 2 = 0.693 nats, not 1 (it costs 1 bit).",
+         ("D * math.log(2)", "D")),
+        ("½ forgotten",
+         "half of the right value: a coordinate with mean 1 and variance 1 has a KL of ½ nat, not of 1.",
+         ("(d / 2)", "d")),
+        ("the pixels not counted",
+         "too small by the factor D: the reconstruction error R is the sum over the D pixels of an example.",
+         ("D * math.log(2)", "math.log(2)")),
+        ("the coordinates not counted",
+         "too large by the factor d: the KL K is the sum over the d coordinates of an example.",
+         ("(d / 2)", "0.5")),
+        ("β = 1 taken for granted",
+         "this is 1 whatever the loss is. Find out what the loss does: call it on inputs of your choice.",
+         lambda loss, B, D, d: torch.ones((), dtype=torch.float64)),
+        ("the pixels left in the code's part",
+         "the loss at mean 1 was taken for the KL's part. It holds the pixels' part as well, which has to be taken "
+         "off.", (" - pixels", "")),
+        ("the KL left in the pixels' part",
+         "the loss at mean 1 was taken for the pixels' part. It holds the KL's part as well: put in mean 0 and "
+         "log-variance 0, where the KL is 0.", ("(pixels / (D", "((pixels + code) / (D")),
+        ("multiplied by B",
+         "too large by the factor B: R and K both belong to one example, and B may not be counted on one side alone.",
+         ("(D * math.log(2))", "(B * D * math.log(2))")),
+        ("divided by B",
+         "too small by the factor B: R and K both belong to one example, and B may not be counted on one side alone. "
+         "(Does every example of the batch get the mean that you count?)",
+         ("(d / 2)", "(B * d / 2)")),
+        ("log-variance 1 put in beside mean 1",
+         "mean 1 and log-variance 1 cost (e − 1)/2 = 0.859 nats a coordinate, not ½; variance 1 is log-variance 0.",
+         ("mean + 1, mean)", "mean + 1, mean + 1)")),
+        ("variance 1 given as log-variance 1",
+         "log-variance 1 was taken for variance 1: then the KL is not 0 at mean 0 but (e − 2)/2 = 0.359 nats for each "
+         "coordinate, and counts among the pixels. Variance 1 is log-variance 0.",
+         ("loss(x, x, mean, mean)", "loss(x, x, mean, mean + 1)"), ("mean + 1, mean)", "mean + 1, mean + 1)")),
+        ("logit 1 counted as log 2",
+         "a pixel 0 with logit 1 costs log(1 + e) = 1.313 nats; log 2 belongs to logit 0, which is probability ½.",
+         ("loss(x, x, mean, mean)", "loss(x, x + 1, mean, mean)"), ("loss(x, x, mean + 1", "loss(x, x + 1, mean + 1")),
+        ("x = 1 with logit 1 counted as log 2",
+         "a pixel 1 with logit 1 costs log(1 + 1/e) = 0.313 nats; log 2 belongs to logit 0, which is probability ½.",
+         ("loss(x, x, mean, mean)", "loss(x + 1, x + 1, mean, mean)"),
+         ("loss(x, x, mean + 1", "loss(x + 1, x + 1, mean + 1")),
+        ("D and d exchanged",
+         "the pixels' part was divided by the number of coordinates and the code's part by that of pixels; R has D "
+         "terms and K has d.", ("(d / 2)", "(D / 2)"), ("(D * math.log(2))", "(d * math.log(2))")),
+        ("b alone", "this is b, the weight of the KL; only where the reconstruction has weight 1 is it β.",
+         (" / (pixels / (D * math.log(2)))", "")),
+        ("a batch of one",
+         "this is the β of a batch of one example. A loss that adds up one part over the batch has a β that depends "
+         "on B: call it with B examples.",
+         ("zeros(B, D", "zeros(1, D"), ("zeros(B, d", "zeros(1, d")),
+    ),
+)  # fmt: skip
+
 EXERCISES = (
     STANDARD_KL,
     ELBO_FROM_SAMPLES,
@@ -507,4 +611,5 @@ EXERCISES = (
     SCORE_FUNCTION_GRADIENT,
     BERNOULLI_LOG_LIKELIHOOD,
     GAUSSIAN_LOG_LIKELIHOOD,
+    EFFECTIVE_BETA,
 )

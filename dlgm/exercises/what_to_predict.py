@@ -1,12 +1,13 @@
-"""Exercises of lesson 08: x̂_0 from ε̂, v, the constant of the KL, the weight of the bound, and L_simple.
+"""Exercises of lesson 08: x̂_0 from ε̂, v, the constant of the KL, the weight of the bound, L_simple, and heads.
 
-Ledger PAR-1, PAR-3, LOSS-1, LOSS-3, LOSS-5, LOSS-9.
+Ledger PAR-1, PAR-3, PAR-4, LOSS-1, LOSS-3, LOSS-5, LOSS-9.
 """
 
 import math
 
 import torch
 
+from ..course.what_to_predict import HEADS, Network
 from ..tensors import expand
 from .engine import Case, Exercise, Property, mistakes
 from .inputs import (
@@ -517,4 +518,86 @@ SIMPLE_LOSS = Exercise(
     see="For T = 4, t = 2, x_0 = 1, ε = 2: x_t = 0.8216 + 2 · 0.5701 = 1.9618, prediction 1.1809, loss 0.6709.",
 )  # fmt: skip
 
-EXERCISES = (EPS_TO_X0, V_TARGET, KL_CONSTANT, VLB_WEIGHT_EPS, SIMPLE_LOSS)
+
+# ---- head_of --------------------------------------------------------------------------------------------------------
+def head_of(network, alpha_bar, c):
+    t = len(alpha_bar) // 2
+    signal, noise = alpha_bar[t].sqrt(), (1 - alpha_bar[t]).sqrt()
+    eps = torch.linspace(-2, 1, len(c), dtype=c.dtype)
+    answer = network((signal * c + noise * eps)[None], torch.tensor([t]))[0]
+    heads = torch.stack([eps, c, signal * eps - noise * c, -eps / noise])
+    return (heads - answer).square().sum(1).argmin()
+
+
+def _head_cases(generator):
+    """Each head with a short table, with a long one, and with one that is nearly all noise in the middle."""
+    steep = torch.cat([numbers(0.0), torch.linspace(1e-5, 0.04, 800, dtype=torch.float64)])
+    shorts = (T4, random_betas(6, generator), random_betas(9, generator), T4)
+
+    def case(place, k):
+        name, head, which = f"{place + 2}", HEADS[k % 4], k // 4
+        D, dtype = (3, 4, 6, 5, 7)[place % 5], torch.float32 if place % 6 == 5 else torch.float64
+        a = alpha_bar_of((shorts[k % 4], LONG, steep)[which])
+        sign = 1 - 2 * ((torch.arange(D) + place) % 2)
+        c = (sign * (0.5 + 1.5 * uniform(D, generator=generator))).to(dtype)
+        words = f"checkpoint {name}, T = {len(a) - 1}, D = {D}" + (" in float32" if dtype == torch.float32 else "")
+        return Case(words, (Network(name, head, c, a), a, c))
+
+    table, c = numbers(1, 0.64, 0.36, 0.1), numbers(5, -10)
+    first = Case("checkpoint 1, ᾱ = (1, 0.64, 0.36, 0.1), c = (5, −10)", (Network("1", "v", c, table), table, c))
+    order = torch.randperm(12, generator=generator).tolist()
+    return [first, *(case(place, k) for place, k in enumerate(order))]
+
+
+def _recognises_others(function):
+    cases = [case for seed in range(2, 8) for case in _head_cases(torch.Generator().manual_seed(seed))[1:]]
+    found = sum(int(function(*case.args)) == HEADS.index(case.args[0].head) for case in cases)
+    return found == len(cases), f"{found} of {len(cases)}"
+
+
+HEAD_OF = Exercise(
+    equation="0 for ε, 1 for x_0, 2 for v = √ᾱ_t ε − √(1−ᾱ_t) x_0, 3 for the score −ε/√(1−ᾱ_t) (PAR-1, PAR-3, PAR-4)",
+    reference=head_of,
+    returns=("head",),
+    cases=_head_cases,
+    properties=(Property("it recognises 72 other networks", _recognises_others),),
+    mistakes=mistakes(
+        head_of,
+        ("always 0",
+         "networks that do not predict ε are called 0 all the same. Ask each at an x_t of your choice and compare.",
+         ("(heads - answer).square().sum(1).argmin()", "torch.tensor(0)")),
+        ("always 1",
+         "networks that do not predict x_0 are called 1 all the same. Ask each at an x_t of your choice and compare.",
+         ("(heads - answer).square().sum(1).argmin()", "torch.tensor(1)")),
+        ("always 2",
+         "networks that do not predict v are called 2 all the same. Ask each at an x_t of your choice and compare.",
+         ("(heads - answer).square().sum(1).argmin()", "torch.tensor(2)")),
+        ("always 3",
+         "networks that do not predict the score are called 3 all the same. Ask each at an x_t of your choice and "
+         "compare.",
+         ("(heads - answer).square().sum(1).argmin()", "torch.tensor(3)")),
+        ("the score taken for ε",
+         "networks of the score are called networks of ε. The two differ in sign and size, which shows only where x_t "
+         "holds noise.",
+         ("torch.linspace(-2, 1, len(c), dtype=c.dtype)", "torch.zeros_like(c)")),
+        ("ε and the score exchanged",
+         "networks of ε are called networks of the score, or the other way round. The two have opposite signs: look at "
+         "those in your list and in x_t.",
+         ("[eps, c,", "[-eps / noise, c,"), ("noise * c, -eps / noise]", "noise * c, eps]")),
+        ("the score not recognised",
+         "networks of the score are called networks of something else. The score is −ε/√(1−ᾱ_t), with a minus sign.",
+         ("-eps / noise", "eps / noise")),
+        ("v taken for ε",
+         "networks of v are called networks of ε. v is √ᾱ_t ε − √(1−ᾱ_t) x_0 with a minus sign, and it is nearly ε "
+         "where t is small.",
+         ("signal * eps - noise * c", "noise * c - signal * eps")),
+        ("counted from 1", "the answer is one more than the number of the head. Counting starts with 0, for ε.",
+         ("argmin()", "argmin() + 1")),
+    ),
+    start="You choose ε, so you know x_t and what each of the four heads would have to answer there.",
+    hint="Take a t in the middle of the table and an ε with unequal entries. Compare the answer with all four.",
+    see="The first checkpoint predicts v: 2. Asked at t = 2 with x_t = (3, −6) it says about (−4, 8). "
+    "No head fits exactly, since every network is off by up to 2 %.",
+)  # fmt: skip
+
+EXERCISES = (EPS_TO_X0, V_TARGET, KL_CONSTANT, VLB_WEIGHT_EPS, SIMPLE_LOSS, HEAD_OF)

@@ -49,9 +49,25 @@ def reconstruction_loop(x, x_hat):
     return sum(errors) / len(errors)
 
 
+def draws_needed_shares(log_w, error):
+    share = log_w.softmax(1) * log_w.shape[1]  # w over the mean of w
+    return (share - 1).square().mean(1) / error**2
+
+
+def draws_needed_loop(log_w, error):
+    out = []
+    for row in log_w:
+        w = [math.exp(v) for v in (row - row.max()).tolist()]
+        mean = sum(w) / len(w)
+        variance = sum(v * v for v in w) / len(w) - mean * mean
+        out.append(variance / (error * mean) ** 2)
+    return torch.tensor(out, dtype=log_w.dtype)
+
+
 RIGHT = {
     "flow_log_prob": [flow_log_prob_distributions, flow_log_prob_jacobian],
     "evidence_by_sampling": [evidence_with_max, evidence_loop],
     "effective_sample_size": [ess_logs, ess_shifted],
     "reconstruction_error": [reconstruction_loop, lambda x, x_hat: ((x_hat - x) ** 2).mean()],
+    "draws_needed": [draws_needed_shares, draws_needed_loop],
 }

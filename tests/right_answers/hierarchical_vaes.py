@@ -64,9 +64,35 @@ def level_terms_padded(log_p, log_q):
     return terms[:, 0], terms[:, 1:]
 
 
+def path_gap_entropies(x, slope, var, exact_slope, exact_var):
+    """−E log p minus the entropy of q at each level, with the mean and the variance of z_{t−1} on their own."""
+    mean, spread, terms = x, torch.zeros_like(x), []
+    for t in range(len(slope)):
+        error = var[t] + (slope[t] - exact_slope[t]).square() * (mean.square() + spread)
+        cross = (torch.log(2 * math.pi * exact_var[t]) + error / exact_var[t]) / 2
+        terms.append(cross - torch.log(2 * math.pi * math.e * var[t]) / 2)
+        mean, spread = slope[t] * mean, slope[t] * spread * slope[t] + var[t]
+    return torch.stack(terms).sum(0)
+
+
+def path_gap_of_the_whole_path(x, slope, var, exact_slope, exact_var):
+    """z_{1:T} given x is one Gaussian under q and one under p: their KL, (I − S) z = (slope_1 x, 0, ...) + noise."""
+
+    def law(slope, var):
+        T = len(slope)
+        eye = torch.eye(T, dtype=torch.float64)
+        up = torch.linalg.solve_triangular(eye - torch.diag(slope[1:], -1), eye, upper=False)
+        mean = slope[0] * x.double()[:, None] * up[:, 0]
+        return torch.distributions.MultivariateNormal(mean, scale_tril=up * var.sqrt())
+
+    q, p = law(slope.double(), var.double()), law(exact_slope.double(), exact_var.double())
+    return torch.distributions.kl_divergence(q, p).to(x.dtype)
+
+
 RIGHT = {
     "chain_marginal": [chain_marginal_einsum, chain_marginal_sum],
     "hierarchy_log_joint": [hierarchy_log_joint_distributions, hierarchy_log_joint_loop],
     "sample_q": [sample_q_einsum, sample_q_substituted],
     "level_terms": [level_terms_loop, level_terms_padded],
+    "path_gap": [path_gap_entropies, path_gap_of_the_whole_path],
 }

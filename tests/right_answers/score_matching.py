@@ -105,6 +105,24 @@ def annealed_langevin_examples(score, x, sigmas, step, z):
     return torch.cat(out)
 
 
+def ladder_variance_settling(data_var, sigmas, step, K, start):
+    """In numbers: the distance to the variance v/(1 − h/2v) at which a level settles shrinks by a² a move."""
+    variance = start
+    for sigma in sigmas.tolist():
+        v, h = data_var + sigma**2, step * sigma**2
+        settled = v / (1 - h / (2 * v))
+        variance = settled + (1 - h / v) ** (2 * K) * (variance - settled)
+    return torch.tensor(variance, dtype=torch.float64)
+
+
+def ladder_variance_noises(data_var, sigmas, step, K, start):
+    """What is left at the end of start and of each noise, all moves of the ladder in one row."""
+    every = sigmas.repeat_interleave(K).square()
+    a = (1 - step * every / (data_var + every)).square()
+    left = torch.cat([a, torch.ones(1, dtype=torch.float64)]).flip(0).cumprod(0).flip(0)
+    return torch.cat([torch.tensor([start], dtype=torch.float64), 2 * step * every]) @ left
+
+
 RIGHT = {
     "mixture_score": [mixture_score_autograd, mixture_score_vmap, mixture_score_matmul, mixture_score_cdist],
     "implicit_loss": [implicit_loss_einsum, implicit_loss_loop],
@@ -112,4 +130,5 @@ RIGHT = {
     "denoising_loss": [denoising_loss_by_x_t, denoising_loss_loop],
     "langevin_move": [langevin_move_add, langevin_move_gaussian],
     "annealed_langevin": [annealed_langevin_indices, annealed_langevin_examples],
+    "ladder_variance": [ladder_variance_settling, ladder_variance_noises],
 }

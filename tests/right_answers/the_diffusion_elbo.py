@@ -85,10 +85,25 @@ def bound_in_bits_per_draw(prior, steps, reconstruction, dims):
     return ((prior[:, None] + steps.sum(-1) + reconstruction) / dims).mean(-1) * math.log2(math.e)
 
 
+def draws_of_each_softmax(variance, n):
+    """The shares are exp(½ log variance), normalised."""
+    return torch.softmax(variance.log() / 2, dim=1).mul(n)
+
+
+def draws_of_each_multiplier(variance, n):
+    """variance_t/n_t² = λ for all t, and λ = (Σ σ/n)², row by row in plain numbers."""
+    rows = []
+    for row in variance.tolist():
+        multiplier = (sum(math.sqrt(v) for v in row) / n) ** 2
+        rows.append([math.sqrt(v / multiplier) for v in row])
+    return torch.tensor(rows, dtype=variance.dtype)
+
+
 RIGHT = {
     "prior_term": [prior_term_torch, prior_term_loop],
     "step_kl": [step_kl_torch, step_kl_logs],
     "consistency_terms": [consistency_terms_loop, consistency_terms_padded],
     "discretised_log_prob": [discretised_log_prob_tails, discretised_log_prob_loop],
     "bound_in_bits": [bound_in_bits_loop, bound_in_bits_per_draw],
+    "draws_of_each": [draws_of_each_softmax, draws_of_each_multiplier],
 }

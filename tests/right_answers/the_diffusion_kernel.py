@@ -1,5 +1,6 @@
 """Right answers of the_diffusion_kernel, written differently from the reference and from each other."""
 
+import itertools
 import math
 
 import torch
@@ -56,9 +57,24 @@ def cosine_linspace(T, s, max_beta):
     return torch.minimum(1 - f[1:] / f[:-1], torch.tensor(max_beta, dtype=torch.float64))
 
 
+def mended_betas_merged(beta, times):
+    """The noise of a jump step by step: a step shrinks the variance that is there and adds its β (GAUSS-1)."""
+    out = torch.zeros(len(times), dtype=beta.dtype)
+    for i, (s, t) in enumerate(itertools.pairwise(times.tolist()), start=1):
+        for k in range(s + 1, t + 1):
+            out[i] = (1 - beta[k]) * out[i] + beta[k]
+    return out
+
+
+def mended_betas_logs(beta, times):
+    kept = torch.log1p(-beta).cumsum(0)[times]
+    return -torch.expm1(torch.diff(kept, prepend=kept[:1]))
+
+
 RIGHT = {
     "alpha_bar": [alpha_bar_loop, alpha_bar_logs],
     "q_sample": [q_sample_views, q_sample_loop],
     "q_transition": [q_transition_product, q_transition_variances],
     "cosine_betas": [cosine_loop, cosine_linspace],
+    "mended_betas": [mended_betas_merged, mended_betas_logs],
 }

@@ -58,9 +58,29 @@ def iwae_bound_loop(log_w):
     return torch.stack(out)
 
 
+def coordinate_update_conditional(precision, m, a, i):
+    """The mean of coordinate i under the posterior, given that the others are at their means."""
+    others = torch.arange(len(m)) != i
+    value = m[i] - (a[:, others] - m[others]) @ precision[others, i] / precision[i, i]
+    return torch.cat([a[:, :i], value[:, None], a[:, i + 1 :]], 1)
+
+
+def coordinate_update_parabola(precision, m, a, i):
+    """The top of the parabola through three of its points."""
+    rows = []
+    for row in a.double().unbind():
+        unit = torch.zeros_like(row)
+        unit[i] = 1
+        d = [row + s * unit - m for s in (-1, 0, 1)]
+        left, middle, right = (-0.5 * v @ precision.double() @ v for v in d)
+        rows.append(row + unit * (left - right) / (left - 2 * middle + right) / 2)
+    return torch.stack(rows).to(a.dtype)
+
+
 RIGHT = {
     "elbo_estimate": [elbo_estimate_loop, elbo_estimate_var],
     "gaussian_kl": [gaussian_kl_torch, gaussian_kl_precision],
     "ppca_posterior": [ppca_posterior_precision, ppca_posterior_gain],
     "iwae_bound": [iwae_bound_max, iwae_bound_loop],
+    "coordinate_update": [coordinate_update_conditional, coordinate_update_parabola],
 }

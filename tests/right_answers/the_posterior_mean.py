@@ -74,6 +74,25 @@ def mean_from_eps_loop(alpha_bar, x_t, eps, t):
     return torch.stack(rows)
 
 
+def gaussian_reverse_by_x0(alpha_bar, x_t, s, t, m, v):
+    """The law of x_0 given x_t, put through q(x_s | x_t, x_0): mean c_0 E[x_0 | x_t] + c_t x_t (REV-6)."""
+    now, before = alpha_bar[t].item(), alpha_bar[s].item()
+    spread = v * (1 - now) / (v * now + 1 - now)
+    x0 = (m * (1 - now) + v * math.sqrt(now) * x_t) / (v * now + 1 - now)
+    beta = 1 - now / before
+    c_0, c_t = math.sqrt(before) * beta / (1 - now), math.sqrt(now / before) * (1 - before) / (1 - now)
+    var = (1 - before) * beta / (1 - now) + c_0 * c_0 * spread
+    return c_0 * x0 + c_t * x_t, torch.tensor(var, dtype=alpha_bar.dtype)
+
+
+def gaussian_reverse_precisions(alpha_bar, x_t, s, t, m, v):
+    """The marginal of x_s times the likelihood of x_t: precisions add."""
+    ratio = alpha_bar[t] / alpha_bar[s]
+    prior, likelihood = 1 / (1 + alpha_bar[s] * (v - 1)), ratio / (1 - ratio)
+    var = 1 / (prior + likelihood)
+    return (prior * alpha_bar[s] ** 0.5 * m + likelihood / ratio.sqrt() * x_t.double()).mul(var).to(x_t.dtype), var
+
+
 def ancestral_step_addcmul(alpha_bar, x_t, x0_hat, t, z):
     std = posterior_variance_precisions(alpha_bar, t).sqrt().to(x_t.dtype)
     return torch.addcmul(posterior_mean_loop(alpha_bar, x0_hat, x_t, t), std.reshape(-1, *[1] * (z.ndim - 1)), z)
@@ -99,5 +118,6 @@ RIGHT = {
         posterior_variance_by_subtraction,
     ],
     "mean_from_eps": [mean_from_eps_by_x0, mean_from_eps_loop],
+    "gaussian_reverse": [gaussian_reverse_by_x0, gaussian_reverse_precisions],
     "ancestral_step": [ancestral_step_addcmul, ancestral_step_ddim],
 }

@@ -86,6 +86,35 @@ def ema_update_step(average, weights, decay, n):
     return average + (weights - average) * max(1 - decay, 9 / (10 + n))
 
 
+def times_inside_noise(loss, alpha_bar, u):
+    """x_0 = 0, ε = 1: x_t is √(1 − ᾱ), looked up one example after another."""
+    notes = {}
+
+    def predict(x_t, t):
+        notes.update(x_t=x_t.tolist(), t=t.clone())
+        return torch.zeros_like(x_t)
+
+    clean = torch.zeros(len(u), dtype=torch.float64)
+    loss(predict, clean, u, clean + 1)
+    levels = [math.sqrt(1 - a) for a in alpha_bar.tolist()]
+    places = [min(range(len(levels)), key=lambda k, x=x: abs(levels[k] - x)) for x in notes["x_t"]]
+    return notes["t"], torch.tensor(places)
+
+
+def times_inside_edges(loss, alpha_bar, u):
+    """Pictures of 3s, and the number of halfway marks between neighbours of the table that ᾱ lies below."""
+
+    class Spy(torch.nn.Module):
+        def forward(self, x_t, t):
+            self.level, self.t = (x_t[:, 0, 0, 0] / 3) ** 2, t
+            return x_t
+
+    spy, x0 = Spy(), torch.full((len(u), 1, 2, 5), 3.0)
+    loss(spy, x0, u, torch.zeros_like(x0))
+    halfway = (alpha_bar[1:] + alpha_bar[:-1]) / 2
+    return spy.t, (spy.level[:, None] < halfway).sum(1)
+
+
 RIGHT = {
     "ddpm_training_loss": [ddpm_training_loss_views, ddpm_training_loss_loop],
     "ddpm_sampling_step": [ddpm_sampling_step_by_x0, ddpm_sampling_step_score],
@@ -93,4 +122,5 @@ RIGHT = {
     "adaptive_group_norm": [adaptive_group_norm_torch, adaptive_group_norm_loop],
     "attention": [attention_torch, attention_einsum],
     "ema_update": [ema_update_lerp, ema_update_step],
+    "times_inside": [times_inside_noise, times_inside_edges],
 }

@@ -74,10 +74,38 @@ def simple_loss_loop(predict, x0, t, eps, alpha_bar):
     return torch.stack(out)
 
 
+def head_of_by_two_questions(network, alpha_bar, c):
+    """Without noise only x_0 and v answer, with opposite signs along c; a little noise then tells ε from the score."""
+    t = torch.tensor([len(alpha_bar) // 2])
+    clean = (alpha_bar[t].sqrt().to(c.dtype) * c)[None]
+    along = (network(clean, t)[0] * c).sum().item() / (c * c).sum().item()
+    if abs(along) > 0.2:
+        return torch.tensor(1 if along > 0 else 2)
+    return torch.tensor(0 if network(clean + 0.5, t).mean() > 0 else 3)
+
+
+def head_of_by_x0(network, alpha_bar, c):
+    """Read the answers as each head in turn, and see which reading gives back c."""
+    generator = torch.Generator().manual_seed(0)
+    t = torch.arange(1, len(alpha_bar))[len(alpha_bar) // 3 :][:200]
+    a = alpha_bar[t].to(c.dtype)[:, None]
+    x_t = a.sqrt() * c + (1 - a).sqrt() * torch.randn(len(t), len(c), generator=generator, dtype=c.dtype)
+    said = network(x_t, t)
+    back = (
+        (x_t - (1 - a).sqrt() * said) / a.sqrt(),
+        said,
+        a.sqrt() * x_t - (1 - a).sqrt() * said,
+        (x_t + (1 - a) * said) / a.sqrt(),
+    )
+    misses = [((b - c) * a.sqrt()).abs().median().item() for b in back]
+    return torch.tensor(misses.index(min(misses)))
+
+
 RIGHT = {
     "eps_to_x0": [eps_to_x0_views, eps_to_x0_loop],
     "v_target": [v_target_angle, v_target_by_x_t],
     "kl_constant": [kl_constant_torch, kl_constant_logs],
     "vlb_weight_eps": [vlb_weight_eps_factor, vlb_weight_eps_by_x0],
     "simple_loss": [simple_loss_views, simple_loss_loop],
+    "head_of": [head_of_by_two_questions, head_of_by_x0],
 }
