@@ -34,8 +34,8 @@ def _reach(sigma):
 
 
 def _shade(ax, mixture, window):
-    """The density as blue shade."""
-    (w, h), p = window, mixture.log_prob(_lattice(181, 105, window).reshape(-1, 2)).exp().reshape(105, 181)
+    """The root of the density as blue shade: the root shows light parts, too."""
+    (w, h), p = window, (mixture.log_prob(_lattice(181, 105, window).reshape(-1, 2)) / 2).exp().reshape(105, 181)
     box = {"extent": (-w, w, -h, h), "origin": "lower", "aspect": "equal"}
     ax.imshow(p.numpy(), cmap="Blues", vmin=0, vmax=1.6 * p.max().item(), **box)
 
@@ -56,16 +56,17 @@ def starts(window=WINDOW):
 
 
 def _field(ax, mixture, denoiser, t, moves, step, title):
-    """Density, arrows, and six Langevin walks: a thin line each, from a hollow dot to a full one."""
+    """Density, arrows, and six Langevin walks, from a hollow dot to a full one, black if they began right of 0."""
     window = _reach(float(denoiser.schedule.noise(t)))
     _shade(ax, mixture.diffuse(denoiser.schedule, t), window)
     _arrows(ax, denoiser, t, window)
     generator = torch.Generator().manual_seed(0)
     path = states(denoiser, AnnealedLangevin(step), starts(window), [t] * (moves + 1), generator)
     for line in path.unbind(1):
-        ax.plot(*line.T, color=ORANGE, lw=0.7, alpha=0.7)
-    ax.scatter(*path[0].T, s=16, facecolors="white", edgecolors=ORANGE, zorder=4)
-    ax.scatter(*path[-1].T, s=20, color=ORANGE, zorder=5)
+        colour = ORANGE if line[0, 0] < 0 else "black"
+        ax.plot(*line.T, color=colour, lw=0.7, alpha=0.7)
+        ax.scatter(*line[0], s=16, facecolors="white", edgecolors=colour, zorder=4)
+        ax.scatter(*line[-1], s=20, color=colour, zorder=5)
     _window(ax, title, window)
 
 
@@ -195,7 +196,7 @@ def walks(paths, sigmas, density, true_share):
         for edge in (sigma, -sigma):
             left.plot(edge, color="black", lw=1.1, ls=(0, (4, 2)))
         left.annotate(
-            f"−σ to σ,\nat the end\n±{sigma[-1]:.3g}", (end, 0), xytext=(5, 0), textcoords="offset points",
+            f"grey:\nσ either way\n(end: {sigma[-1]:.3g})", (end, 0), xytext=(5, 0), textcoords="offset points",
             va="center", fontsize=8.5,
         )  # fmt: skip
         left.set(title=title, ylabel="first coordinate", ylim=(-13, 13), xlim=(-0.02 * end, 1.16 * end))

@@ -9,7 +9,7 @@ from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_graph, draw_image, figure, l
 
 @styled
 def marginal_heatmap(mixture, schedule, paths):
-    """The density of x_t for every t of a one-dimensional mixture, exact, with sample paths (T + 1, N) over it."""
+    """The exact density of x_t at every t of a mixture on a line, and paths (T + 1, N), coloured by where they began."""
     x = torch.linspace(-3, 3, 301, dtype=torch.float64)
     times = torch.arange(0, schedule.T + 1, max(1, schedule.T // 250))
     density = torch.stack([mixture.diffuse(schedule, int(t)).log_prob(x).exp() for t in times], 1)
@@ -25,8 +25,9 @@ def marginal_heatmap(mixture, schedule, paths):
         shading="gouraud",
         rasterized=True,
     )
-    for path in paths.T:
-        ax.plot(path, color=ORANGE, lw=0.7, alpha=0.9)
+    began = (paths[0][:, None] - mixture.means.flatten()).abs().argmin(1)
+    for path, part in zip(paths.T, began, strict=True):
+        ax.plot(path, color=("black", ORANGE)[part % 2], lw=0.8, alpha=0.9)
     ax.set(xlabel="step $t$", ylabel="$x_t$", ylim=(-3, 3), xlim=(0, schedule.T))
     fig.colorbar(mesh, ax=ax, label="density of $x_t$", extend="max")
     return fig
@@ -73,7 +74,7 @@ def spectra(power, schedules, times):
         yscale="log",
         xlabel="frequency (cycles per picture)",
         ylabel="power per coefficient",
-        title="data and noise floor",
+        title=f"data and noise floor, {next(iter(schedules))} schedule",
     )
     right.set(xlabel="frequency (cycles per picture)", ylabel="step $t$", title="first t with SNR below 1")
     for ax in (left, right):
@@ -108,7 +109,7 @@ def kernel_panel(schedule, image, mixture, t, eps):
     axes[2].plot(steps, 1 - schedule.alpha_bar, "--", color=ORANGE, label="1−ᾱ: noise²")
     axes[2].plot([t, t], [-0.03, 1.03], color=GREY, lw=1)
     snr = "∞" if t == 0 else f"{schedule.logsnr(t):.2f} nats".replace("-", "−")
-    axes[2].set(title=f"log-SNR at t: {snr}", xlabel="step $t$", ylabel="share of variance")
+    axes[2].set(title=f"line: t = {t}, log-SNR {snr}", xlabel="step $t$", ylabel="share of variance")
     axes[2].set_ylim(-0.03, 1.25)
     axes[2].legend(loc="upper right", ncols=2, fontsize=8, columnspacing=0.8, handlelength=1.8)
     return fig

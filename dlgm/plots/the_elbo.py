@@ -30,15 +30,16 @@ def bound_panel(model, x, mean, std):
     left.set(xlabel="$z$", ylabel="density", title=f"x = {x.item():g}", ylim=(0, 4.4), xlim=(-3.5, 3.5))
     left.legend(loc="upper center", ncols=3, fontsize=8, columnspacing=0.8, handlelength=1.2)
     log_p, elbo, kl = (f.item() for f in (model.log_prob(x), model.elbo(x, q), model.posterior_kl(x, q)))
-    floor = min(-12.0, log_p - 8)
-    right.axhline(log_p, color=BLUE, label="log p(x)")
-    right.bar([0], [max(elbo, floor) - floor], bottom=floor, width=0.5, color=ORANGE, label="ELBO")
-    right.bar([0], [log_p - max(elbo, floor)], bottom=max(elbo, floor), width=0.5, color="none", edgecolor=GREY,
-              hatch="///", label="KL(q ‖ posterior)")  # fmt: skip
-    note = f"log p(x) {log_p:.2f}\nELBO {elbo:.2f}\ngap {kl:.2f}".replace("-", "−")
-    right.text(0.38, floor + 0.3, note, fontsize=9, va="bottom")
-    right.set(xlim=(-0.45, 1.15), ylim=(floor, log_p + 4), xticks=[], ylabel="nats", title="ELBO + gap = log p(x)")
-    right.legend(loc="upper center", ncols=1, fontsize=8)
+    low = max(elbo, log_p - 8)  # a bound that is lower still is drawn there
+    right.plot([0, 1], [log_p, log_p], color=BLUE, lw=2.5)
+    right.plot([0, 1], [low, low], color=ORANGE, lw=2.5)
+    right.annotate("", (0.3, log_p), (0.3, low), arrowprops={"arrowstyle": "<->", "color": GREY})
+    place = {"fontsize": 9, "ha": "right"}
+    right.text(1, log_p + 0.15, f"log p(x) = {log_p:.2f}".replace("-", "−"), color=BLUE, va="bottom", **place)
+    right.text(1, low - 0.15, f"ELBO = {elbo:.2f}".replace("-", "−"), color=ORANGE, va="top", **place)
+    right.text(0.27, (log_p + low) / 2, f"KL {kl:.2f}", color=GREY, va="center", **place)
+    right.set(xlim=(-0.2, 1.1), ylim=(log_p - 9.2, log_p + 1.2), xticks=[], ylabel="nats")
+    right.set_title("ELBO + KL(q ‖ posterior) = log p(x)")
     return fig
 
 

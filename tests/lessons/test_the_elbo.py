@@ -18,17 +18,16 @@ SQUARE = NonlinearModel(lambda z: z**2, 0.1)
 
 
 @pytest.mark.parametrize("mean, std", [(0.0, 0.8), (0.93, 0.17), (-2.0, 0.05)])
-def test_bound_panel_stacks_the_gap_on_the_elbo(mean, std):
-    """The last q is so far off that its ELBO lies below the axis; the gap then fills the whole bar."""
+def test_bound_panel_draws_log_p_and_the_elbo_as_two_levels(mean, std):
+    """The last q is so far off that its ELBO is drawn eight nats down and only its number is right."""
     left, right = the_elbo.bound_panel(SQUARE, 1.0, mean, std).axes
     x = torch.tensor([[1.0]], dtype=torch.float64)
     q = Gaussian(torch.full((1, 1), mean, dtype=torch.float64), std**2)
     log_p, elbo = SQUARE.log_prob(x).item(), SQUARE.elbo(x, q).item()
-    bound, gap = right.patches
-    floor = bound.get_y()
-    assert bound.get_y() + bound.get_height() == pytest.approx(max(elbo, floor))
-    assert gap.get_y() + gap.get_height() == pytest.approx(log_p)
-    assert f"{elbo:.2f}".replace("-", "−") in right.texts[0].get_text()
+    evidence, bound = (line.get_ydata()[0] for line in right.lines)
+    assert evidence == pytest.approx(log_p) and bound == pytest.approx(max(elbo, log_p - 8))
+    words = [text.get_text() for text in right.texts if text.get_text()]
+    assert words == [f"log p(x) = −{-log_p:.2f}", f"ELBO = −{-elbo:.2f}", f"KL {log_p - elbo:.2f}"]
     z, density = lines(left)["q(z)"]
     exact = Gaussian(torch.full((len(z),), mean, dtype=torch.float64), std**2).log_prob(torch.tensor(z)).exp()
     np.testing.assert_allclose(density, exact, rtol=1e-9, atol=1e-12)
