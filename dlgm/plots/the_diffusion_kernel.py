@@ -9,7 +9,7 @@ from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_graph, draw_image, figure, l
 
 @styled
 def marginal_heatmap(mixture, schedule, paths):
-    """The exact density of x_t at every t of a mixture on a line, and paths (T + 1, N), coloured by where they began."""
+    """The exact density of x_t at every t of a mixture on a line; paths (T + 1, N), coloured by where they began."""
     x = torch.linspace(-3, 3, 301, dtype=torch.float64)
     times = torch.arange(0, schedule.T + 1, max(1, schedule.T // 250))
     density = torch.stack([mixture.diffuse(schedule, int(t)).log_prob(x).exp() for t in times], 1)

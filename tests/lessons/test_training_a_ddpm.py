@@ -8,6 +8,7 @@ from helpers import lines
 from torch import nn
 
 from dlgm import losses, nets, samplers
+from dlgm.course import training_a_ddpm as given
 from dlgm.denoiser import Clipped, Denoiser, Prediction
 from dlgm.nets import inspect
 from dlgm.oracles import EmpiricalData, GaussianMixture
@@ -246,3 +247,36 @@ def test_e_24_noise_at_the_last_step_would_stay(generator):
     x = sample(denoiser, DDPM("beta"), noise(64, 1, dtype=F64), time_grid(schedule, 50), generator)
     assert x.abs().max() < 1e-12
     assert schedule.beta[1].sqrt().item() == pytest.approx(0.01)
+
+
+# ---- what the lesson hands out --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("fault", given.FAULTS)
+def test_alg_1_each_loss_tells_and_makes_the_times_that_its_fault_says(fault):
+    """With ε̂ = 0 the loss is the mean of ε²; without noise x_t/x_0 is √ᾱ of the time that was made."""
+    u, x0, eps = torch.tensor([0.0, 0.3, 0.6, 0.999]), noise(4, 2, 3, dtype=F64), noise(4, 2, 3, seed=1, dtype=F64)
+    told, made = [1, 2, 3, 4], [1, 2, 3, 4]
+    if fault == "told one less":
+        told = [0, 1, 2, 3]
+    elif fault == "made one early":
+        made = [0, 1, 2, 3]
+    elif fault == "never the last":
+        told = made = [1, 1, 2, 3]
+    elif fault == "one for all":
+        made = [1, 1, 1, 1]
+    seen = []
+
+    def spy(x_t, t):
+        seen.append((x_t, t))
+        return torch.zeros_like(x_t)
+
+    loss = given.Loss("X", CHAIN.alpha_bar, fault)
+    torch.testing.assert_close(loss(spy, x0, u, eps), eps.square().flatten(1).mean(1))
+    loss(spy, x0, u, 0 * eps)
+    assert seen[1][1].tolist() == told
+    torch.testing.assert_close(seen[1][0], CHAIN.alpha_bar[made].sqrt()[:, None, None] * x0)
+
+
+def test_the_four_losses_are_of_four_kinds():
+    assert len({loss.fault for loss in given.losses(CHAIN.alpha_bar).values()}) == 4
+    with pytest.raises(ValueError, match="unknown fault"):
+        given.Loss("X", CHAIN.alpha_bar, "late")

@@ -8,6 +8,8 @@ import torch
 from helpers import lines
 
 from dlgm import vae
+from dlgm.course import variational_autoencoders as given
+from dlgm.gaussian import Gaussian
 from dlgm.plots import variational_autoencoders
 
 
@@ -64,3 +66,20 @@ def test_curves_of_lesson_03_hold_what_they_are_given():
     assert lines(ax)["run"][1].tolist() == pytest.approx([2.0, 0.1])
     ax = variational_autoencoders.gradient_variance([1, 10], {"score function": [2.0, 3.0]}).axes[0]
     assert lines(ax)["score function"][1].tolist() == [2.0, 3.0]
+
+
+def test_vae_2_the_four_losses_are_the_bound_with_four_weights():
+    """Loss A is minus the mean ELBO with Bernoulli pixels; B to D weigh its two parts as their reductions say."""
+    generator = torch.Generator().manual_seed(0)
+    logits, mean, logvar = (torch.randn(*shape, generator=generator).double() for shape in ((5, 7), (5, 3), (5, 3)))
+    x = torch.bernoulli(torch.full((5, 7), 0.4), generator=generator).double()
+    error = -vae.Bernoulli(logits).log_prob(x)
+    kl = vae.standard_kl(Gaussian(mean, logvar.exp())).sum(1)
+    want = {
+        "A": error.mean() + kl.mean(), "B": error.mean() / 7 + kl.mean(), "C": error.mean() / 7 + kl.mean() / 3,
+        "D": error.sum() + kl.mean(),
+    }  # fmt: skip
+    for name, loss in given.LOSSES.items():
+        torch.testing.assert_close(loss(x, logits, mean, logvar), want[name], msg=name)
+    with pytest.raises(ValueError, match="unknown reduction"):
+        given.Loss("E", pixels="median")(x, logits, mean, logvar)

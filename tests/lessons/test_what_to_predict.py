@@ -7,6 +7,7 @@ import torch
 
 from dlgm import losses, vlb
 from dlgm import parameterization as P
+from dlgm.course import what_to_predict as given
 from dlgm.denoiser import Denoiser
 from dlgm.exercises import check
 from dlgm.exercises import what_to_predict as bank
@@ -203,3 +204,18 @@ def test_par_3_the_panel_puts_the_clean_points_where_the_error_leads(target):
     moved = (P.mean_from_x0(CHAIN, x_t, star + 1.0, 2, 3) - P.mean_from_x0(CHAIN, x_t, star, 2, 3))[0, 0].item()
     drawn = {line.get_label(): line.get_ydata() for line in right.lines}
     assert math.isclose(drawn[what_to_predict.NAMES["mean"]][2], 1 / moved, rel_tol=1e-9)
+
+
+def test_par_1_the_checkpoints_say_what_their_head_says_within_two_per_cent():
+    """PAR-1, PAR-3, PAR-4: against the exact denoiser of one point."""
+    point, x_t, t = torch.tensor([1.5, -1.0, 0.5], dtype=F64), batch()[0], torch.tensor([1, 250, 500, 750, 1000])
+    truth = EmpiricalData(point[None]).denoiser(LINEAR)(x_t, t)
+    found = []
+    for network in given.checkpoints(LINEAR.alpha_bar, point).values():
+        want = getattr(truth, network.head)
+        assert ((network(x_t, t) - want).abs() <= 0.02 * want.abs() + 1e-9).all(), network.head
+        found.append(network.head)
+    assert sorted(found) == sorted(given.HEADS)
+    for bad_x, bad_t, message in ((x_t[:, :2], t, "shape"), (x_t, t - 1, "times"), (x_t, t.double(), "times")):
+        with pytest.raises(ValueError, match=message):
+            network(bad_x, bad_t)
