@@ -15,12 +15,14 @@ import inspect
 import io
 import linecache
 import math
+import random
 import re
 import traceback
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from ..tensors import pullback, touched
@@ -145,19 +147,19 @@ def observe(function, args, gradients=()):
     """
     leaves = [a.detach().clone().requires_grad_() if i in gradients else a for i, a in enumerate(args)]
     mine = tuple(map(_own, leaves))
-    outside = torch.default_generator.get_state()
+    outside = _generators()
     torch.default_generator.manual_seed(20_231)  # the CPU's only: torch.manual_seed would reseed every device
-    before = torch.default_generator.get_state()
+    before = _generators()
     try:
         out = function(*mine)
-        drew = not torch.equal(before, torch.default_generator.get_state()) or getattr(function, "drew", False)
+        drew = any(map(_changed, before, _generators())) or getattr(function, "drew", False)
         slopes = getattr(function, "gradients", None) if gradients else []  # a stand-in reports what it saw elsewhere
         slopes = pullback(out, [leaves[i] for i in gradients]) if slopes is None else slopes
     except (Exception, SystemExit) as error:
         _locate(error, function)
         return Behaviour(error=error)
     finally:
-        torch.default_generator.set_state(outside)
+        _generators(outside)
     changed = tuple(getattr(function, "changed", ())) or tuple(
         i for i, (a, b) in enumerate(zip(leaves, mine, strict=True)) if _changed(a, b)
     )
@@ -166,6 +168,16 @@ def observe(function, args, gradients=()):
     )
     values = tuple(v.detach() if isinstance(v, torch.Tensor) else v for v in [*(out if several else (out,)), *slopes])
     return Behaviour(values, None, changed, drew)
+
+
+def _generators(states=None):
+    """The states of the global generators of torch, numpy and Python, after they were set to ``states`` if given."""
+    if states is not None:
+        torch.default_generator.set_state(states[0])
+        np.random.set_state(("MT19937", states[1].numpy(), *states[2]))
+        random.setstate(states[3])
+    _, keys, *rest = np.random.get_state()
+    return torch.default_generator.get_state(), torch.from_numpy(keys.copy()), rest, random.getstate()
 
 
 def _own(argument):

@@ -358,6 +358,11 @@ def _mended_cases(generator):
         case("T = 12, random β, unequal jumps", random_betas(12, generator), [0, 3, 5, 9, 10, 12]),
         case("T = 1000, the linear schedule, every 20th state", LONG, list(range(0, 1001, 20))),
         case("T = 1000, the linear schedule, times 0, 400 and 1000 (the last β is almost 1)", LONG, [0, 400, 1000]),
+        case(
+            "T = 4, β = (0, 1e-5, 2e-5, 0.99, 0.999), times 0, 1, 2 and 4",
+            numbers(0.0, 1e-5, 2e-5, 0.99, 0.999),
+            [0, 1, 2, 4],
+        ),
         case("T = 7 in float32, random β", random_betas(7, generator), [0, 3, 5, 7], torch.float32),
     ]
 
@@ -389,6 +394,16 @@ MENDED_BETAS = Exercise(
          "the β of the visited step was multiplied by the number of steps since the last visit. These steps differ, "
          "and later ones shrink earlier noise: the β of a jump from s to t is 1 − ᾱ_t/ᾱ_s.",
          ("1 - alpha_bar[1:] / alpha_bar[:-1]", "beta[times[1:]] * (times[1:] - times[:-1])")),
+        ("one β to the power of the jump's length",
+         "1 − (1 − β_t)ⁿ stands for a jump of n steps to t, as if each of them had the last one's β; they differ.",
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "1 - (1 - beta[times[1:]]) ** (times[1:] - times[:-1])")),
+        ("divided by the later ᾱ",
+         "for a jump from s to t this is (ᾱ_s − ᾱ_t)/ᾱ_t, above 1 for long jumps; it is a share of what is left at s: "
+         "divide by ᾱ_s.",
+         ("1 - alpha_bar[1:] / alpha_bar[:-1]", "alpha_bar[:-1] / alpha_bar[1:] - 1")),
+        ("exp(−Σβ) for the product",
+         "for a jump this is 1 − exp(−Σβ); the share that is left is the product of 1 − β, which is smaller.",
+         ("alpha_bar = (1 - beta).cumprod(0)[times]", "alpha_bar = (-beta.cumsum(0)).exp()[times]")),
         ("the noise from the clean state on",
          "entry i is 1 − ᾱ_t with t = times[i], the noise of all steps since the clean state. One step of the short "
          "chain starts from the state before it: divide by the ᾱ there.",

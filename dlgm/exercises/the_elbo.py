@@ -386,6 +386,7 @@ def _update_cases(generator):
         case(5, 6, 0),
         Case("k = 4, B = 5, i = 2, a diagonal precision", (numbers(2.0, 0.5, 3.0, 1.0).diag(), m, a, 2)),
         case(12, 30, 7),
+        Case("k = 4, B = 5, i = 3, means far out", (numbers(2.0, 0.5, 3.0, 1.0).diag() + 0.3, 40 * m, 30 * a, 3)),
         case(4, 5, 2, torch.float32),
     ]
 
@@ -420,7 +421,7 @@ COORDINATE_UPDATE = Exercise(
     mistakes=mistakes(
         coordinate_update,
         ("the covariance for the precision",
-         "row i of the covariance, the inverse of precision, was used; the ELBO's quadratic form has the precision.",
+         "covariance and precision are exchanged: in the ELBO's quadratic form stands precision, as it is given.",
          ("pull = ", "precision = torch.linalg.inv(precision)\n    pull = ")),
         ("the whole change not divided",
          "a_i − Σ_j precision_ij (a_j − m_j) is a gradient step of length 1; the parabola has the curvature "
@@ -446,7 +447,13 @@ COORDINATE_UPDATE = Exercise(
          "from m_i the sum over all j was subtracted. The one that starts at m_i runs over j ≠ i; that over "
          "all j starts at a_i.",
          ("= a[:, i] - pull", "= m[i] - pull")),
-        ("half the way", "a_i goes half the way to the top: the derivative of ½ precision_ii m_i² is precision_ii a_i.",
+        ("started at a_i, summed over the others",
+         "from a_i the sum over j ≠ i was subtracted. That sum starts at m_i; the one from a_i runs over all j.",
+         ("= a[:, i] - pull / precision[i, i]", "= 2 * a[:, i] - m[i] - pull / precision[i, i]")),
+        ("neither divided nor subtracted",
+         "this is m_i + Σ precision_ij (a_j − m_j) over j ≠ i; the sum is divided by precision_ii and subtracted.",
+         ("a[:, i] - pull / precision[i, i]", "m[i] + pull - precision[i, i] * (a[:, i] - m[i])")),
+        ("half the way", "a_i goes half the way to the top of its parabola; the top is one full step away.",
          ("- pull /", "- 0.5 * pull /")),
         ("the change alone", "column i holds the change of a_i; it has to hold the new a_i.",
          ("= a[:, i] - pull", "= -pull")),
@@ -469,7 +476,7 @@ COORDINATE_UPDATE = Exercise(
          ("out = a.clone()", "out = a - (a - m) @ precision / precision.diagonal()"),
          ("a[:, i] - pull / precision[i, i]", "a[:, i]")),
         ("all means at m",
-         "this is the best a of all, with every coordinate moved at once; asked is the best a_i, the others kept.",
+         "all means are at their best places; asked is the best a_i while the others are kept.",
          ("out[:, i] = a[:, i] - pull / precision[i, i]", "out[:] = m")),
     ),
 )  # fmt: skip

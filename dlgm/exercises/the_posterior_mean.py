@@ -374,9 +374,9 @@ def _gaussian_cases(generator):
         x_t, m = normal(*shape, generator=generator, dtype=dtype), normal(1, generator=generator).item()
         return Case(label, (alpha_bar_of(beta), x_t, s, t, m, v))
 
-    first = (alpha_bar_of(numbers(0.0, 0.75, 0.75)), numbers(2.0), 1, 2, 4.0, 5.0)
+    first = (alpha_bar_of(numbers(0.0, 0.36, 0.75)), numbers(3.8), 1, 2, 5.0, 6.0)
     return [
-        Case("one number, β = (0, ¾, ¾), from t = 2 to s = 1, x_t = 2, data N(4, 5)", first),
+        Case("one number, ᾱ = (1, 0.64, 0.16), from t = 2 to s = 1, x_t = 3.8, data N(5, 6)", first),
         case("T = 4, neighbours, from 3 to 2, v = 0.3", 2, 3, 0.3, 3, 5),
         case("T = 4, from 3 to s = 0 (the clean state), v = 2.5", 0, 3, 2.5, 4, 3),
         case("T = 4, from 4 to 1, v = 0.04", 1, 4, 0.04, 3, 4),
@@ -465,7 +465,7 @@ GAUSSIAN_REVERSE = Exercise(
     ),
     start="x_s and x_t are Gaussian together. Which means, variances and which covariance do they have?",
     hint="x_t is a multiple of x_s plus fresh noise, so the covariance comes from the multiple alone.",
-    see="In the first case the mean is 2.8 and the variance is 1.2.",
+    see="For ᾱ = (1, 0.64, 0.16), s = 1, t = 2, x_t = 3.8 and data N(5, 6): mean 6.1, variance 1.75.",
 )  # fmt: skip
 
 

@@ -719,12 +719,12 @@ TIMES_INSIDE = Exercise(
          "a share of the signal, ᾱ, is compared with a share of the noise, 1 − ᾱ. The table holds ᾱ: compare ᾱ with ᾱ.",
          ("- alpha_bar)", "- (1 - alpha_bar))")),
         ("always 0",
-         "made is 0 for every example, the place of the largest ᾱ. Noise in x_t makes its square larger than ᾱ, so "
-         "choose ε = 0; without .abs() the least difference is the most negative one.",
+         "made is 0 where x_t is not clean. Is ε 0, is x_0 divided out, are the square and .abs() there, and does "
+         "anything in the table match?",
          ("0 * one", "one")),
         ("always T",
-         "made is T for every example, the place nearest to 0. x_t is 0 and shows nothing where x_0 and ε both are 0: "
-         "choose an x_0 that is not.",
+         "made is T where it is another time. x_t has to show ᾱ: x_0 must not be 0, ε must, and x_t²/x_0² is what "
+         "is compared with the table.",
          ("loss(spy, one, u", "loss(spy, 0 * one, u")),
         ("one place too high", "made is too high by 1. The table begins with ᾱ_0, so that a place in it is the time.",
          ("argmin(1)", "argmin(1) + 1")),
@@ -737,6 +737,13 @@ TIMES_INSIDE = Exercise(
          "made is too low by 1, save for clean data: the search begins at ᾱ_1, which stands at place 1. Search the "
          "whole table.",
          ("- alpha_bar)", "- alpha_bar[1:])")),
+        ("α_t looked up", "ᾱ was looked up among the α_t of single steps; the table to search is that of the products.",
+         ("- alpha_bar)", "- torch.cat([alpha_bar[:1], alpha_bar[1:] / alpha_bar[:-1]]))")),
+        ("made guessed from told", "made is told + 1: that is so for one kind of fault only. Look at x_t.",
+         ("return seen[1], made", "return seen[1], seen[1] + 1")),
+        ("told is ⌊uT⌋",
+         "told is ⌊uT⌋, what one kind of loss would tell. Ask this one: a spy in the place of the network hears it.",
+         ("return seen[1], made", "return (u * (len(alpha_bar) - 1)).long(), made")),
         ("told worked out from u",
          "told is 1 + ⌊uT⌋, what a right loss would tell. Ask this one: a spy in the place of the network hears it.",
          ("return seen[1], made", "return 1 + (u * (len(alpha_bar) - 1)).long(), made")),

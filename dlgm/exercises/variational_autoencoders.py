@@ -551,19 +551,23 @@ EFFECTIVE_BETA = Exercise(
          "another, so each part is first divided by the nats that were put in.",
          ("(code / (d / 2)) / (pixels / (D * math.log(2)))", "code / pixels")),
         ("log 2 forgotten",
-         "too large by the factor 1/log 2: a pixel with logit 0 costs log 2 = 0.693 nats, not 1 (it costs 1 bit).",
+         "too large by the factor 1/log 2: one part is counted in bits, the other in nats. A pixel of logit 0 costs "
+         "log 2 = 0.693 nats, which is 1 bit.",
          ("D * math.log(2)", "D")),
         ("½ forgotten",
-         "half of the right value: a coordinate with mean 1 and variance 1 has a KL of ½ nat, not of 1.",
+         "half of the right value: a factor ½ or 2 is lost. A coordinate with mean 1 and variance 1 has a KL of ½ nat; "
+         "in general it is ½ (mean² + variance − 1 − log-variance).",
          ("(d / 2)", "d")),
         ("the pixels not counted",
-         "too small by the factor D: the reconstruction error R is the sum over the D pixels of an example.",
+         "too small by the factor D: R is the sum over the D pixels of an example; D of them were counted as one, or "
+         "one as D.",
          ("D * math.log(2)", "math.log(2)")),
         ("the coordinates not counted",
-         "too large by the factor d: the KL K is the sum over the d coordinates of an example.",
+         "too large by the factor d: K is the sum over the d coordinates of an example; d of them were counted as one, "
+         "or one as d.",
          ("(d / 2)", "0.5")),
         ("β = 1 taken for granted",
-         "this is 1 whatever the loss is. Find out what the loss does: call it on inputs of your choice.",
+         "this is 1 for losses with another β. Find out what a loss does: call it on inputs of your choice.",
          lambda loss, B, D, d: torch.ones((), dtype=torch.float64)),
         ("the pixels left in the code's part",
          "the loss at mean 1 was taken for the KL's part. It holds the pixels' part as well, which has to be taken "
@@ -572,11 +576,12 @@ EFFECTIVE_BETA = Exercise(
          "the loss at mean 1 was taken for the pixels' part. It holds the KL's part as well: put in mean 0 and "
          "log-variance 0, where the KL is 0.", ("(pixels / (D", "((pixels + code) / (D")),
         ("multiplied by B",
-         "too large by the factor B: R and K both belong to one example, and B may not be counted on one side alone.",
+         "too large by the factor B: R and K both belong to one example, and B may not count on one side alone. (Has "
+         "every example the R that you put in?)",
          ("(D * math.log(2))", "(B * D * math.log(2))")),
         ("divided by B",
-         "too small by the factor B: R and K both belong to one example, and B may not be counted on one side alone. "
-         "(Does every example of the batch get the mean that you count?)",
+         "too small by the factor B: R and K both belong to one example, and B may not count on one side alone. (Has "
+         "every example the K that you put in?)",
          ("(d / 2)", "(B * d / 2)")),
         ("log-variance 1 put in beside mean 1",
          "mean 1 and log-variance 1 cost (e − 1)/2 = 0.859 nats a coordinate, not ½; variance 1 is log-variance 0.",

@@ -539,7 +539,7 @@ def _head_cases(generator):
         D, dtype = (3, 4, 6, 5, 7)[place % 5], torch.float32 if place % 6 == 5 else torch.float64
         a = alpha_bar_of((shorts[k % 4], LONG, steep)[which])
         sign = 1 - 2 * ((torch.arange(D) + place) % 2)
-        c = (sign * (0.5 + 1.5 * uniform(D, generator=generator))).to(dtype)
+        c = (sign * (0.5 + 1.5 * uniform(D, generator=generator)) * (0.2 if place % 3 == 2 else 1)).to(dtype)
         words = f"checkpoint {name}, T = {len(a) - 1}, D = {D}" + (" in float32" if dtype == torch.float32 else "")
         return Case(words, (Network(name, head, c, a), a, c))
 
@@ -596,7 +596,8 @@ HEAD_OF = Exercise(
     ),
     start="You choose ε, so you know x_t and what each of the four heads would have to answer there.",
     hint="Take a t in the middle of the table and an ε with unequal entries. Compare the answer with all four.",
-    see="The first checkpoint predicts v: 2. Asked at t = 2 with x_t = (3, −6) it says about (−4, 8). "
+    see="The first checkpoint predicts v: 2. Its c is (5, −10) and ᾱ_2 = 0.36, so that x_t = (3, −6) holds no noise; "
+    "it answers about (−4, 8). "
     "No head fits exactly, since every network is off by up to 2 %.",
 )  # fmt: skip
 
