@@ -1,6 +1,6 @@
-"""Exercises of lesson 03: the KL to N(0, I), the Monte Carlo bound, two gradients, two likelihoods, and a loss's β.
+"""Exercises of lesson 03: the KL to N(0, I), two gradients, two likelihoods, and a loss's β.
 
-Ledger KL-1, ELBO-4, VAE-2, VAE-3, VAE-4, M-34.
+Ledger KL-1, ELBO-4, VAE-2, VAE-4, M-34.
 """
 
 import math
@@ -86,77 +86,6 @@ STANDARD_KL = Exercise(
          (".sum(1)", ".sum(0)")),
         ("not summed", "this is the KL of each coordinate, (B, d); their sum is the KL of the example.",
          (".sum(1)", "")),
-    ),
-)  # fmt: skip
-
-
-# ---- elbo_from_samples ----------------------------------------------------------------------------------------------
-def elbo_from_samples(log_likelihood, kl):
-    return log_likelihood.mean(1) - kl
-
-
-def _elbo_cases(generator):
-    def case(B, L, dtype=torch.float64):
-        label = f"B = {B}, L = {L}" + (" in float32" if dtype is torch.float32 else "")
-        ll = -5 + normal(B, L, generator=generator, dtype=dtype)
-        return Case(label, (ll, 0.5 + normal(B, generator=generator, dtype=dtype).abs()))
-
-    return [
-        Case("B = 1, L = 2, log-likelihoods (-3, -5), KL 1", (numbers([-3.0, -5.0]), numbers(1.0))),
-        case(3, 5),
-        case(6, 4),
-        case(4, 3, torch.float32),
-    ]
-
-
-def _more_draws_same_bound(function):
-    ll, kl = numbers([-3.0, -5.0], [-4.0, -4.5]), numbers(1.0, 0.5)
-    gap = (function(torch.cat([ll, ll], 1), kl) - function(ll, kl)).abs().max().item()
-    return gap < 1e-12, f"difference {gap:.0e}"
-
-
-ELBO_FROM_SAMPLES = Exercise(
-    equation="(1/L) Σ_l log p(x | z_l) − KL(q(z | x) ‖ p(z)) (VAE-3)",
-    reference=elbo_from_samples,
-    returns=("elbo",),
-    cases=_elbo_cases,
-    properties=(Property("the same draws taken twice give the same bound", _more_draws_same_bound),),
-    start="Which axis of log_likelihood holds the draws?",
-    hint="A mean over axis 1 has shape (B,), as kl has.",
-    see="For log-likelihoods (−3, −5) and KL 1: −5.",
-    mistakes=mistakes(
-        elbo_from_samples,
-        ("the 1/L is missing",
-         "the log-likelihoods are added up: with L draws the reconstruction counts L times, which is a β-VAE with β = "
-         "1/L (erratum E-07). Take the mean over the draws.", (".mean(1)", ".sum(1)")),
-        ("KL divided by L", "the KL is divided by L too; it is exact and no average over draws, so it counts once.",
-         ("- kl", "- kl / log_likelihood.shape[1]")),
-        ("KL subtracted at every draw",
-         "the reconstruction is summed and the KL subtracted L times: this is L times the bound.",
-         ("log_likelihood.mean(1) - kl", "(log_likelihood - kl[:, None]).sum(1)")),
-        ("KL added", "the KL is added: a q far from the prior would be rewarded; the bound is reconstruction minus KL.",
-         ("- kl", "+ kl")),
-        ("the loss, not the bound",
-         "this is KL − reconstruction, the negative bound that an optimiser minimises; the ELBO is its negative.",
-         ("log_likelihood.mean(1) - kl", "kl - log_likelihood.mean(1)")),
-        ("the KL is missing", "this is the reconstruction alone, the objective of a noisy autoencoder.", (" - kl", "")),
-        ("logarithm of the mean",
-         "the likelihoods were averaged before the logarithm; the bound averages the logarithms. (Inside the logarithm "
-         "belong weights p(x, z)/q(z | x), and then no KL is subtracted: that is the IWAE bound.)",
-         (".mean(1)", ".logsumexp(1) - math.log(log_likelihood.shape[1])")),
-        ("only the first draw", "draws 2 to L are ignored; unbiased, and as noisy as L = 1.", (".mean(1)", "[:, 0]")),
-        ("the best draw", "the largest log-likelihood was taken; a maximum is no average and may exceed log p(x).",
-         (".mean(1)", ".amax(1)")),
-        ("averaged over the batch",
-         "the examples were averaged as well; return one bound for each example, of shape (B,).",
-         ("log_likelihood.mean(1) - kl", "(log_likelihood.mean(1) - kl).mean()")),
-        ("summed over the batch", "the examples were added up; return one bound for each example, of shape (B,).",
-         ("log_likelihood.mean(1) - kl", "(log_likelihood.mean(1) - kl).sum()")),
-        ("draws not averaged",
-         "this has shape (B, L), one value for each draw; their mean over the draws is the bound.",
-         ("log_likelihood.mean(1) - kl", "log_likelihood - kl[:, None]")),
-        ("1/L of the batch size", "the sum was divided by B, the number of examples; L is the size of axis 1.",
-         (".mean(1)", ".sum(1) / len(log_likelihood)")),
     ),
 )  # fmt: skip
 
@@ -611,7 +540,6 @@ EFFECTIVE_BETA = Exercise(
 
 EXERCISES = (
     STANDARD_KL,
-    ELBO_FROM_SAMPLES,
     REPARAMETERIZE,
     SCORE_FUNCTION_GRADIENT,
     BERNOULLI_LOG_LIKELIHOOD,

@@ -18,15 +18,6 @@ def standard_kl_loop(mean, logvar):
     return out
 
 
-def elbo_loop(log_likelihood, kl):
-    L = log_likelihood.shape[1]
-    return sum(log_likelihood[:, i] for i in range(L)) / L - kl
-
-
-def elbo_inside(log_likelihood, kl):
-    return (log_likelihood - kl.unsqueeze(1)).mean(dim=-1)
-
-
 def reparameterize_root(mean, logvar, eps):
     return torch.addcmul(mean, torch.sqrt(torch.exp(logvar)), eps)
 
@@ -93,7 +84,6 @@ def effective_beta_gradients(loss, B, D, d):
 RIGHT = {
     "gaussian_log_likelihood": [gaussian_log_likelihood_torch, gaussian_log_likelihood_counts],
     "standard_kl": [standard_kl_torch, standard_kl_loop],
-    "elbo_from_samples": [elbo_loop, elbo_inside],
     "reparameterize": [reparameterize_root, reparameterize_distribution],
     "score_function_gradient": [score_gradient_autograd, score_gradient_matmul],
     "bernoulli_log_likelihood": [bernoulli_softplus, bernoulli_bce],
