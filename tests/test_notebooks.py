@@ -40,12 +40,15 @@ def test_what_leaves_the_form_is_said(tmp_path):
     nb.cells[0].source = nb.cells[0].source.replace("**Needs:**", "Needs:")
     nb.cells.insert(1, nbformat.v4.new_markdown_cell("<details> " + "word " * 400 + "CELBO-1 " * 13))
     nb.cells.append(nbformat.v4.new_code_cell('check("nothing", nothing)' + "\nnothing()" * 40))
+    for text in ("### Why $x$?", "<details><summary>What is $x$?</summary></details>", "$x_t=\\alpha x_0$"):
+        nb.cells.append(nbformat.v4.new_markdown_cell(text))
     nbformat.write(nb, tmp_path / "broken.ipynb")
-    found = "\n".join(notebooks.form(tmp_path / "broken.ipynb"))
+    found, n = "\n".join(notebooks.form(tmp_path / "broken.ipynb")), len(nb.cells)
     for text in (
         "the header lacks **Needs:**", "there is no '## Exit questions'", f"the guess {name!r} is nowhere compared",
         "cell 1 has 4", "cell 1 has 13 labels", "cell 1 opens and closes folds", "nothing is checked, and there is no",
-        "41 lines, 20 at most", "sections are numbered [1, 7, 3",
+        "41 lines, 20 at most", "sections are numbered [1, 7, 3", f"cell {n - 3} has a formula in a heading",
+        f"cell {n - 2} has a formula in a heading", f"cell {n - 1} has a bare alpha",
     ):  # fmt: skip
         assert text in found, found
     assert notebooks.main(["--lint", str(tmp_path / "broken.ipynb")]) == 1
@@ -108,7 +111,7 @@ def test_progress_bars_leave_no_trace(tmp_path):
     )
     assert notebooks.main([str(path)]) == 0
     first, second = json.loads(path.read_text())["cells"]
-    assert "".join("".join(o["text"]) for o in first["outputs"]) == "0\n1\n2\n" and second["outputs"] == []
+    assert ["".join(o["text"]) for o in first["outputs"]] == ["0\n1\n2\n"] and second["outputs"] == []
 
 
 def test_a_failing_notebook_is_left_as_it_was(tmp_path, capsys):
@@ -128,6 +131,8 @@ def test_a_failing_notebook_is_left_as_it_was(tmp_path, capsys):
         ("import matplotlib.pyplot as plt", "pyplot"),
         ("from IPython.display import Image, display\nimport io\nfrom PIL import Image as P\nb = io.BytesIO()\n"
          "P.new('L', (2, 2)).save(b, 'PNG')\ndisplay(Image(b.getvalue()))", "alternative text"),
+        ("from IPython.display import Image, display\nimport io\nfrom PIL import Image as P\nb = io.BytesIO()\n"
+         "P.new('L', (2, 2)).save(b, 'PNG')\ndisplay(Image(b.getvalue(), alt='a dot'))", "does not stand beside it"),
         ("print('x' * 1_600_000)", "kB"),
     ],
 )  # fmt: skip

@@ -112,3 +112,15 @@ def test_jensen_shows_the_two_means():
     ax = the_elbo.jensen(0.25, 1.0).axes[0]
     low, high = ax.lines[3].get_ydata()
     assert high == pytest.approx(math.log(0.625)) and low == pytest.approx(math.log(0.25) / 2)
+
+
+def test_a_figure_is_shown_with_its_text_as_text_form_and_beside_it(monkeypatch):
+    shown = []
+    monkeypatch.setattr(plots, "display", shown.append)
+    fig, _ = plots.figure(2, 1)
+    plots.show(fig, 'a "box" < 1')
+    picture, beside = shown
+    assert repr(picture) == picture.alt == 'a "box" < 1' and picture.data == plots.to_png(fig)
+    assert beside.data == '<span role="img" aria-label="a &quot;box&quot; &lt; 1"></span>'
+    with pytest.raises(ValueError, match="a text that says"):
+        plots.show(fig, " ")

@@ -8,6 +8,7 @@ This is the only way a committed notebook gets its outputs. A notebook that fail
 """
 
 import argparse
+import html
 import json
 import re
 import sys
@@ -36,19 +37,33 @@ def execute(path, timeout=300):
 
 def normalise(nb):
     """Drop what changes from run to run or machine to machine, progress bars too; live widgets become a sentence."""
-    nb.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
+    nb.metadata = {  # as JupyterLab writes it, so that opening a lesson changes next to nothing
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {
+            "codemirror_mode": {"name": "ipython", "version": 3}, "file_extension": ".py", "mimetype": "text/x-python",
+            "name": "python", "nbconvert_exporter": "python", "pygments_lexer": "ipython3", "version": "3.11.0",
+        },
+    }  # fmt: skip
     for cell in nb.cells:
         cell.metadata.pop("execution", None)
         if "outputs" in cell:
-            cell.outputs = [out for out in cell.outputs if not _is_progress_bar(out)]
+            cell.outputs = _joined([out for out in cell.outputs if not _is_progress_bar(out)])
         for out in cell.get("outputs", []):
             if WIDGET_VIEW in out.get("data", {}):
                 out["data"] = {"text/plain": "(Run this cell to get the controls.)"}
                 out["metadata"] = {}
     return nb
+
+
+def _joined(outputs):
+    """The outputs, with pieces of one printed text put together as JupyterLab does."""
+    out = []
+    for one in outputs:
+        if out and one.output_type == "stream" and (out[-1].output_type, out[-1].get("name")) == ("stream", one.name):
+            out[-1].text += one.text
+        else:
+            out.append(one)
+    return out
 
 
 def _is_progress_bar(out):
@@ -76,7 +91,9 @@ def faults(path):
             r"\binteract(ive)?(_output)?\(|\bwidgets\.Output\(|\bimport matplotlib\.pyplot|pip install", source
         ):
             found.append(f"cell {i} uses pyplot, interact, Output or an install; see dlgm.course.widgets")
-        for out in cell.get("outputs", []):
+        outputs = cell.get("outputs", [])
+        pictures = "".join("".join(out["data"].get("text/html", "")) for out in outputs if "data" in out)
+        for out in outputs:
             dump = json.dumps(out)
             if out["output_type"] == "error" and "raises-exception" not in cell["metadata"].get("tags", []):
                 found.append(f"cell {i} stores an error, {out['ename']}")
@@ -84,8 +101,11 @@ def faults(path):
                 found.append(f"cell {i} stores a warning: {dump[:120]}")
             if re.search(r"/(home|root|tmp|usr|Users|work|opt)/", dump):
                 found.append(f"cell {i} stores a path of a machine")
-            if "image/png" in out.get("data", {}) and not out["metadata"].get("image/png", {}).get("alt"):
+            alt = out.get("metadata", {}).get("image/png", {}).get("alt")
+            if "image/png" in out.get("data", {}) and not alt:
                 found.append(f"cell {i} stores a picture without alternative text")
+            elif alt and html.escape(alt) not in pictures:
+                found.append(f"cell {i} stores a picture whose text does not stand beside it")
             if WIDGET_VIEW in out.get("data", {}):
                 found.append(f"cell {i} stores a live widget")
     if "widgets" in nb["metadata"]:
@@ -141,6 +161,11 @@ def form(path):
             found.append(f"cell {i} has {labels} labels, {LIMITS['labels of a cell']} at most")
         if source.count("<details>") != source.count("</details>"):
             found.append(f"cell {i} opens and closes folds in different numbers")
+        if kind == "markdown" and re.search(r"(?m)<summary>.*\$.*</summary>|^#+ .*\$", source):
+            found.append(f"cell {i} has a formula in a heading or a summary, where some viewers show it raw")
+        told = re.sub(r"(?s)<summary>In the decks</summary>.*?</details>", "", source)
+        if kind == "markdown" and "alpha=1-" not in told and re.search(r"(?<!\\bar)\\alpha(?![_A-Za-z])", told):
+            found.append(f"cell {i} has a bare alpha; alpha_t is 1 - beta_t, and the signal scale has another name")
     at = next((i for i, (_, source) in enumerate(cells) if source.lstrip().startswith("## Predict")), None)
     guesses = cells[at + 1][1] if at is not None else ""
     if not guesses.startswith("guess = {"):

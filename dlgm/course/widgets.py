@@ -34,6 +34,9 @@ class Explorer(w.VBox):
             [w.HBox(list(controls.values()), layout=w.Layout(flex_flow="row wrap")), self.image, w.HTML(alt)]
         )
 
+    def __repr__(self):
+        return "(Run this cell to get the controls.)"  # what a notebook keeps that is saved and opened again
+
     def _png(self):
         with _LOCK:
             return to_png(self._render(**{name: c.value for name, c in self.controls.items()}), colours=None)
@@ -49,6 +52,12 @@ def slider(label, low, high, value, step=1):
         value=value, min=low, max=high, step=step, description=label, continuous_update=True,
         style={"description_width": "initial"}, layout=w.Layout(width="340px"),
     )  # fmt: skip
+
+
+def stops(label, options, value):
+    """A slider in the house layout that rests on the given numbers only."""
+    style, layout = {"description_width": "initial"}, w.Layout(width="340px")
+    return w.SelectionSlider(options=options, value=value, description=label, style=style, layout=layout)
 
 
 def choice(label, options, width="180px"):

@@ -7,11 +7,12 @@ own matplotlib settings are left alone.
 """
 
 import functools
+import html
 import io
 
 import torch
+from IPython.display import HTML, display
 from IPython.display import Image as IPythonImage
-from IPython.display import display
 from matplotlib import cycler, rc_context
 from matplotlib.figure import Figure
 from PIL import Image
@@ -76,12 +77,22 @@ def to_png(fig, colours=256):
 def show(fig, alt):
     """Show a figure in a notebook, sharp on dense screens and with a text for readers who do not see it.
 
+    JupyterLab gives a picture no alternative text, so the text stands beside it too, where screen readers find it.
+
     Raises:
         ValueError: alt is empty.
     """
     if not alt.strip():
         raise ValueError("a figure needs a text that says what it shows")
-    display(IPythonImage(to_png(fig), width=round(96 * fig.get_figwidth()), alt=alt))
+    display(_Picture(to_png(fig), width=round(96 * fig.get_figwidth()), alt=alt))
+    display(HTML(f'<span role="img" aria-label="{html.escape(alt)}"></span>'))
+
+
+class _Picture(IPythonImage):
+    """A picture whose text form is what it shows."""
+
+    def __repr__(self):
+        return self.alt
 
 
 def to_gray(x):
