@@ -82,7 +82,7 @@ def iwae(log_joint, q, x, K, n=1, generator=None, gradient="plain"):
     if not all(isinstance(getattr(law, name, None), torch.Tensor) for name in ("mean", "var")):
         raise ValueError(f"gradient='doubly' needs a q with mean and var, such as a Gaussian; got {type(law).__name__}")
     z = law.sample(generator)
-    frozen = type(law)(law.mean.detach(), law.var.detach())  # log q's own parameters give no gradient
+    frozen = law.detach() if hasattr(law, "detach") else type(law)(law.mean.detach(), law.var.detach())
     log_w = (log_joint(repeated, z) - frozen.log_prob(z)).reshape(-1, n, K)
     share = log_w.detach().softmax(-1)
     if z.requires_grad:  # the path through z gets the share twice, once here and once below

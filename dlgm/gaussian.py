@@ -12,6 +12,7 @@ import torch
 from .tensors import double, expand, randn_like, same_shape, sum_non_batch, to_device
 
 LOG_2PI = math.log(2 * math.pi)
+FAR = 60.0  # a log-variance beyond ± this is not made a variance first, which float32 could not hold
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,38 +39,64 @@ class Gaussian:
             raise ValueError(f"a variance cannot be negative or NaN, got {least:.6g}")
         self._set(self.mean, self.var, least > 0)
 
-    def _set(self, mean, var, has_density):
+    def _set(self, mean, var, has_density, logvar=None):
         if isinstance(var, torch.Tensor):
             var = to_device(var.to(mean.dtype), mean.device) if var.shape == mean.shape else expand(var, mean)
         else:
             var = torch.full((), var, dtype=mean.dtype, device=mean.device)
-        return self._hold(mean, var, has_density)
+        if logvar is not None:
+            logvar = to_device(logvar, mean.device) if logvar.shape == mean.shape else expand(logvar, mean)
+        return self._hold(mean, var, has_density, logvar)
 
-    def _hold(self, mean, var, has_density):
-        for name, value in {"mean": mean, "var": var, "_has_density": has_density}.items():
+    def _hold(self, mean, var, has_density, logvar=None):
+        for name, value in {"mean": mean, "var": var, "_has_density": has_density, "_logvar": logvar}.items():
             object.__setattr__(self, name, value)
         return self
 
     @classmethod
     def from_logvar(cls, mean, logvar):
-        """N(mean, exp(logvar)), as networks give it: exp is positive, so on a GPU nothing is looked at."""
-        if logvar.device.type == "cpu":
-            return cls(mean, logvar.exp())
-        return object.__new__(cls)._set(mean, logvar.exp(), True)
+        """N(mean, exp(logvar)), as networks give it; the logarithm is kept, so that −200 or 200 lose nothing.
+
+        Raises:
+            ValueError: logvar holds NaN. It is looked at on the CPU only, since a GPU would be waited for.
+        """
+        if logvar.device.type == "cpu" and logvar.isnan().any():
+            raise ValueError(f"{int(logvar.isnan().sum())} of {logvar.numel()} log-variances are NaN")
+        return object.__new__(cls)._set(mean, logvar.exp(), True, logvar)
 
     def repeat(self, n):
         """The law of a batch in which each example stands n times in a row; var has mean's shape."""
-        mean, var = (v.repeat_interleave(n, 0) for v in (self.mean, self.var.expand_as(self.mean)))
-        return object.__new__(type(self))._hold(mean, var, self._has_density)
+        return self._each(lambda v: v.expand_as(self.mean).repeat_interleave(n, 0))
 
     def rows(self, index):
         """The law of the examples that an index tensor names."""
-        var = self.var[index] if self.var.ndim else self.var
-        return object.__new__(type(self))._hold(self.mean[index], var, self._has_density)
+        return self._each(lambda v: v[index] if v.ndim else v)
+
+    def detach(self):
+        """The same law; no gradient goes through it."""
+        return self._each(torch.Tensor.detach)
+
+    def _each(self, change):
+        """The law whose mean, var and log-variance are those of this one, changed."""
+        logvar = None if self._logvar is None else change(self._logvar)
+        return object.__new__(type(self))._hold(change(self.mean), change(self.var), self._has_density, logvar)
+
+    def by_variance(self, usual, far):
+        """usual(var), and in its place far(logvar) where a network gave a log-variance beyond ±FAR.
+
+        Each is computed at harmless numbers where the other counts, so that no gradient becomes NaN.
+        """
+        if self._logvar is None:
+            return usual(self.var)
+        out = self._logvar.abs() > FAR
+        return torch.where(
+            out, far(torch.where(out, self._logvar, 0.0)), usual(torch.where(out, 0.0, self._logvar).exp())
+        )
 
     def sample(self, generator=None):
         """One draw for each example, mean + √var ε with ε ~ N(0, I): (B, ...)."""
-        return self.mean + self.var.sqrt() * randn_like(self.mean, generator)
+        eps = randn_like(self.mean, generator)
+        return self.mean + self.by_variance(lambda var: var.sqrt() * eps, lambda logvar: scaled(eps, 0.5 * logvar))
 
     def log_prob(self, x):
         """log N(x; mean, var) = −½ Σ [(x − mean)² / var + log var + log 2π], in nats: (B, ...) -> (B,).
@@ -79,7 +106,13 @@ class Gaussian:
         """
         same_shape(x=x, mean=self.mean)
         self._require_density()
-        return -0.5 * sum_non_batch((x - self.mean) ** 2 / self.var + self.var.log() + LOG_2PI)
+        d = x - self.mean
+        return -0.5 * sum_non_batch(
+            self.by_variance(
+                lambda var: d**2 / var + var.log() + LOG_2PI,
+                lambda logvar: scaled(d, -0.5 * logvar) ** 2 + logvar + LOG_2PI,
+            )
+        )
 
     def kl(self, other):
         """KL(self ‖ other) = ½ Σ [r − 1 − log r + (m₁ − m₂)² / v₂], r = v₁/v₂, in nats: (B,).
@@ -94,15 +127,33 @@ class Gaussian:
         same_shape(self=self.mean, other=other.mean)
         self._require_density()
         other._require_density()
-        u = (self.var - other.var) / other.var
-        near = u.abs() < 0.5
-        small = torch.where(near, u, 0.0)  # keeps log1p, and its gradient, away from −1
-        term = torch.where(near, small - torch.log1p(small), u - self.var.log() + other.var.log())
-        return 0.5 * sum_non_batch(term + (self.mean - other.mean) ** 2 / other.var)
+        d = self.mean - other.mean
+        if self._logvar is None and other._logvar is None:
+            return 0.5 * sum_non_batch(_kl(self.var, other.var, d))
+        logs = [v.var.log() if v._logvar is None else v._logvar for v in (self, other)]
+        far = (logs[0].abs() > FAR) | (logs[1].abs() > FAR)
+        kept = (v.var if v._logvar is None else torch.where(far, 0.0, v._logvar).exp() for v in (self, other))
+        usual = _kl(*(torch.where(far, 1.0, v) for v in kept), d)
+        a, b = (torch.where(far, v, 0.0) for v in logs)
+        return 0.5 * sum_non_batch(torch.where(far, torch.expm1(a - b) - (a - b) + scaled(d, -0.5 * b) ** 2, usual))
 
     def _require_density(self):
         if not self._has_density:
             raise ValueError("a Gaussian with variance 0 is a point mass: it has no density and no finite KL")
+
+
+def _kl(v1, v2, d):
+    """r − 1 − log r + d²/v₂ with r = v₁/v₂, entry by entry."""
+    u = (v1 - v2) / v2
+    near = u.abs() < 0.5
+    small = torch.where(near, u, 0.0)  # keeps log1p, and its gradient, away from −1
+    return torch.where(near, small - torch.log1p(small), u - v1.log() + v2.log()) + d**2 / v2
+
+
+def scaled(x, log_scale):
+    """x · exp(log_scale) in two halves, so that 0 · ∞ does not occur."""
+    half = (0.5 * log_scale).exp()
+    return x * half * half
 
 
 def add(p, q):
@@ -164,12 +215,13 @@ def discretized_log_prob(gaussian, x, bins=256):
     gaussian._require_density()
     if not isinstance(bins, int) or bins < 2:
         raise ValueError(f"bins must be a whole number of at least 2, got {bins!r}")
-    (x, mean, var), half = map(double, (x, gaussian.mean, gaussian.var)), 1 / (bins - 1)
+    (x, mean), half = map(double, (x, gaussian.mean)), 1 / (bins - 1)
     level = (x + 1) / (2 * half)
     on_grid = (x.abs() <= 1 + 1e-6) & ((level - level.round()).abs() <= 1e-3)
     if x.device.type == "cpu" and not on_grid.all():
         raise ValueError(f"x must hold pixel values -1 + 2k/{bins - 1}, k = 0..{bins - 1}; got {x.min()} to {x.max()}")
-    std = var.sqrt()
+    logvar = gaussian._logvar
+    std = double(gaussian.var).sqrt() if logvar is None else (0.5 * double(logvar)).exp()
     low = torch.where(level < 0.5, -math.inf, (x - half - mean) / std)
     high = torch.where(level > bins - 1.5, math.inf, (x + half - mean) / std)
     flip = low + high > 0  # the bin lies in the upper tail: mirror it

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .gaussian import Gaussian, discretized_log_prob
+from .gaussian import LOG_2PI, Gaussian, discretized_log_prob, scaled
 from .metrics import estimate
 from .nets import Conditioned, mlp
 from .tensors import double, known, same_shape, sum_non_batch, to_device
@@ -240,7 +240,7 @@ def standard_kl(q):
 
     Source: Kingma & Welling 2014, appendix B; ledger KL-1, ELBO-4.
     """
-    return 0.5 * (q.mean**2 + q.var - 1 - q.var.log())
+    return 0.5 * (q.mean**2 + q.by_variance(lambda var: var - 1 - var.log(), lambda logvar: logvar.exp() - 1 - logvar))
 
 
 @dataclass(frozen=True)
@@ -266,11 +266,13 @@ def rate_decomposition(q, generator=None, chunk=100):
         Rate, with attributes in nats.
     Source: Hoffman & Johnson 2016, equation 5; ledger VAE-5, E-50.
     """
-    z = q.sample(generator)
-    log_marginal = []
+    z, log_marginal = q.sample(generator), []
     for part in z.split(chunk):
-        offset = (part[:, None, :] - q.mean) ** 2 / q.var + q.var.log() + math.log(2 * math.pi)
-        log_marginal.append((-0.5 * offset.sum(-1)).logsumexp(1) - math.log(len(z)))
+        d = part[:, None, :] - q.mean
+        offset = q.by_variance(
+            lambda var, d=d: d**2 / var + var.log(), lambda logvar, d=d: scaled(d, -0.5 * logvar) ** 2 + logvar
+        )
+        log_marginal.append((-0.5 * (offset + LOG_2PI).sum(-1)).logsumexp(1) - math.log(len(z)))
     rate = standard_kl(q).sum(1).mean().item()
     information = (q.log_prob(z) - torch.cat(log_marginal)).mean().item()
     return Rate(rate, information, rate - information)

@@ -12,7 +12,7 @@ def atomically(path, write):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two processes do not share one
     try:
         write(part)
         os.replace(part, path)

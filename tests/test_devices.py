@@ -138,7 +138,7 @@ class World:
             target="v", n=5, p=w.z[0].exp(), evaluations=5, x_T=w.x, times=[9, 4, 0], step_size=0.1, moves=2, ratio=0.7,
             samples=w.z, draws=w.z, images=w.x, log_w=w.z, log_likelihood=w.z, noise_var=0.5, logvar=w.eps,
             x_hat=w.eps, steps=4, step=3, K=3, sampler=samplers.DDPM(), variance=0.5, batch_size=2, seed=0,
-            before=w.x, after=w.eps,
+            before=w.x, after=w.eps, data=w.x,
         )  # fmt: skip
         own = {
             gaussian: lambda: dict(p=w.law, q=gaussian.Gaussian(w.eps, 0.7), prior=w.law, a=0.7, gaussian=w.law),
@@ -532,7 +532,9 @@ def cases(device):
 
 
 # ---- what is public, and what the cases reach ------------------------------------------------------------------------
-EXEMPT = dict.fromkeys(["images.load_images", "machine.has_bfloat16", "machine.processes"], "takes no tensors")
+EXEMPT = dict.fromkeys(
+    ["images.load_images", "machine.free_memory", "machine.has_bfloat16", "machine.processes"], "takes no tensors"
+)
 EXEMPT |= dict.fromkeys(
     ["mixtures.ExactDenoiser.x0_variance", "spectrum.Spectrum.x0_variance"], "a number for a number"
 )

@@ -188,7 +188,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_left_alone(tmp_path):
     before = file.read_bytes()
     with pytest.raises(ValueError, match="lr 0.01 there, 0.1 here"):
         fit(line(), noisy_loss, points(), steps=9, batch_size=16, lr=0.1, progress=False, checkpoint=file)
-    with pytest.raises(ValueError, match="another model"):
+    with pytest.raises(ValueError, match=r"model Sequential\( there, Linear"):
         run(nn.Linear(3, 1), 9, checkpoint=file)
     assert file.read_bytes() == before
     file.write_bytes(before[: len(before) // 2])
@@ -585,3 +585,62 @@ def test_what_cannot_be_loaded_or_described(tmp_path):
         describe(Denoiser(nn.Linear(2, 2), cosine_beta(10)))
     rebuilt = build(describe(denoiser()))
     assert [p.shape for p in rebuilt.parameters()] == [p.shape for p in denoiser().parameters()]
+
+
+@pytest.mark.parametrize("what", ["gradient", "weights"])
+@pytest.mark.parametrize("at", [4, 8])
+def test_what_is_not_finite_never_reaches_weights_average_or_checkpoint(tmp_path, what, at):
+    """A finite loss with an infinite gradient, and a step that spoils the weights; in the middle and at the end."""
+    good, model, file = line(), line(), tmp_path / "run.pt"
+    ema, good_ema = EMA(model), EMA(good)
+    run(good, at, ema=good_ema)
+
+    class Spoiled(torch.optim.Adam):
+        count = 0
+
+        def step(self, closure=None):
+            super().step(closure)
+            Spoiled.count += 1
+            if what == "weights" and Spoiled.count == at + 1:
+                with torch.no_grad():
+                    self.param_groups[0]["params"][0][0, 0] = math.nan
+
+    class Steep(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * math.inf
+
+    def loss(m, batch, generator, step):
+        value = noisy_loss(m, batch, generator, step)
+        return Steep.apply(value) if what == "gradient" and step == at else value
+
+    options = {"steps": 9, "batch_size": 16, "lr": 1e-2, "progress": False, "optimizer": Spoiled, "ema": ema}
+    word = "gradient's norm" if what == "gradient" else "largest weight"
+    with pytest.raises(
+        ValueError, match=f"the {word} is .* at step {at}; the model keeps the weights before this step"
+    ):
+        fit(model, loss, points(), checkpoint=file, every=2, **options)
+    assert same(model, good) and same(ema.model, good_ema.model)
+    kept = torch.load(file)
+    assert all(torch.isfinite(v).all() for part in (kept["model"], kept["ema"]["model"]) for v in part.values())
+    assert len(kept["history"]["loss"]) == at
+
+
+def test_a_dataset_gives_the_weights_of_the_tensors_in_it(tmp_path):
+    tensors, stored, file = line(), line(), tmp_path / "run.pt"
+    run(tensors, 9)
+    data = torch.utils.data.TensorDataset(*points())
+    data.digest = "a"
+    options = {"batch_size": 16, "lr": 1e-2, "progress": False, "checkpoint": file, "workers": 1}
+    state = torch.get_rng_state()
+    fit(stored, noisy_loss, data, steps=4, **options)
+    assert torch.equal(torch.get_rng_state(), state)
+    fit(stored, noisy_loss, data, steps=9, **options)
+    assert same(tensors, stored)
+    data.digest = "b" * 64
+    with pytest.raises(ValueError, match="other data"):
+        fit(stored, noisy_loss, data, steps=10, **options)

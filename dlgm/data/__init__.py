@@ -1,6 +1,7 @@
 """Data: the sets that ship with the course, and those that are drawn anew each time.
 
-stored      MNIST, Fashion-MNIST, digits of 8 x 8 pixels, photographs, checkpoints; pictures in a folder of yours
+stored      MNIST, Fashion-MNIST, digits of 8 x 8 pixels, photographs, checkpoints
+folder      pictures in a folder of yours
 toys        points in the plane
 scenes      captioned and moving digits
 faces       captioned cartoon faces and their clips
@@ -10,18 +11,16 @@ the same data.
 """
 
 from . import faces
+from .folder import IMAGE_SUFFIXES, Pictures, find, images, label_names
 from .scenes import COLOURS, DIGIT_WORDS, RELATIONS, captioned_digits, moving_digits
 from .stored import (
     CHECKPOINTS,
-    IMAGE_SUFFIXES,
     SETS,
     SPLITS,
     DataError,
     checkpoint,
     data_folder,
     from_uint8,
-    images,
-    label_names,
     load,
     measured,
     photos,
@@ -32,6 +31,6 @@ from .toys import TOYS, toy
 
 __all__ = [
     "CHECKPOINTS", "COLOURS", "DIGIT_WORDS", "IMAGE_SUFFIXES", "RELATIONS", "SETS", "SPLITS", "TOYS", "DataError",
-    "captioned_digits", "checkpoint", "data_folder", "faces", "from_uint8", "images", "label_names", "load",
-    "measured", "moving_digits", "photos", "read_npz", "to_uint8", "toy",
+    "Pictures", "captioned_digits", "checkpoint", "data_folder", "faces", "find", "from_uint8", "images", "label_names",
+    "load", "measured", "moving_digits", "photos", "read_npz", "to_uint8", "toy",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Data sets that ship with the course, and pictures in a folder of yours.
+"""Data sets that ship with the course.
 
 Stored sets lie in the repository's folder data/ (or where the environment variable DLGM_DATA points). Each file is
 compared with the SHA-256 in MANIFEST.json before it is read, once per process. Grey values become float32 numbers in
@@ -62,21 +62,9 @@ def load(name, split="train", folder=None, raw=False):
     return _tensors(images, labels, top=16 if name == "digits8" else 255, raw=raw)
 
 
-def label_names(source):
-    """What the classes 0, 1, ... of a stored set are, or of the images in a folder.
-
-    Args:
-        source: one of SETS, or a folder for ``images``.
-    Returns:
-        label_names("fashion")[9] == "ankle boot"; of a folder its subfolders, "" for images that lie in it itself.
-    Raises:
-        ValueError: an unknown name that is no folder.
-        DataError: the manifest is missing or damaged, or the folder holds no image.
-    """
-    if str(source) not in SETS and Path(source).is_dir():
-        return tuple(sorted({_class_of(file, source) for file in _image_files(source)}))
-    known("data set", source, SETS)
-    return tuple(_entry(f"{source}.npz")["labels"])
+def stored_names(name):
+    """What the classes of a stored set are."""
+    return tuple(_entry(f"{name}.npz")["labels"])
 
 
 def photos():
@@ -110,66 +98,6 @@ def to_uint8(x, top=255):
 def from_uint8(v):
     """x = v / 127.5 − 1: levels 0..255 as float32 numbers in [-1, 1]; ``to_uint8`` undoes it."""
     return v.float() / 127.5 - 1
-
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-
-
-def images(folder, size, channels=3, raw=False):
-    """Every image in a folder and its subfolders, cut to the middle square and scaled to size × size pixels.
-
-    Args:
-        folder: with files of the kinds IMAGE_SUFFIXES; others are passed over.
-        size: in pixels.
-        channels: 3 for colour, 1 for grey.
-        raw: give uint8, a quarter of the memory; ``from_uint8`` makes x.
-    Returns:
-        x: (N, channels, size, size) float32 in [-1, 1], or uint8, in the order of the paths.
-        y: (N,) int64, the class of each image, which is the first subfolder it lies in; see ``label_names``.
-    Raises:
-        ValueError: size or channels are of no use.
-        DataError: there is no such folder, it holds no image, or a file cannot be read as one.
-    """
-    from PIL import Image, ImageOps  # here, so that the data sets that ship load without it
-
-    folder = Path(folder)
-    if size < 1 or channels not in (1, 3):
-        raise ValueError(f"expected size of at least 1 and 1 or 3 channels, got {size} and {channels}")
-    files = _image_files(folder)
-    out, bad = torch.empty(len(files), channels, size, size, dtype=torch.uint8), []
-    for i, file in enumerate(files):
-        try:
-            with Image.open(file) as image:
-                image = ImageOps.exif_transpose(image).convert("RGB" if channels == 3 else "L")
-            square = np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS))
-            out[i] = torch.from_numpy(square.copy()).reshape(size, size, channels).permute(2, 0, 1)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-            bad.append(str(file.relative_to(folder)))
-    if bad:
-        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise DataError(
-            f"{len(bad)} of {len(files)} files in {folder} cannot be read as images: {', '.join(bad[:3])}{more}; "
-            "remove or repair them"
-        )
-    names = label_names(folder)
-    labels = torch.tensor([names.index(_class_of(file, folder)) for file in files])
-    return out if raw else from_uint8(out), labels
-
-
-def _image_files(folder):
-    """The images in a folder and its subfolders, in the order of the paths."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}")
-    files = sorted(f for f in folder.rglob("*") if f.suffix.lower() in IMAGE_SUFFIXES)
-    if not files:
-        raise DataError(f"{folder} holds no image; looked for {', '.join(IMAGE_SUFFIXES)}")
-    return files
-
-
-def _class_of(file, folder):
-    """The first subfolder that a file lies in, "" for the folder itself."""
-    return "".join(file.relative_to(folder).parts[:-1][:1])
 
 
 def data_folder():

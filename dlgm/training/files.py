@@ -1,5 +1,6 @@
 """Weights with a card that says what they are, and the checkpoint of a run."""
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +14,41 @@ from ..denoiser import Denoiser
 from ..writing import atomically
 
 
+def meaning(model):
+    """What the weights of a model mean, a dict: a Denoiser's network, schedule and target; else its printed form."""
+    if not isinstance(model, Denoiser):
+        return {"model": repr(model)}
+    try:
+        parts = json.loads(describe(model))
+    except ValueError:  # a network or schedule of one's own
+        return {"model": repr(model.net), "schedule": repr(model.schedule), "predicts": model.predicts}
+    network, settings = parts["net"]
+    schedule, shape = parts["schedule"]
+    if "betas" in shape:
+        betas = shape["betas"]
+        digest = hashlib.sha256(json.dumps(betas).encode()).hexdigest()[:8]
+        shape = f"{len(betas)} steps, β from {betas[0]:.3g} to {betas[-1]:.3g}, {digest}"
+    settings = {f"{network} {name}": value for name, value in settings.items()}
+    return settings | {"schedule": f"{schedule} {shape}", "predicts": parts["predicts"], "variance": parts["variance"]}
+
+
+def fingerprint(data):
+    """SHA-256 of the examples themselves: of tensors, or of whatever tells its own ``digest``."""
+    if hasattr(data, "digest"):
+        return data.digest
+    total = hashlib.sha256()
+    for part in data if isinstance(data, tuple) else (data,):
+        total.update(f"{part.dtype} {tuple(part.shape)}".encode())
+        total.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
 def write_checkpoint(path, model, optimiser, ema, settings, history):
-    """Write all that a run needs to go on: weights, optimiser, average, settings and history, dicts both."""
+    """Write all that a run needs to go on: weights, optimiser, average, settings and history, dicts both.
+
+    Raises:
+        OSError: it could not be written; what was there before is as it was.
+    """
     state = {
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),
@@ -23,7 +57,22 @@ def write_checkpoint(path, model, optimiser, ema, settings, history):
         "history": history,
         "denoiser": describe(model) if isinstance(model, Denoiser) else None,
     }
-    atomically(path, lambda part: torch.save(state, part))
+    try:
+        atomically(path, lambda part: torch.save(state, part))
+    except (RuntimeError, OSError) as error:  # a full disk is either
+        raise OSError(f"{path} could not be written, what was there before is as it was: {error}") from error
+
+
+def _difference(name, there, here):
+    """How a setting differs; of long ones only where they part."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        return "; ".join(_difference(k, there.get(k), v) for k, v in here.items() if there.get(k) != v)
+    if isinstance(here, str) and len(here) == 64:  # a fingerprint
+        return f"other {name}"
+    if isinstance(there, str) and isinstance(here, str) and max(len(there), len(here)) > 80:
+        lines = [(a, b) for a, b in zip(there.splitlines(), here.splitlines(), strict=False) if a != b]
+        there, here = (part.strip() for part in lines[0]) if lines else ("shorter", "longer")
+    return f"{name} {there} there, {here} here"
 
 
 def read_checkpoint(path, model, optimiser, ema, settings):
@@ -34,16 +83,19 @@ def read_checkpoint(path, model, optimiser, ema, settings):
     """
     try:  # on the host: Adam reads its step counter there, and the rest goes to where the parameters are
         state = torch.load(path, map_location="cpu", weights_only=True)
-        theirs, history = state["settings"], state["history"]
+        theirs, history, weights = state["settings"], state["history"], state["model"]
     except Exception as error:
         raise ValueError(f"{path.name} is not a checkpoint of this loop, or it is damaged: {error}") from error
-    different = [f"{k} {theirs.get(k)} there, {v} here" for k, v in settings.items() if theirs.get(k) != v]
+    different = [_difference(k, theirs.get(k), v) for k, v in settings.items() if theirs.get(k) != v]
     if different:
         raise ValueError(
             f"{path.name} belongs to a run with other settings ({'; '.join(different)}); name another file"
         )
+    bad = [name for name, value in weights.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(f"{path.name} holds weights that are NaN or infinite ({bad[0]}); name another file")
     try:
-        model.load_state_dict(state["model"])
+        model.load_state_dict(weights)
         optimiser.load_state_dict(state["optimiser"])
         if ema is not None:
             ema.model.load_state_dict(state["ema"]["model"])
@@ -153,7 +205,7 @@ def load(path, device="cpu"):
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             description, weights = state["denoiser"], (state["ema"] or state)["model"]
-            card = {"steps": str(len(state["history"]["loss"]))}
+            card = {"steps": str(len(state["history"]["loss"]))} | state["settings"].get("about", {})
         except Exception as error:
             raise ValueError(f"{path.name} is no checkpoint of a training run, or it is damaged: {error}") from error
         if description is None:

@@ -16,10 +16,11 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from ..tensors import DeviceNoise, to_device, whole
-from .files import read_checkpoint, write_checkpoint
+from .files import fingerprint, meaning, read_checkpoint, write_checkpoint
 from .machine import mixed_precision, rank_and_world
 
 
@@ -139,7 +140,7 @@ class Step:
 
 def steps(
     model, loss, data, *, steps, batch_size=128, lr=1e-3, optimizer=torch.optim.Adam, clip=None, seed=0, device=None,
-    ema=None, precision="float32", compile=False, accumulate=1, device_noise=None, history=None,
+    ema=None, precision="float32", compile=False, accumulate=1, device_noise=None, history=None, workers=0,
 ):  # fmt: skip
     """Train ``model`` in place, yielding a Step after each update; between two of them the caller may look or change.
 
@@ -150,7 +151,8 @@ def steps(
         model: a Module. If it has a method ``validate(*data)``, that is called before the first step.
         loss: function (model, batch, generator, step) -> scalar to minimise. ``batch`` is a tensor or a tuple of them,
             as ``data`` is; ``step`` counts from 0; all noise must come from ``generator``.
-        data: a tensor (N, ...) or a tuple of tensors of equal length.
+        data: a tensor (N, ...) or a tuple of tensors of equal length; or a torch Dataset of such examples, which is
+            read as it is needed.
         steps: how many, those in ``history`` included.
         batch_size: of all processes together.
         lr: a number, or a function of the step such as CosineLR.
@@ -165,17 +167,18 @@ def steps(
         device_noise: whether ``randn_like`` draws on the device what it draws from ``generator``, which saves the
             processor's time and an upload; the noise is then another than on the CPU. None: on a GPU.
         history: of the steps made before; the loss of each further one is appended.
+        workers: processes that read a Dataset ahead; 0 reads it in this one.
     Raises:
-        ValueError: the data are empty, not finite or of different lengths; the batch cannot be shared evenly; the loss
-            becomes NaN or infinite (the weights are then those before that step).
+        ValueError: the data are empty, not finite or of different lengths; the batch cannot be shared evenly; loss,
+            gradient or weights become NaN or infinite (weights and average are then those before that step).
         HalfStep: interrupted during an update.
     """
-    parts = data if isinstance(data, tuple) else (data,)
-    _validate(model, parts, steps, batch_size, accumulate)
+    stored, n = isinstance(data, Dataset), _validate(model, data, steps, batch_size, accumulate)
     rank, world = rank_and_world()
-    shards, size = world * accumulate, min(batch_size, len(parts[0]))
+    shards, size = world * accumulate, min(batch_size, n)
     if size % shards:
-        raise ValueError(f"a batch of {size} cannot be cut into {shards} equal parts")
+        whole_set = "" if size == batch_size else f", which is all {n} examples,"
+        raise ValueError(f"a batch of {size}{whole_set} cannot be cut into {shards} equal parts")
     device = torch.device(device or next(model.parameters()).device)
     model.to(device).train()
     if ema is not None:
@@ -190,15 +193,30 @@ def steps(
         each = objective.no_sync
     amp, there = mixed_precision(device, precision), device.type == "cuda" if device_noise is None else device_noise
 
+    def chosen(step, shard):
+        return batch_indices(n, batch_size, seed, step)[shard::shards]
+
+    if stored:
+        mine = range(rank * accumulate, (rank + 1) * accumulate)
+        order = (chosen(step, shard).tolist() for step in range(len(history.loss), steps) for shard in mine)
+        how = {"num_workers": workers, "pin_memory": device.type == "cuda", "generator": torch.Generator()}
+        ahead = iter(DataLoader(data, batch_sampler=order, **how))
+
     def part_of(step, shard):
-        chosen = batch_indices(len(parts[0]), batch_size, seed, step)[shard::shards]
-        batch = tuple(to_device(part[to_device(chosen, part.device)], device) for part in parts)
+        if stored:  # the loader gives batches in just this order
+            batch = next(ahead)
+        elif isinstance(data, tuple):
+            batch = [part[to_device(chosen(step, shard), part.device)] for part in data]
+        else:
+            batch = data[to_device(chosen(step, shard), data.device)]
+        several = isinstance(batch, list)
+        batch = tuple(to_device(part, device) for part in batch) if several else to_device(batch, device)
         generator = (DeviceNoise if there else torch.Generator)().manual_seed(step_seed(seed, step) + (shard << 32))
         torch.manual_seed(step_seed(seed, step) + (shard << 32))  # for dropout, which takes no generator
-        return batch if isinstance(data, tuple) else batch[0], generator
+        return batch, generator
 
     def gradient(step):
-        """The mean loss over the whole batch, its gradient left in the parameters."""
+        """The mean loss over the whole batch, a tensor (); its gradient is left in the parameters."""
         optimiser.zero_grad(set_to_none=True)
         total = torch.zeros((), device=device)
         for k in range(accumulate):
@@ -210,23 +228,32 @@ def steps(
             total += value.detach()
         if world > 1:
             dist.all_reduce(total)
-        return total.item() / world  # the only time in a step that a GPU is waited for
+        return total / world
 
+    weights = [p for p in model.parameters() if p.requires_grad]
+    before = [p.detach().clone() for p in weights]
     cards = []  # whose generator dropout uses
     if device.type == "cuda":
         cards = [torch.cuda.current_device() if device.index is None else device.index]
     try:
         for step in range(len(history.loss), steps):
             with torch.random.fork_rng(cards):
-                number = gradient(step)
-            if not math.isfinite(number):
-                raise ValueError(f"the loss is {number} at step {step}; the model keeps the weights before this step")
-            if clip is not None:
-                torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+                loss_now = gradient(step)
+            norm = nn.utils.clip_grad_norm_(weights, math.inf if clip is None else clip)
             for group in optimiser.param_groups:
                 group["lr"] = rate(step)
             try:
+                torch._foreach_copy_(before, weights)
                 optimiser.step()
+                largest = torch.stack(torch._foreach_norm([p.detach() for p in weights], math.inf)).max()
+                number, *others = torch.stack([loss_now, norm, largest]).tolist()  # a GPU is waited for here only
+                for name, value in zip(("loss", "gradient's norm", "largest weight"), (number, *others), strict=True):
+                    if not math.isfinite(value):
+                        with torch.no_grad():
+                            torch._foreach_copy_(weights, before)
+                        raise ValueError(
+                            f"the {name} is {value} at step {step}; the model keeps the weights before this step"
+                        )
                 if ema is not None:
                     ema.update(model)
                 history.loss.append(number)
@@ -240,7 +267,7 @@ def steps(
 
 def fit(
     model, loss, data, *, steps, batch_size=128, lr=1e-3, optimizer=torch.optim.Adam, clip=None, seed=0, device=None,
-    ema=None, accumulate=1, evaluate=None, every=None, checkpoint=None, progress=True, **options,
+    ema=None, accumulate=1, evaluate=None, every=None, checkpoint=None, progress=True, about=None, **options,
 ):  # fmt: skip
     """``steps`` with a bar, evaluations and a checkpoint; an interrupt keeps the weights reached so far.
 
@@ -253,6 +280,7 @@ def fit(
             the run goes on from it, to the weights of a run that was not interrupted: bit for bit on the CPU; up to
             rounding on a GPU, whose kernels add in no fixed order unless ``torch.backends.cudnn.deterministic`` is set.
         progress: whether to show a bar with the loss and the time left.
+        about: what else belongs to the run, a dict of strings: kept in the checkpoint and compared.
     Returns:
         History.
     Raises:
@@ -260,14 +288,17 @@ def fit(
     """
     every = steps if every is None else every
     whole(steps=steps, every=every)
-    parts, (rank, world) = data if isinstance(data, tuple) else (data,), rank_and_world()
+    rank, world = rank_and_world()
+    n = _validate(model, data, steps, batch_size, accumulate)
     model.to(device or next(model.parameters()).device)
     optimiser, history = _optimiser(optimizer, model), History()
-    settings = {"batch_size": batch_size, "lr": repr(lr) if callable(lr) else lr, "clip": clip, "seed": seed}
-    settings |= {"examples": len(parts[0]), "shards": world * accumulate, "ema": ema and ema.decay}
-    checkpoint = None if checkpoint is None else Path(checkpoint)
-    if checkpoint is not None and checkpoint.exists():
-        history = History(**read_checkpoint(checkpoint, model, optimiser, ema, settings))
+    checkpoint, settings = None if checkpoint is None else Path(checkpoint), {}
+    if checkpoint is not None:  # whatever changes what the weights mean
+        settings = {"batch_size": batch_size, "lr": _rates(lr, steps), "clip": clip, "seed": seed, "examples": n}
+        settings |= {"shards": world * accumulate, "ema": ema and ema.decay, "optimiser": _kind_of(optimiser)}
+        settings |= meaning(model) | {"data": fingerprint(data), "about": about or {}}
+        if checkpoint.exists():
+            history = History(**read_checkpoint(checkpoint, model, optimiser, ema, settings))
     start = time.perf_counter() - history.seconds
 
     def keep():
@@ -285,13 +316,14 @@ def fit(
             bar.set_postfix(loss=f"{step.loss:.4g}", refresh=False)
             bar.update()
             if step.number % every == 0 or step.number == steps:
+                keep()  # before anything that may fail
                 if evaluate is not None and rank == 0:
                     model.eval()
                     with torch.no_grad():
                         value = evaluate(model if ema is None else ema.model)
                     if value is not None:
                         history.evaluations.append((step.number, float(value)))
-                keep()
+                        keep()
     except KeyboardInterrupt as stop:
         history.interrupted = True
         if not isinstance(stop, HalfStep):  # half an update is no state to resume from; the last checkpoint stays
@@ -311,8 +343,26 @@ def _optimiser(optimizer, model):
     return optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizer(model.parameters(), lr=1e-3)
 
 
-def _validate(model, parts, steps, batch_size, accumulate):
+def _rates(lr, steps):
+    """A learning rate as a number, or a function's value at the first, a middle and the last step."""
+    return [lr(0), lr(steps // 2), lr(steps - 1)] if callable(lr) else lr
+
+
+def _kind_of(optimiser):
+    """Its class, as torch calls it, with what changes its steps."""
+    kind = next(c for c in type(optimiser).__mro__ if c.__module__.startswith("torch.optim"))
+    kept = {k: v for k, v in optimiser.defaults.items() if k not in ("lr", "foreach", "fused", "capturable")}
+    return f"{kind.__name__} {kept}"
+
+
+def _validate(model, data, steps, batch_size, accumulate):
+    """The number of examples, after a look at everything that can be wrong before the first step."""
     whole(steps=steps, batch_size=batch_size, accumulate=accumulate)
+    if isinstance(data, Dataset):
+        if len(data) == 0:
+            raise ValueError("expected at least 1 example, the Dataset is empty")
+        return len(data)
+    parts = data if isinstance(data, tuple) else (data,)
     if len({len(part) for part in parts}) > 1 or len(parts[0]) == 0:
         raise ValueError(f"expected data of one length, at least 1; got lengths {[len(part) for part in parts]}")
     for part in parts:
@@ -321,3 +371,4 @@ def _validate(model, parts, steps, batch_size, accumulate):
             raise ValueError(f"the data hold {bad} values that are NaN or infinite, of {part.numel()}")
     if hasattr(model, "validate"):
         model.validate(*parts)
+    return len(parts[0])

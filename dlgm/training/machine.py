@@ -62,6 +62,21 @@ def processes(device=None):
         dist.destroy_process_group()
 
 
+def free_memory():
+    """Bytes that this process may still take: of the machine's memory, its limits and its container's."""
+    found = []
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        found.append(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
+        found += [limit for limit in limits if limit != resource.RLIM_INFINITY]
+    with contextlib.suppress(ValueError, OSError):
+        found.append(int(open("/sys/fs/cgroup/memory.max").read()))
+    return min(found, default=4 << 30)
+
+
 def rank_and_world():
     """(number of this process, number of processes): (0, 1) outside ``torchrun``."""
     return (dist.get_rank(), dist.get_world_size()) if dist.is_available() and dist.is_initialized() else (0, 1)

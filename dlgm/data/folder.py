@@ -1,0 +1,260 @@
+"""Pictures in a folder of yours: which files count, how each is read, and a folder that is too large for memory."""
+
+import collections
+import hashlib
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..tensors import known
+from .stored import SETS, DataError, from_uint8, stored_names
+
+IMAGE_SUFFIXES = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".jpe", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2", ".apng",
+    ".tga", ".ppm", ".pgm", ".pbm", ".pnm",
+)  # fmt: skip
+RUN_FILES = ("checkpoint.pt", "model.safetensors", "run.lock")  # a folder that holds one of them is a run's output
+WHITE = (255, 255, 255, 255)  # what stands behind transparent pixels
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What ``find`` found.
+
+    Attributes:
+        folder, files: the folder and the pictures in it, in the order of their paths.
+        classes: the first subfolders that they lie in, 2 before 10; "" for the folder itself.
+        passed: how many entries were passed over, by kind.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    classes: tuple[str, ...]
+    passed: dict[str, int]
+
+    @property
+    def labels(self):
+        """The class of each file, (N,) int64."""
+        number = {name: i for i, name in enumerate(self.classes)}
+        return torch.tensor([number[_class_of(file, self.folder)] for file in self.files])
+
+
+def find(folder, leave_out=None):
+    """The pictures in a folder and its subfolders, and what else lies there.
+
+    Passed over are hidden files and folders (a dot in front, ``__MACOSX``), kinds that are not in IMAGE_SUFFIXES, links
+    to folders, folders in which a run of ``python -m dlgm.train`` has written, and the folder ``leave_out``.
+
+    Raises:
+        DataError: there is no such folder, or no picture in it.
+    """
+    folder, files, passed = Path(folder), [], collections.Counter()
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}")
+    out = None if leave_out is None else os.path.realpath(leave_out)
+    for place, folders, names in os.walk(folder):
+        inside = []
+        for name in sorted(folders):
+            path = Path(place, name)
+            if name.startswith(".") or name == "__MACOSX":
+                passed["hidden folders"] += 1
+            elif path.is_symlink():
+                passed["links to folders"] += 1
+            elif os.path.realpath(path) == out or any((path / file).exists() for file in RUN_FILES):
+                passed["folders of runs"] += 1
+            else:
+                inside.append(name)
+        folders[:] = inside
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            if name.startswith("."):
+                passed["hidden files"] += 1
+            elif suffix in IMAGE_SUFFIXES:
+                files.append(Path(place, name))
+            else:
+                passed[f"{suffix or 'without a suffix'}"] += 1
+    if not files:
+        raise DataError(f"{folder} holds no image; looked for {', '.join(IMAGE_SUFFIXES)}{_said(passed)}")
+    names = {_class_of(file, folder) for file in files}
+    return Listing(folder, tuple(sorted(files)), tuple(sorted(names, key=_natural)), dict(passed))
+
+
+def _said(passed):
+    return f"; passed over: {', '.join(f'{n} {kind}' for kind, n in sorted(passed.items()))}" if passed else ""
+
+
+def _natural(name):
+    """A key that puts 2 before 10."""
+    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+
+
+def _class_of(file, folder):
+    """The first subfolder that a file lies in, "" for the folder itself."""
+    return "".join(file.relative_to(folder).parts[:-1][:1])
+
+
+def label_names(source, leave_out=None):
+    """What the classes 0, 1, ... of a stored set are, or of the images in a folder.
+
+    Args:
+        source: one of SETS, or a folder for ``images``.
+    Returns:
+        label_names("fashion")[9] == "ankle boot"; of a folder its subfolders, "" for images that lie in it itself.
+    Raises:
+        ValueError: an unknown name that is no folder.
+        DataError: the manifest is missing or damaged, or the folder holds no image.
+    """
+    if str(source) not in SETS and Path(source).is_dir():
+        return find(source, leave_out).classes
+    known("data set", source, SETS)
+    return stored_names(source)
+
+
+def read(file, size, channels=3):
+    """One picture, its middle square scaled to size × size pixels: (channels, size, size) uint8.
+
+    Turned as its EXIF says; grey of 16 bits is scaled, transparent parts stand on white, of an animation the first
+    frame counts.
+
+    Raises:
+        DataError: no picture, a damaged one, or of a kind without a stated range (32-bit grey); says which.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError  # here, so that the sets that ship load without it
+
+    try:
+        with Image.open(file) as image:
+            flat = _flat(ImageOps.exif_transpose(image), image.format).convert("RGB" if channels == 3 else "L")
+        square = np.asarray(ImageOps.fit(flat, (size, size), Image.Resampling.LANCZOS))
+    except UnidentifiedImageError:
+        raise DataError("is no picture that Pillow can open") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(str(error)) from error
+    return torch.from_numpy(square.copy()).reshape(size, size, channels).permute(2, 0, 1)
+
+
+def _flat(image, kind):
+    """An image without transparency whose values span 8 bits."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or image.mode == "I" and kind in ("PNG", "PPM"):  # these have 16 bits
+        values = np.asarray(image).astype(np.int64)
+        grey = (values / 257).round().astype(np.uint8)
+        grey[values == image.info.get("transparency", -1)] = 255
+        return Image.fromarray(grey)
+    if image.mode in ("I", "F"):
+        raise DataError(f"has 32-bit grey values (mode {image.mode}) of unknown range; save it with 8 or 16 bits")
+    if image.mode == "La":  # premultiplied
+        image = image.convert("LA")
+    if image.has_transparency_data or image.mode == "RGBa":
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, WHITE), rgba)
+    return image.convert("RGB") if image.mode == "LAB" else image
+
+
+def _animated(file):
+    from PIL import Image
+
+    try:
+        with Image.open(file) as image:
+            return getattr(image, "is_animated", False)
+    except Exception:  # whatever is wrong with it, ``read`` says so
+        return False
+
+
+def images(folder, size, channels=3, raw=False, leave_out=None):
+    """Every picture in a folder and its subfolders, see ``find`` and ``read``.
+
+    Args:
+        size: in pixels.
+        channels: 3 for colour, 1 for grey.
+        raw: give uint8, a quarter of the memory; ``from_uint8`` makes x.
+    Returns:
+        x: (N, channels, size, size) float32 in [-1, 1], or uint8, in the order of the paths.
+        y: (N,) int64, the class of each image, which is the first subfolder it lies in; see ``label_names``.
+    Raises:
+        ValueError: size or channels are of no use.
+        DataError: there is no such folder, it holds no image, or a file cannot be read as one.
+    """
+    pictures = Pictures(folder, size, channels, leave_out=leave_out)
+    out, bad = torch.empty(len(pictures), channels, size, size, dtype=torch.uint8), {}
+    for i, file in enumerate(pictures.listing.files):
+        try:
+            out[i] = read(file, size, channels)
+        except DataError as error:
+            bad[file] = error
+    pictures.refuse(bad)
+    return out if raw else from_uint8(out), pictures.listing.labels
+
+
+class Pictures(Dataset):
+    """The pictures of a folder, read from disk each time that they are asked for, as ``images`` gives them in uint8.
+
+    Args:
+        labels: give pairs (picture, class).
+        leave_out: a folder inside that does not count.
+    Raises:
+        ValueError, DataError: as ``images``; a broken file is named by ``checked``, or when it is asked for.
+    """
+
+    def __init__(self, folder, size, channels=3, labels=False, leave_out=None):
+        if size < 1 or channels not in (1, 3):
+            raise ValueError(f"expected size of at least 1 and 1 or 3 channels, got {size} and {channels}")
+        self.listing, self.size, self.channels = find(folder, leave_out), size, channels
+        self.labels = self.listing.labels if labels else None
+
+    def __len__(self):
+        return len(self.listing.files)
+
+    def __getitem__(self, i):
+        try:
+            picture = read(self.listing.files[i], self.size, self.channels)
+        except DataError as error:
+            self.refuse({self.listing.files[i]: error})
+        return picture if self.labels is None else (picture, self.labels[i])
+
+    @property
+    def shape(self):
+        """That of all of them together."""
+        return torch.Size((len(self), self.channels, self.size, self.size))
+
+    def checked(self):
+        """Read every picture once: (SHA-256 of their names and bytes, how many are animations).
+
+        Raises:
+            DataError: some cannot be read; up to three are named.
+        """
+
+        def one(file):
+            content = file.read_bytes() if file.is_file() else b""
+            try:
+                read(file, self.size, self.channels)
+            except DataError as error:
+                return file, error, b"", False
+            moving = file.suffix.lower() in (".gif", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif")
+            return file, None, hashlib.sha256(content).digest(), moving and _animated(file)
+
+        total, bad, moving = hashlib.sha256(), {}, 0
+        with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
+            for file, error, digest, animated in pool.map(one, self.listing.files):
+                if error:
+                    bad[file] = error
+                total.update(str(file.relative_to(self.listing.folder)).encode("utf-8", "surrogateescape") + digest)
+                moving += animated
+        self.refuse(bad)
+        return total.hexdigest(), moving
+
+    def refuse(self, bad):
+        """Raise a DataError that names the files of a dict file -> error, if there are any."""
+        if bad:
+            said = [f"{file.relative_to(self.listing.folder)} ({error})" for file, error in list(bad.items())[:3]]
+            more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+            raise DataError(
+                f"{len(bad)} of {len(self)} files in {self.listing.folder} cannot be read as images: "
+                f"{', '.join(said)}{more}; remove or repair them"
+            )
