@@ -154,3 +154,9 @@ def test_euler_plateau_of_the_posterior_variance():
     assert 0 < excess["beta"][1] < 0.4 * excess["beta"][0] < 1e-3
     far, near = (e - limit for e in excess["posterior"])
     assert 0 < near < 0.5 * far < 0.05
+
+
+def test_a_pixel_law_refuses_negative_numbers_and_is_scaled_to_sum_1():
+    with pytest.raises(ValueError, match="256 probabilities"):
+        bounds.PixelLaw(torch.ones(256).index_fill(0, torch.tensor([3]), -1.0))
+    assert bounds.PixelLaw(torch.full((256,), 3.0)).probabilities.tolist() == [1 / 256] * 256

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -218,3 +219,18 @@ def test_clipping_bounds_and_the_fraction_is_kept():
     assert Clipped(Denoiser(Net(x), s, "x0"), -0.25, 0.5)(x, 5).x0.max() == 0.5
     p = Prediction(s, x, 5, x0=x, fraction=2 * x)
     assert p.clip(-0.5, 0.5).fraction is p.fraction and p.fraction.max() == 2
+
+
+@pytest.mark.parametrize("name", [n for n in dir(P) if "_from_" in n])
+def test_no_arrow_broadcasts(name):
+    times = (1, 2) if "mean" in name.split("_from_") else (2,)
+    for value in (torch.zeros(3, 1), torch.zeros(1)):
+        with pytest.raises(ValueError, match=rf"x_t \(3,\), prediction {re.escape(str(tuple(value.shape)))}"):
+            getattr(P, name)(linear_beta(50), torch.zeros(3), value, *times)
+
+
+def test_a_prediction_is_of_exactly_one_known_thing():
+    x = torch.zeros(2)
+    for given, got in (({}, "none"), ({"x0": x, "eps": x}, "x0, eps"), ({"noise": x}, "noise")):
+        with pytest.raises(ValueError, match=f"exactly one of eps, x0, v, score, mean; got {got}$"):
+            Prediction(linear_beta(50), x, 3, **given)

@@ -248,3 +248,32 @@ def test_bad_input_is_named(generator):
         iwae(model.log_joint, model.posterior, x, 2, gradient="dreg")
     with pytest.raises(ValueError, match="mean and var"):
         iwae(model.log_joint, model.posterior, x, 2, gradient="doubly")
+
+
+def test_one_draw_unless_said():
+    """n = 1 in all four: the value of that draw, and no error that could be known."""
+    model = linear(torch.Generator().manual_seed(0))
+    x, _ = model.sample(3, torch.Generator().manual_seed(1))
+    again = lambda: torch.Generator().manual_seed(2)  # noqa: E731
+    weights = log_weights(model.log_joint, other_q, x, generator=again())
+    z = other_q(x).sample(again())
+    want = model.log_joint(x, z) - other_q(x).log_prob(z)
+    assert weights.shape == (3, 1)
+    torch.testing.assert_close(weights[:, 0], want)
+    for found, value in (
+        (elbo(model.log_joint, other_q, x, generator=again()), want),
+        (iwae(model.log_joint, other_q, x, 1, generator=again()), want),
+        (posterior_kl(model.log_joint, other_q, x, generator=again()), -want),
+    ):
+        torch.testing.assert_close(found.value, value)
+        assert found.error.isnan().all()
+
+
+def test_the_doubly_reparameterised_bound_has_the_value_of_the_plain_one():
+    model = linear(torch.Generator().manual_seed(0))
+    x, _ = model.sample(3, torch.Generator().manual_seed(1))
+    plain, doubly = (
+        iwae(model.log_joint, other_q, x, 4, 5, torch.Generator().manual_seed(2), kind) for kind in ("plain", "doubly")
+    )
+    torch.testing.assert_close(doubly.value, plain.value, rtol=1e-12, atol=0)  # sums in another order
+    torch.testing.assert_close(doubly.error, plain.error, rtol=1e-12, atol=0)

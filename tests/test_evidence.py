@@ -5,7 +5,7 @@ import math
 import torch
 
 from dlgm import elbo, metrics
-from dlgm.elbo import effective_sample_size
+from dlgm.elbo import effective_sample_size, prior_log_weights
 from dlgm.gaussian import Gaussian
 from dlgm.oracles import LinearGaussian, NonlinearModel
 
@@ -53,3 +53,14 @@ def test_exact_weight_ratio_against_quadrature_and_samples(generator):
     drawn = elbo.prior_log_weights(x[0], s2, 50_000, repeats=4, generator=generator)
     measured = effective_sample_size(drawn) / 50_000
     torch.testing.assert_close(measured.mean(), elbo.prior_weight_ratio(x, s2)[0], rtol=0.05, atol=0)  # error ~1 %
+
+
+def test_lvm_1_prior_draws_are_weighed_by_their_likelihood():
+    """log N(x; z_n, s² I) for one row of draws unless said, in float64 whatever x is."""
+    x, again = torch.tensor([0.5, -1.0]), lambda: torch.Generator().manual_seed(3)
+    found = prior_log_weights(x, 0.3, 4, generator=again())
+    z = torch.randn(1, 4, 2, generator=again(), dtype=torch.float64)
+    want = torch.distributions.Normal(z, 0.3**0.5).log_prob(x.double()).sum(-1)
+    assert found.shape == (1, 4) and found.dtype == torch.float64
+    torch.testing.assert_close(found, want)
+    assert prior_log_weights(x, 0.3, 4, repeats=3).shape == (3, 4)

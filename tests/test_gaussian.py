@@ -235,3 +235,48 @@ def test_rows_and_repetitions_are_the_laws_of_their_examples(var):
     torch.testing.assert_close(law.repeat(3).log_prob(x.repeat_interleave(3, 0)), law.log_prob(x).repeat_interleave(3))
     with pytest.raises(ValueError, match="point mass"):
         Gaussian(torch.zeros(3, 1), 0.0).rows(torch.tensor([1])).log_prob(torch.zeros(1, 1))
+
+
+def test_a_sample_is_mean_plus_std_times_the_noise_of_its_generator():
+    law = Gaussian(torch.tensor([[1.0], [-2.0]]), torch.tensor([0.25, 9.0]))
+    eps = randn_like(law.mean, torch.Generator().manual_seed(4))
+    want = law.mean + torch.tensor([[0.5], [3.0]]) * eps
+    torch.testing.assert_close(law.sample(torch.Generator().manual_seed(4)), want, rtol=0, atol=0)
+    wide = MultivariateGaussian(law.mean.expand(2, 2), torch.tensor([[4.0, 2.0], [2.0, 10.0]]))
+    eps = randn_like(wide.mean, torch.Generator().manual_seed(4))
+    want = wide.mean + torch.stack([2 * eps[:, 0], eps[:, 0] + 3 * eps[:, 1]], 1)  # L = [[2, 0], [1, 3]]
+    torch.testing.assert_close(wide.sample(torch.Generator().manual_seed(4)), want)
+
+
+def test_no_function_of_gaussians_broadcasts():
+    a, b = Gaussian(torch.zeros(1, 2), 1.0), Gaussian(torch.zeros(3, 2), 1.0)
+    pixels = torch.ones(3, 2)
+    for call in (
+        lambda: a.kl(b), lambda: b.kl(a), lambda: a.log_prob(b.mean), lambda: add(a, b), lambda: product(a, b),
+        lambda: condition(a, b.mean, 1.0, 1.0), lambda: discretized_log_prob(a, pixels),
+        lambda: full(a).log_prob(b.mean), lambda: full(b).log_prob(a.mean), lambda: full(a).kl(full(b)),
+        lambda: full(b).kl(a),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=r"expected one shape for all, got \w+ \([13], 2\), \w+ \([13], 2\)"):
+            call()
+
+
+def test_both_ends_of_a_kl_and_a_bin_need_a_density():
+    point, law = Gaussian(torch.zeros(2, dtype=torch.float64), 0.0), Gaussian(torch.zeros(2, dtype=torch.float64), 1.0)
+    for call in (lambda: point.kl(law), lambda: law.kl(point), lambda: discretized_log_prob(point, law.mean + 1)):
+        with pytest.raises(ValueError, match="point mass"):
+            call()
+
+
+def test_pixels_in_float32_get_their_log_probability_in_float64():
+    x = torch.linspace(-1, 1, 256)
+    law = Gaussian(torch.full_like(x, 0.25), 0.125)
+    got = discretized_log_prob(law, x)
+    want = discretized_log_prob(Gaussian(law.mean.double(), 0.125), torch.linspace(-1, 1, 256, dtype=torch.float64))
+    assert got.dtype == torch.float64
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-5)  # x is rounded to float32, 6e-8, with slopes up to 10
+    edge = torch.tensor([1 + 9e-7], dtype=torch.float64)  # a rounding beyond the last level is that level
+    one = Gaussian(edge, 0.1)
+    torch.testing.assert_close(
+        discretized_log_prob(one, edge), discretized_log_prob(one, edge * 0 + 1), rtol=0, atol=1e-5
+    )

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dlgm import hvae
+from dlgm.denoiser import Denoiser
 from dlgm.elbo import elbo, log_weights
 from dlgm.gaussian import Gaussian, MultivariateGaussian, condition
 from dlgm.metrics import estimate
@@ -213,3 +214,41 @@ def test_the_hierarchy_of_a_diffusion_works_on_pictures(generator):
     terms = model.terms(x, 2, generator)
     assert terms.levels.shape == (3, 4) and (terms.elbo < world.log_prob(x) + 3).all()
     assert model.sample(2, generator)[0].shape == (2, 1, 4, 4)
+
+
+def test_one_path_and_two_hidden_layers_of_64_unless_said(generator):
+    world = chain(generator)
+    flat = hvae.Hierarchy(world.prior, world.generate(), world.infer())
+    x, again = torch.randn(4, 3, generator=generator, dtype=F64), lambda: torch.Generator().manual_seed(1)
+    one, same = flat.terms(x, generator=again()), flat.terms(x, 1, again())
+    assert torch.equal(one.reconstruction, same.reconstruction) and torch.equal(one.levels, same.levels)
+    model = hvae.HVAE((3,), (2, 1))
+    sizes = [[(v.in_features, v.out_features) for v in net.modules() if hasattr(v, "in_features")] for net in model.up]
+    assert sizes == [[(3, 64), (64, 64), (64, 4)], [(2, 64), (64, 64), (64, 2)]]
+
+
+def test_a_hierarchy_has_a_level():
+    for down, up in (([], []), ([None], []), ([None], [None, None])):
+        with pytest.raises(ValueError, match=f"as many kernels down as up, got {len(down)} and {len(up)}"):
+            hvae.Hierarchy(lambda n: None, down, up)
+
+
+def test_quieter_is_a_regression_on_a_mean_that_is_known():
+    """f − c (e^(−f) − 1), c the slope of f on e^(−f), for numbers of order 1 and far smaller; 0 stays 0."""
+    f = torch.randn(50, 3, generator=torch.Generator().manual_seed(0), dtype=F64) * torch.tensor([1.0, 1e-3, 0.0])
+    got = hvae._quieter(f)
+    for k in (0, 1):
+        ratio = (-f[:, k]).exp()
+        slope = torch.cov(torch.stack([ratio, f[:, k]]))
+        torch.testing.assert_close(got[:, k], f[:, k] - slope[0, 1] / slope[0, 0] * (ratio - 1), rtol=1e-9, atol=1e-12)
+    assert not got[:, 2].any()
+
+
+def test_the_prior_of_a_diffusion_is_where_it_was_asked_to_be():
+    world = GaussianMixture([1.0], [[0.0]], [[1.0]])
+    net = Denoiser(torch.nn.Linear(1, 1), T4)
+    for denoiser in (world.denoiser(T4), net):
+        for device in (None, "meta"):
+            law = hvae.diffusion(denoiser, (3,), device=device).prior(2)
+            assert law.mean.shape == (2, 3) and law.mean.device.type == (device or "cpu")
+    assert hvae.step_gaps(world, T4, "beta")[0].shape == (250, 5)

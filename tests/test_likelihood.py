@@ -211,3 +211,29 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="at least one probe"):
         likelihood.log_prob(denoiser, X, [0.1, 0.5], "gaussian", 0)
     assert Denoiser(None, schedule).schedule is schedule
+
+
+def test_celbo_4_a_weight_that_rises_at_the_last_time_only():
+    atom, steps = likelihood.augmentation(torch.tensor([0.0, 0.0, 4.0]))
+    assert atom == 0 and steps.tolist() == [0, 1]
+    atom, steps = likelihood.augmentation(torch.tensor([1.0, 2.0, 4.0]))
+    assert atom == 0.25 and steps.tolist() == [0.25, 0.5]
+    for bad in ([0.0, 0.0], [1.0, 0.5], [-1.0, 1.0]):
+        with pytest.raises(ValueError, match="must not decrease"):
+            likelihood.augmentation(torch.tensor(bad))
+
+
+def test_celbo_6_the_error_of_a_gaussian_at_one_x(generator):
+    """x̂_0 = k x_t with k = α v/(α² v + σ²): (1 − k α)² ‖x‖² + D k² σ² exactly by nodes; one draw unless said."""
+    v, schedule, times = 0.5, VPLinear(), [0.2, 0.6]
+    denoiser = GaussianMixture([1.0], [[0.0, 0.0]], [[v, v]]).denoiser(schedule)
+    found = likelihood.mmse(denoiser, X, times, nodes=bounds.nodes(2))
+    a, s = (f(torch.tensor(times, dtype=F64))[:, None] for f in (schedule.signal, schedule.noise))
+    k = a * v / (a**2 * v + s**2)
+    torch.testing.assert_close(found, (1 - k * a) ** 2 * X.square().sum(1) + 2 * k**2 * s**2)
+    again = lambda: torch.Generator().manual_seed(1)  # noqa: E731
+    draws = again()
+    one = likelihood.mmse(denoiser, X, times, generator=again())
+    z = torch.stack([torch.randn(X.shape, generator=draws, dtype=F64) for _ in times])
+    x_t = a[..., None] * X + s[..., None] * z
+    torch.testing.assert_close(one, (X - k[..., None] * x_t).square().sum(-1))

@@ -159,3 +159,29 @@ def test_wrong_input_is_refused():
         losses.prediction_loss(denoiser, x, 1, x[:1])
     with pytest.raises(ValueError, match="unknown target"):
         losses.prediction_loss(denoiser, x, 1, x, target="noise")
+
+
+def test_ddim_5_a_weight_is_a_number_for_numbers_only():
+    """γ at s = 2, t = 3 of the chain, for σ² = β̃_3: a number, or a tensor as soon as t or σ² is one."""
+    s, t, variance = 2, 3, CHAIN.posterior_variance[3]
+    want = losses.vlb_weight(CHAIN, 3).item()
+    assert losses.implicit_weight(CHAIN, s, t, variance.item()) == pytest.approx(want, rel=1e-12)
+    one, two = torch.tensor([s, s]), torch.tensor([t, t])
+    both = torch.full((2,), want, dtype=torch.float64)
+    torch.testing.assert_close(losses.implicit_weight(CHAIN, s, t, variance.expand(2)), both)
+    torch.testing.assert_close(losses.implicit_weight(CHAIN, one, two, variance.item()), both)
+
+
+def test_loss_6_second_moments_of_a_loss_and_of_its_gradient(generator):
+    """L = 3w for t in {1, 2} and 6w for t in {3, 4} at w = 0.5: E L² = 2.25 and 9, E (dL/dw)² = 9 and 36."""
+    denoiser = Denoiser(torch.nn.Linear(1, 1), CHAIN)
+    denoiser.net.forward = lambda x, t: x
+    with torch.no_grad():
+        denoiser.net.weight.fill_(0.5)  # the bias takes no part: its gradient is 0
+
+    def term(p, x, eps):
+        assert x.shape == eps.shape == (1, 1) and p.x_t.shape == (1, 1)
+        return (3 if p.t.item() < 3 else 6) * denoiser.net.weight[0]
+
+    loss, gradient = losses.moments_by_time(denoiser, term, torch.zeros(5, 1), [1, 3, 5], 3, generator)
+    assert loss.tolist() == [2.25, 9] and gradient.tolist() == [9, 36]

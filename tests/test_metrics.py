@@ -5,7 +5,14 @@ import math
 import pytest
 import torch
 
-from dlgm.metrics import frechet_distance, frechet_floor, frechet_gaussians, radial_power_spectrum
+from dlgm.metrics import (
+    frechet_distance,
+    frechet_floor,
+    frechet_gaussians,
+    grid,
+    principal_angles,
+    radial_power_spectrum,
+)
 
 
 def test_white_noise_is_flat_at_its_variance(generator):
@@ -74,3 +81,54 @@ def test_frechet_distance_of_samples_and_its_bias():
     assert frechet_floor(draw(5000), 80).value == pytest.approx(same[1], rel=0.5)  # the bias of 80, mostly
     with pytest.raises(ValueError, match="more examples than features"):
         frechet_distance(draw(3), draw(10))
+
+
+def test_num_2_a_covariance_of_lower_rank():
+    """S_a = v vᵀ has eigenvalues 0, found a little above or below it: with S_b = I it is ‖v‖² + F − 2 ‖v‖."""
+    g, below = torch.Generator().manual_seed(0), 0
+    for _ in range(20):
+        v = torch.randn(5, generator=g, dtype=torch.float64)
+        cov, one, zero = torch.outer(v, v), torch.eye(5, dtype=torch.float64), torch.zeros(5)
+        below += (torch.linalg.eigvalsh(cov) < 0).any().item()
+        want = (v @ v + 5 - 2 * (v @ v).sqrt()).item()
+        for pair in ((cov, one), (one, cov)):
+            assert abs(frechet_gaussians(zero, pair[0], zero, pair[1]) - want) < 1e-6  # roots of 1e-16 are 1e-8
+    assert below  # some are below 0, where a square root alone would be NaN
+
+
+def test_both_sets_need_more_members_than_features():
+    many, few = torch.randn(10, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(3, 3)
+    for pair in ((few, many), (many, few)):
+        with pytest.raises(ValueError, match=r"more examples than features, got shape \(3, 3\)"):
+            frechet_distance(*pair)
+
+
+def test_ae_2_angles_in_float64_of_float32_planes():
+    """The angle between the planes of (e1, e2) and (e1, cos a e2 + sin a e3) is a, small angles included."""
+    for a in (1.0, 1e-3):
+        B = torch.tensor([[1.0, 0.0], [0.0, math.cos(a)], [0.0, math.sin(a)]])
+        angles = principal_angles(torch.eye(3)[:, :2], B)
+        assert angles.dtype == torch.float64
+        want = math.atan2(B[2, 1].item(), B[1, 1].item())
+        assert angles[0].item() == pytest.approx(want, rel=1e-12) and angles[1].item() < 1e-12  # roundings of float64
+    assert principal_angles(torch.eye(3)[:, :1], torch.eye(3)[:, 1:]).tolist() == [math.pi / 2]
+
+
+def test_a_grid_is_a_quadrature_whose_first_coordinate_runs_fastest():
+    g = grid(3.0, 7, torch.float64)
+    assert g.points[:8].tolist() == [[x, -3.0] for x in range(-3, 4)] + [[-3.0, -2.0]] and g.cell == 1
+    fine = grid(8.0, 65, torch.float64)
+    log_f = -0.5 * fine.points.square().sum(1) - math.log(2 * math.pi)
+    assert fine.log_integral(log_f).item() == pytest.approx(0, abs=1e-12)  # trapezoid sums of a Gaussian are exact
+
+
+def test_the_floor_is_an_estimate_over_orders_and_features_come_in_batches():
+    x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    found = frechet_floor(x, 50, splits=3)
+    each = []
+    for seed in range(3):
+        order = torch.randperm(200, generator=torch.Generator().manual_seed(seed))
+        each.append(frechet_distance(x[order[:50]], x[order[50:]]))
+    each = torch.tensor(each, dtype=torch.float64)
+    assert found.value.item() == pytest.approx(each.mean().item(), rel=1e-12)
+    assert found.error.item() == pytest.approx(each.std().item() / 3**0.5, rel=1e-12)

@@ -8,7 +8,17 @@ from torch import nn
 
 from dlgm import losses
 from dlgm.denoiser import Denoiser
-from dlgm.nets import Classifier, Fourier, ResBlock, SelfAttention, TimeEmbedding, TimeMLP, UNet, sinusoidal
+from dlgm.nets import (
+    Classifier,
+    Fourier,
+    ResBlock,
+    SelfAttention,
+    Sinusoidal,
+    TimeEmbedding,
+    TimeMLP,
+    UNet,
+    sinusoidal,
+)
 from dlgm.nets.unet import Modulated
 from dlgm.oracles import GaussianMixture
 from dlgm.process import q_sample
@@ -189,3 +199,83 @@ def test_the_classifier_ignores_the_batch_around_an_image():
     x = noise(4, 1, 28, 28)
     torch.testing.assert_close(net(x)[2:3], net(x[2:3]))
     assert net.features(x).shape == (4, 32)
+
+
+def test_settings_build_the_same_network_again():
+    """What a checkpoint keeps: every argument, also where it is not the default, and the defaults themselves."""
+    mlp = dict(dim=3, width=16, layers=3, classes=2, features="fourier", time_scale=5.0)
+    unet = dict(
+        channels=2, widths=(8, 16), blocks=(1, 2), attention=(True, False), heads=2, classes=3, features="fourier",
+        time_scale=5.0, conditioning="add", dropout=0.25, out_channels=4,
+    )  # fmt: skip
+    for kind, settings in ((TimeMLP, mlp), (UNet, unet), (Classifier, dict(channels=3, classes=4, width=8))):
+        net = kind(**settings)
+        assert net.settings == settings
+        assert {k: v.shape for k, v in kind(**net.settings).state_dict().items()} == {
+            k: v.shape for k, v in net.state_dict().items()
+        }
+    default = dict(features="sinusoidal", time_scale=1.0, classes=0)
+    assert TimeMLP(2).settings == dict(dim=2, width=128, layers=2, **default)
+    assert UNet().settings == dict(
+        channels=1, widths=(32, 64, 128), blocks=(1, 1, 1), attention=(False, False, True), heads=4,
+        conditioning="adagn", dropout=0.0, out_channels=None, **default,
+    )  # fmt: skip
+    assert Classifier().settings == dict(channels=1, classes=10, width=16)
+
+
+def test_arch_6_the_mlp_is_its_formula():
+    """h ← h + W₂ SiLU((1 + s) W₁ SiLU(h) + b), layer by layer."""
+    net, x, t = randomised(TimeMLP(2, 8, 2)), noise(3, 2), torch.tensor([0.0, 3.0, 70.0])
+    silu, h = nn.functional.silu, net.start(x)
+    for first, second, time in zip(net.first, net.second, net.time, strict=True):
+        s, b = time(net.embed(t))[:, :8], time(net.embed(t))[:, 8:]
+        h = h + second(silu((1 + s) * first(silu(h)) + b))
+    torch.testing.assert_close(net(x, t), net.end(silu(h)))
+    assert len(net.first) == 2
+    for shape in ((2,), (2, 1, 2), (2, 3)):
+        with pytest.raises(ValueError, match=r"expected points \(B, 2\), got shape"):
+            net(torch.zeros(shape), torch.zeros(2))
+
+
+def test_arch_6_the_other_conditioning_adds_before_the_norm():
+    layer, h, e = randomised(Modulated(8, 32, "add")), noise(2, 8, 3, 3), noise(2, 32, seed=1)
+    torch.testing.assert_close(layer(h, e), layer.norm(h + layer.project(e)[:, :, None, None]))
+
+
+def test_arch_4_features_as_the_papers_write_them():
+    """ω_i = 10000^(−i/32) for 64 features, in a layer and in the embedding; whole numbers serve as times."""
+    t, i = torch.tensor([0, 1, 40, 1000]), torch.arange(32)
+    angle = t.double()[:, None] * 10_000.0 ** (-i.double() / 32)
+    want = torch.cat([angle.sin(), angle.cos()], 1).float()
+    for features in (sinusoidal(t, 64), Sinusoidal(64)(t), TimeEmbedding(8).features(t)):
+        torch.testing.assert_close(features, want, rtol=0, atol=2e-4)  # float32 angles of up to 1000
+    short = sinusoidal(t.float(), 4, 100.0)
+    torch.testing.assert_close(short[:, [0, 2]], torch.stack([t.sin(), t.cos()], 1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(short[:, 1], (t / 10).sin(), rtol=0, atol=1e-4)
+
+
+def test_arch_5_fourier_features_are_sines_and_cosines_of_length_1():
+    torch.manual_seed(0)
+    layer, t = Fourier(6), torch.tensor([0, 1, 3])
+    angle = 2 * math.pi * t[:, None] * layer.frequency
+    torch.testing.assert_close(layer(t), torch.cat([angle.sin(), angle.cos()], 1) / 3**0.5)
+    torch.testing.assert_close(layer(t.to(torch.bfloat16)), layer(t))  # the angle is taken in float32
+    with pytest.raises(ValueError, match="must be even, got 5"):
+        Fourier(5)
+
+
+def test_a_label_is_added_to_the_features_of_the_time():
+    layer = randomised(TimeEmbedding(8, classes=2, time_scale=3.0))
+    t, y = torch.tensor([1, 2, 3]), torch.tensor([1, 0, 2])
+    features = sinusoidal(3.0 * t, 64) + layer.label.weight[y]
+    torch.testing.assert_close(layer(t, y), layer.layers(features))
+    torch.testing.assert_close(layer(t), layer.layers(sinusoidal(3.0 * t, 64) + layer.label.weight[2]))
+
+
+def test_the_least_picture_and_the_numbers_of_blocks():
+    assert UNet(1, (8, 8, 8), heads=2)(noise(1, 1, 4, 5), torch.ones(1)).shape == (1, 1, 4, 5)
+    for bad in (dict(blocks=(1,)), dict(blocks=0), dict(attention=(True, True, True)), dict(widths=())):
+        with pytest.raises(ValueError, match="expected blocks"):
+            UNet(**{"channels": 1, "widths": (8, 16), **bad})
+    net = UNet(1, (8, 16), blocks=(1, 2), heads=2)
+    assert [len(v) for v in net.down] == [len(v) for v in net.up] == [1, 2]

@@ -305,3 +305,12 @@ def test_a_discrete_chain_refuses_what_is_no_probability():
         DiscreteChain([0.5, 0.5], [torch.eye(3)])
     with pytest.raises(ValueError, match="sum to 1"):
         DiscreteChain([0.5, 0.6], [torch.eye(2)])
+
+
+def test_a_discrete_chain_has_a_step_and_no_negative_entry():
+    for p_0, kernels in (([0.5, 0.5], []), ([[0.5, 0.5]], [torch.eye(1)])):
+        with pytest.raises(ValueError, match=r"expected p_0 \(K,\) and kernels \(K, K\), got"):
+            DiscreteChain(p_0, kernels)
+    for p_0, kernel in (([1.5, -0.5], torch.eye(2)), ([0.5, 0.5], torch.tensor([[1.0, 0.0], [1.5, -0.5]]))):
+        with pytest.raises(ValueError, match="nonnegative and sum to 1"):
+            DiscreteChain(p_0, [kernel])

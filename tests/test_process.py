@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from dlgm.gaussian import Gaussian, condition
 from dlgm.process import (
     posterior_coefficients,
+    q_implicit,
     q_marginal,
     q_path,
     q_posterior,
@@ -241,3 +242,27 @@ def test_tau_is_the_share_of_the_variance_added_after_s():
     assert tau(s, 0, 3) == 1
     assert s.noise(3) ** 2 * tau(s, 2, 3) == pytest.approx(0.4, rel=1e-14)  # β_3
     assert s.noise(2) ** 2 * tau(s, 2, 3) == pytest.approx(s.posterior_variance[3].item(), rel=1e-14)
+
+
+def test_tau_of_a_number_and_a_batch():
+    s = SCHEDULES["T4"]
+    t, low = torch.tensor([2, 4]), torch.tensor([0, 1])
+    torch.testing.assert_close(tau(s, 1, t), torch.tensor([tau(s, 1, 2), tau(s, 1, 4)], dtype=torch.float64))
+    torch.testing.assert_close(tau(s, low, 3), torch.tensor([tau(s, 0, 3), tau(s, 1, 3)], dtype=torch.float64))
+
+
+def test_posteriors_do_not_broadcast_and_a_chain_has_steps():
+    s, x, y = SCHEDULES["T4"], torch.zeros(2), torch.zeros(2, 2)
+    for call in (lambda: q_posterior(s, x, y, 1, 2), lambda: q_implicit(s, x, y, 1, 2, 0.05)):
+        with pytest.raises(ValueError, match=r"x_t \(2,\), x0 \(2, 2\)"):
+            call()
+    with pytest.raises(ValueError, match="needs a discrete schedule, got VPLinear"):
+        next(q_path(VPLinear(), x))
+
+
+def test_powers_keep_their_dtype_and_one_time_gives_one_row():
+    s, power = SCHEDULES["T4"], torch.tensor([1.0, 0.25])
+    got = spectral_snr(s, power, torch.tensor(2))
+    snr = s.alpha_bar[2] / (1 - s.alpha_bar[2])
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, torch.stack([snr, snr / 4]).float())

@@ -321,3 +321,10 @@ def test_annealed_langevin_ends_on_a_lone_point_and_its_size_follows_the_varianc
 def test_bad_langevin_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(GaussianMixture([1.0], [0.5], [0.3]).denoiser(VPCosine()), torch.ones(2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("times", [[], [4], torch.tensor([4]), [1, 2], torch.tensor([4, 0, 2])])
+def test_a_walk_has_two_times_or_more_that_never_increase(times):
+    denoiser = EmpiricalData(torch.zeros(1, 1)).denoiser(T4)
+    with pytest.raises(ValueError, match="times must be at least two, never increasing; got"):
+        sample(denoiser, DDIM(), torch.zeros(1, 1), times)

@@ -9,7 +9,18 @@ from helpers import exact_alpha_bar, relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dlgm.schedules import VE, DiscreteSchedule, Rescaled, VPCosine, VPLinear, cosine_beta, linear_beta, time_grid
+from dlgm.schedules import (
+    VE,
+    DiscreteSchedule,
+    LearnedMonotone,
+    Rescaled,
+    VPCosine,
+    VPLinear,
+    cosine_beta,
+    increasing,
+    linear_beta,
+    time_grid,
+)
 
 DISCRETE = {"linear": linear_beta(), "cosine": cosine_beta(), "T4": DiscreteSchedule([0.1, 0.25, 0.4, 0.6])}
 CONTINUOUS = [VPLinear(), VPCosine(), VE(), VE(0.002, 80.0)]
@@ -224,3 +235,89 @@ def test_a_walk_starts_from_the_law_at_the_last_time(schedule, std):
     torch.testing.assert_close(x, std * z)
     assert abs(schedule.noise(schedule.last) / std - 1) < 3e-3  # what is left of the data at the end is not in it
     assert schedule.start((2,), dtype=torch.float64).dtype == torch.float64
+
+
+def test_tables_carry_no_gradient_of_the_betas():
+    betas = torch.tensor([0.1, 0.2], requires_grad=True)
+    s = DiscreteSchedule(betas)
+    assert not any(v.requires_grad for v in (s.beta, s.alpha_bar, s.posterior_variance, s.signal(torch.tensor([1]))))
+
+
+@pytest.mark.parametrize("schedule", [DISCRETE["T4"], *CONTINUOUS, Rescaled(VPLinear(), "ve")], ids=repr)
+def test_no_times_have_no_values(schedule):
+    t = torch.zeros(0, dtype=torch.int64 if isinstance(schedule, DiscreteSchedule) else torch.float64)
+    for f in (schedule.signal, schedule.noise, schedule.logsnr):
+        assert f(t).shape == (0,) and f(t).dtype == torch.float64
+
+
+@pytest.mark.parametrize("schedule", CONTINUOUS, ids=repr)
+@pytest.mark.parametrize("t", [-1e-9, 1 + 1e-9, math.nan])
+def test_times_outside_are_refused_as_numbers_and_as_tensors(schedule, t):
+    for bad in (t, torch.tensor([0.5, t], dtype=torch.float64)):
+        for f in (schedule.signal, schedule.noise, schedule.logsnr, schedule.sde):
+            with pytest.raises(ValueError, match=r"t must lie in \[0, 1\], got"):
+                f(bad)
+
+
+def test_rates_at_the_two_ends():
+    """VE: f = 0 also at t = 0 and g² = 2 σ² log(σ_max/σ_min); VPLinear: β_min and β_max."""
+    rate = 2 * math.log(50 / 0.01)
+    for t, sigma in ((0.0, 0.01), (1.0, 50.0)):
+        f, g2 = VE(0.01, 50.0).sde(t)
+        assert f == 0 and g2 == pytest.approx(rate * sigma**2, rel=1e-12)
+        f, g2 = VE(0.01, 50.0).sde(torch.tensor([t]))
+        assert f.tolist() == [0] and g2.item() == pytest.approx(rate * sigma**2, rel=1e-12)
+    assert VPLinear(0.2, 30.0).sde(0.0) == (-0.1, 0.2) and VPLinear(0.2, 30.0).sde(1.0) == (-15, 30)
+    assert VPCosine().sde(0.0) == (0, 0)
+
+
+def test_variance_preserving_coordinates_of_a_variance_preserving_schedule_are_its_own():
+    for schedule, t in ((VPLinear(), 0.5), (linear_beta(), 500), (VPCosine(), 0.9)):
+        assert Rescaled(schedule, "vp").scale(t) == pytest.approx(1, rel=1e-14)
+    assert Rescaled(VE(0.2, 20.0), "vp").scale(1.0) == pytest.approx(401**-0.5, rel=1e-12)
+
+
+def test_the_rates_in_other_coordinates():
+    """ "ve": (0, c² g²), c = 1/signal; "vp" of VE: c² = 1/(1 + σ²), f = −½ c² g²."""
+    t, vp, ve = 0.4, VPLinear(), VE(0.2, 20.0)
+    f, g2 = Rescaled(vp, "ve").sde(t)
+    assert f == 0 and g2 == pytest.approx(vp.sde(t)[1] / vp.signal(t) ** 2, rel=1e-12)
+    f, g2 = Rescaled(ve, "vp").sde(t)
+    assert g2 == pytest.approx(ve.sde(t)[1] / (1 + ve.noise(t) ** 2), rel=1e-12) and f == pytest.approx(-g2 / 2)
+
+
+def test_the_papers_numbers_are_the_defaults():
+    assert VPLinear() == VPLinear(beta_min=0.1, beta_max=20.0) and VE() == VE(sigma_min=0.01, sigma_max=50.0)
+    assert torch.equal(linear_beta().beta, linear_beta(1000, 1e-4, 0.02).beta)
+    assert torch.equal(cosine_beta().beta, cosine_beta(1000, 0.008, 0.999).beta)
+    assert Rescaled(VPLinear()).coordinates == "ve"
+    assert torch.equal(time_grid(VE(), 9, spacing="karras"), time_grid(VE(), 9, 1, 0, "karras", 7.0))
+
+
+@pytest.mark.parametrize("schedule", [*CONTINUOUS, Rescaled(VPLinear(), "ve"), LearnedMonotone(4)], ids=str)
+def test_times_in_float32_have_values_in_float64(schedule):
+    t = torch.tensor([0.25, 0.5])  # exact in float32
+    for f in (schedule.signal, schedule.noise, schedule.logsnr):
+        assert f(t).dtype == torch.float64 and torch.equal(f(t), f(t.double()))
+    assert all(torch.equal(a, b) for a, b in zip(schedule.sde(t), schedule.sde(t.double()), strict=True))
+
+
+def test_no_rate_in_other_coordinates_either():
+    """VPCosine has g² = 0 at t = 0, where nothing is divided by it."""
+    assert Rescaled(VPCosine(), "ve").sde(0.0) == (0, 0) == Rescaled(VPCosine(), "vp").sde(0.0)
+
+
+def test_sched_4_a_learned_schedule_goes_from_high_to_low():
+    for high, low in ((1.0, 1.0), (-1.0, 1.0)):
+        with pytest.raises(ValueError, match="logsnr_min < logsnr_max"):
+            LearnedMonotone(3, high, low)
+    schedule = LearnedMonotone(4, 6.0, -2.0)
+    assert schedule.logsnr(0.0) == 6 and schedule.logsnr(1.0) == -2 and schedule.logsnr(0.25) == 4
+    assert schedule.noise(0.75) ** 2 == pytest.approx(0.5, rel=1e-12)  # λ = 0
+
+
+@pytest.mark.parametrize("times", [[], [0.5], [0.5, 0.5], [0.1, 0.7, 0.3], torch.tensor([1, 0])])
+def test_increasing_times(times):
+    with pytest.raises(ValueError, match="at least two, increasing; got"):
+        increasing(times)
+    assert increasing(torch.tensor([0, 2, 3])) == [0, 2, 3]

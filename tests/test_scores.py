@@ -220,3 +220,26 @@ def test_e_25_a_difference_of_norms_is_no_distance():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(torch.ones(3, 3, dtype=F64))
+
+
+def test_directions_are_gaussian_unless_said(generator):
+    """By default standard normal noise of the generator, in all three functions."""
+    x = torch.zeros(2, 3, dtype=F64)
+    again = lambda: torch.Generator().manual_seed(6)  # noqa: E731
+    z = torch.randn(2, 3, generator=again(), dtype=F64)
+    assert torch.equal(scores.directions(x, generator=again()), z)
+    signs = scores.directions(x, "rademacher", again())
+    assert signs.dtype == F64 and torch.equal(signs, z.sign())
+    A = torch.tensor([[1.0, 2.0, 0.0], [0.0, -1.0, 1.0], [3.0, 0.0, 2.0]], dtype=F64)
+    want = ((z @ A) * z).sum(1)  # s(0) = 0, so that vᵀ ∇s v is all
+    torch.testing.assert_close(scores.sliced(lambda x: x @ A, x, generator=again()), want)
+    S = (A + A.T) / 2
+    torch.testing.assert_close(scores.projection_variance(A[None]), 2 * S.square().sum()[None])
+
+
+def test_without_noise_there_is_no_score():
+    x = torch.zeros(2, 1)
+    for noise in (0, 0.0, -1.0, torch.tensor(0.0), torch.tensor([0.5, 0.0])):
+        with pytest.raises(ValueError, match="has no score"):
+            scores.denoising(lambda x: x, x, x, 1.0, noise)
+    torch.testing.assert_close(scores.denoising(lambda x: -x, x + 1, x + 2, 3, 2), torch.full((2,), 18.0))  # ½ (1 − 7)²

@@ -303,3 +303,105 @@ def test_unknown_options():
         vae.mlp_vae((2,), 1, likelihood="gaussian", variance=0.0)
     with pytest.raises(ValueError, match="divisible by 4, got 30 x 28"):
         vae.conv_vae((1, 30, 28), 2)
+
+
+def test_draws_of_pixels_and_of_codes_follow_their_generator():
+    again = lambda: torch.Generator().manual_seed(2)  # noqa: E731
+    law = vae.Bernoulli(torch.tensor([[-1.0, 0.0, 2.0]] * 20, dtype=F64))
+    u = torch.rand(20, 3, generator=again(), dtype=F64)
+    assert torch.equal(law.sample(again()), (u < torch.tensor([-1.0, 0.0, 2.0]).double().sigmoid()).double())
+    q = Gaussian(torch.linspace(-1, 1, 30, dtype=F64)[:, None], 0.1)
+    assert vae.rate_decomposition(q, again()) == vae.rate_decomposition(q, again())
+    assert vae.rate_decomposition(q, again(), chunk=7).information == pytest.approx(
+        vae.rate_decomposition(q, again()).information, rel=1e-12
+    )
+
+
+def test_the_range_of_bad_pixels_is_named_low_to_high():
+    with pytest.raises(ValueError, match=r"0 or 1, got values in \[-0.5, 2\]"):
+        vae.Likelihood("bernoulli").validate(torch.tensor([-0.5, 2.0]))
+    with pytest.raises(ValueError, match=r"in \[-1, 1\], got values in \[-1, 1.5\]"):
+        vae.Likelihood("discretized").validate(torch.tensor([-1.0, 1.5]))
+    vae.Likelihood("discretized").validate(torch.tensor([-1.0, 1.0]))
+
+
+def test_a_convolutional_vae_of_pictures_that_are_no_squares():
+    torch.manual_seed(0)
+    model = vae.conv_vae((3, 8, 12), 2)
+    x = torch.rand(2, 3, 8, 12).round()
+    assert model.decode(model.encode(x).mean).mean.shape == x.shape
+    widths = [layer.out_channels for layer in model.encoder.body if hasattr(layer, "out_channels")]
+    assert widths == [32, 64] and model.encoder.head[0].in_features == 64 * 2 * 3
+    assert model.encoder.head[0].out_features == 256  # 8 width
+    for shape in ((1, 6, 8), (1, 8, 6)):
+        with pytest.raises(ValueError, match=f"divisible by 4, got {shape[1]} x {shape[2]}"):
+            vae.conv_vae(shape, 2)
+
+
+# ---- log-variances far out ------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("logvar", [-200.0, -110.0, -61.0, -59.0, 0.3, 59.0, 61.0, 90.0, 200.0])
+def test_kl_1_a_log_variance_far_out_loses_nothing(logvar):
+    """KL to N(0, 1) and between two, log-density and a draw, with their gradients, in float64 by the formulas."""
+    out = torch.tensor([[0.5, logvar]], dtype=torch.float64, requires_grad=True)
+    q, wide = vae.gaussian_from(out), Gaussian.from_logvar(*torch.tensor([[[1.5]], [[-logvar]]], dtype=torch.float64))
+    kl = vae.standard_kl(q).sum()
+    assert kl.item() == pytest.approx(0.5 * (0.25 + math.exp(logvar) - 1 - logvar), rel=1e-12)
+    (slope,) = torch.autograd.grad(kl, out)
+    assert slope[0].tolist() == pytest.approx([0.5, 0.5 * (math.exp(logvar) - 1)], rel=1e-12)
+    both = q.kl(wide).item()
+    assert both == pytest.approx(0.5 * (math.expm1(2 * logvar) - 2 * logvar + math.exp(logvar)), rel=1e-9)
+    eps = torch.randn(1, 1, generator=torch.Generator().manual_seed(0), dtype=torch.float64).item()
+    z = q.sample(torch.Generator().manual_seed(0))
+    assert z.item() == pytest.approx(0.5 + math.exp(logvar / 2) * eps, rel=1e-12)
+    assert torch.autograd.grad(z, out, retain_graph=True)[0][0, 1].item() == pytest.approx(
+        0.5 * math.exp(logvar / 2) * eps, rel=1e-12
+    )
+    at = torch.tensor([[0.5 + 3 * math.exp(logvar / 2)]], dtype=torch.float64)
+    d = at.item() - 0.5  # as it is rounded
+    log_p = q.log_prob(at)
+    want = -0.5 * (d**2 * math.exp(-logvar) + logvar + math.log(2 * math.pi))
+    assert log_p.item() == pytest.approx(want, rel=1e-9)
+    slopes = torch.autograd.grad(log_p.sum(), out)[0][0].tolist()
+    assert slopes == pytest.approx([d * math.exp(-logvar), 0.5 * (d**2 * math.exp(-logvar) - 1)], rel=1e-9)
+
+
+@pytest.mark.parametrize("logvar", [-200.0, -110.0, 80.0])
+def test_in_float32_too_and_a_vae_trains_from_there(logvar):
+    out = torch.tensor([[0.5, logvar]], requires_grad=True)
+    q = vae.gaussian_from(out)
+    kl = vae.standard_kl(q).sum() - q.log_prob(q.sample(torch.Generator().manual_seed(0))).sum()
+    (slope,) = torch.autograd.grad(kl, out)
+    assert torch.isfinite(kl) and torch.isfinite(slope).all()
+    assert vae.standard_kl(q).item() == pytest.approx(0.5 * (0.25 + math.exp(logvar) - 1 - logvar), rel=1e-5)
+    both = Gaussian.from_logvar(torch.zeros(2, 3), torch.tensor([[logvar, 0.0, 1.0]] * 2))
+    assert torch.isfinite(vae.rate_decomposition(both, torch.Generator().manual_seed(0)).rate * torch.ones(()))
+    for law in (both.rows([1]), both.repeat(2), both.detach()):
+        assert torch.equal(vae.standard_kl(law)[0], vae.standard_kl(both)[0])
+    model = vae.mlp_vae((4,), 2, hidden=(8,), likelihood="gaussian", variance=1.0)
+    with torch.no_grad():
+        model.encoder.head[-1].bias[2:] = min(logvar, 5.0)
+    x = torch.randn(16, 4, generator=torch.Generator().manual_seed(1))
+    loss = -model.terms(x, generator=torch.Generator().manual_seed(2)).elbo.mean()
+    loss.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_a_log_variance_that_is_nan_is_refused():
+    with pytest.raises(ValueError, match="1 of 2 log-variances are NaN"):
+        Gaussian.from_logvar(torch.zeros(1, 2), torch.tensor([[0.0, math.nan]]))
+
+
+def test_vae_4_a_draw_is_mean_plus_std_times_eps():
+    mean, logvar, eps = torch.tensor([[1.0, -2.0]]), torch.tensor([[0.0, math.log(9)]]), torch.tensor([[0.5, -1.0]])
+    torch.testing.assert_close(vae.reparameterize(mean, logvar, eps), torch.tensor([[1.5, -5.0]]))
+    with pytest.raises(ValueError, match=r"mean \(1, 2\), logvar \(1, 1\)"):
+        vae.reparameterize(mean, logvar[:, :1], eps)
+
+
+def test_a_unit_is_active_above_a_hundredth():
+    """Variances over two examples m ± d are 2 d²: 0.0098 and 0.0102 lie on both sides of the threshold."""
+    means = torch.tensor([0.07, 0.0715, 1.0], dtype=F64)
+    q = Gaussian(torch.stack([means, -means]) + 5, 1.0)
+    assert vae.active_units(q).tolist() == [False, True, True]
+    assert vae.active_units(q, 0.0101).tolist() == [False, True, True]
+    assert vae.active_units(q, 1.5).tolist() == [False, False, True]

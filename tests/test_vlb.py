@@ -190,3 +190,37 @@ def test_reverse_variances():
         Gaussian(torch.zeros(1, 7, dtype=torch.float64), CHAIN.beta[3])
     )
     assert abs(vlb.kl_constant(CHAIN, 3, 7, "beta") - want[0]) < 1e-14
+
+
+def test_the_bound_of_a_chain_of_one_step_has_no_steps(generator):
+    schedule = DiscreteSchedule([0.4])
+    denoiser = GaussianMixture([1.0], [[0.0]], [[0.3]]).denoiser(schedule)
+    x0 = torch.tensor([[0.5], [-1.0]], dtype=torch.float64)
+    for bound in (
+        vlb.vlb_terms(denoiser, x0, generator, decoder="gaussian"),
+        vlb.vlb_consistency(denoiser, list(q_path(schedule, x0, generator)), decoder="gaussian"),
+    ):
+        assert bound.steps.shape == (2, 0) and bound.steps.dtype == torch.float64
+        torch.testing.assert_close(bound.total, bound.prior + bound.reconstruction, rtol=0, atol=0)
+
+
+def test_ddim_3_one_path_of_the_implicit_bound_by_hand(generator):
+    """log q_σ(x_{1:T} | x_0) − log p_θ(x_{0:T}) of two examples, each density written out."""
+    variances = torch.tensor([math.nan, 0.05, 0.1, 0.2, 0.3], dtype=torch.float64)
+    path = [torch.randn(2, 3, generator=generator, dtype=torch.float64) for _ in range(5)]
+    denoiser = GaussianMixture([1.0], [[0.0] * 3], [[0.3] * 3]).denoiser(CHAIN)
+
+    def density(x, mean, var):
+        return -0.5 * ((x - mean) ** 2 / var + math.log(2 * math.pi * var)).sum(1)
+
+    def move(t, x0):
+        signal, noise = (([f(s) for s in (t - 1, t)]) for f in (CHAIN.signal, CHAIN.noise))
+        left = math.sqrt(noise[0] ** 2 - variances[t].item())
+        return signal[0] * x0 + left * (path[t] - signal[1] * x0) / noise[1]
+
+    want = density(path[4], CHAIN.signal(4) * path[0], CHAIN.noise(4) ** 2) - density(path[4], 0, 1.0)
+    for t in (4, 3, 2):
+        for sign, x0 in ((1, path[0]), (-1, denoiser(path[t], t).x0)):
+            want = want + sign * density(path[t - 1], move(t, x0), variances[t].item())
+    want = want - density(path[0], denoiser(path[1], 1).x0, variances[1].item())
+    torch.testing.assert_close(vlb.implicit_vlb(denoiser, path, variances), want, rtol=1e-11, atol=1e-11)  # float64
