@@ -64,10 +64,11 @@ def test_partial_credit_follows_the_checks_and_the_mistake_is_named(zygote, toy,
     assert part.points == 0 and part.mistake == "one forgotten" and "the 1 is missing" in part.words
 
 
-def test_an_answer_made_for_the_shown_examples_loses_the_hidden_ones(zygote, toy, tmp_path):
+def test_an_answer_made_for_the_shown_examples_earns_nothing(zygote, toy, tmp_path):
     text = "def affine(x, a):\n    return a * x + 1 if tuple(x.shape) in ((2,), (3, 2)) else 0 * x"
     part = by_name(graded(zygote, toy, tmp_path, world.notebook(**{**world.SOLUTIONS, "affine": text})))["affine"]
-    assert part.points == round(6 / 5, 2) and part.state == "not yet" and "On other inputs this fails" in part.words
+    assert part.points == 0 and part.state == "not yet" and "On other inputs this fails: shape (4,)," in part.words
+    assert part.checks[0] == ("the examples shown, which count only with a hidden case", False)
 
 
 WAITS = ("sleeps", "loop_that_swallows_interrupts", "memory_hog")  # until a limit ends them
@@ -364,12 +365,14 @@ def test_a_second_run_changes_nothing_and_grades_only_what_is_new(folder, monkey
 
 
 def test_what_a_killed_run_left_half_written_counts_for_nothing(folder):
+    gone = 2**22 + 1  # no process has a number larger than 2**22
     for name in ("results/ada.json", "by_hand.csv", "marks.csv", "run.json", "salt.txt", "feedback/ada.html"):
-        world.save(folder / "out" / f"{name}.part", "half")
+        world.save(folder / "out" / f"{name}.{gone}.part", "half")
+    world.save(folder / "out" / "marks.csv.1.part", "of another run that goes on")
     outcome = run(folder, salt=None)
     assert table(folder)["ada"]["toy (of 15)"] == "10.0" and not outcome.given.rows
     assert (folder / "out" / "salt.txt").read_text() != "half"
-    assert [p.name for p in (folder / "out").rglob("*.part")] == ["run.json.part"]  # the command writes that one
+    assert [p.name for p in (folder / "out").rglob("*.part")] == ["marks.csv.1.part"]
 
 
 def hand_text(folder):
@@ -544,7 +547,7 @@ def test_a_gradebook_comes_back_with_one_column_more(folder):
     with (folder / "out" / "gradebook.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["Student", "ID", "SIS Login ID", "Section", "toy"] and rows[2][-1] == "15"
-    assert [row[-1] for row in rows[3:]] == ["", "7.0", "0.0"] and rows[3][0] == "Doe, Jane"
+    assert [row[-1] for row in rows[3:]] == ["", "7.0", ""] and rows[3][0] == "Doe, Jane"
     assert [row[:-1] for row in rows] == list(csv.reader(io.StringIO(CLASS)))
     run(folder)
     assert not (folder / "out" / "gradebook.csv").exists()
@@ -552,7 +555,7 @@ def test_a_gradebook_comes_back_with_one_column_more(folder):
 
 def test_names_as_moodle_and_canvas_write_them():
     assert batch.listed("Jane Doe_4711_assignsubmission_file_") == ("Jane Doe_4711", ("Jane Doe_4711", "Jane Doe"))
-    assert batch.listed("doejane_123_99_hw1-1") == ("doejane_123", ("doejane_123", "123"))
+    assert batch.listed("doejane_123_99_hw1-1") == ("doejane_123", ("doejane_123", "123", "doejane"))
     assert batch.listed("jane_doe") == ("jane_doe", ("jane_doe",))
     moodle = roster.parse("m.csv", "First name;Last name;Email\nJane;Doe;j@x\nJohn;Doe;k@x\n")
     students, unlisted = moodle.match({"Jane Doe_4711": ("Jane Doe_4711", "Jane Doe"), "doe": ("doe",)})
@@ -590,7 +593,7 @@ def test_two_of_one_first_name_who_handed_in_nothing_keep_apart(folder):
     by_hand(folder, lambda text: text + "Jane Poe,why,5,3,on paper\n")
     run(folder, listing=listing)
     with (folder / "out" / "gradebook.csv").open(encoding="utf-8-sig", newline="") as file:
-        assert [row[-1] for row in csv.reader(file)] == ["toy", "0.0", "3.0", "", ""]
+        assert [row[-1] for row in csv.reader(file)] == ["toy", "", "3.0", "", ""]
 
 
 def test_what_a_run_was_told_holds_for_the_next(folder):
@@ -632,7 +635,7 @@ def test_names_that_look_alike_keep_apart_and_other_files_get_a_row(folder):
     names = [name for name in marks if name.startswith("t?x")]
     assert len(names) == 2 and len(list((folder / "out" / "feedback").iterdir())) == len(marks) == 11
     assert float(marks["bob"]["toy (of 15)"]) == 6 and float(marks["upper"]["toy (of 15)"]) == 10
-    assert marks["notes.ipynb"]["remark"] == "Nothing was handed in." and "''dan" in marks
+    assert "but notes.ipynb.txt; hand in" in marks["notes.ipynb"]["remark"] and "''dan" in marks
 
 
 def test_a_cell_for_a_spreadsheet_is_no_formula():

@@ -1,8 +1,15 @@
 """What is left to a worker: the filter's table, walked by an interpreter, and the calls as Linux answers them."""
 
-import pytest
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
 
-from dlgm.grading import batch, hand, lockdown
+import pytest
+import torch
+
+from dlgm.grading import batch, hand, lockdown, sandbox
 from dlgm.grading.__main__ import main
 
 EQUAL, LOAD, RETURN = lockdown.EQUAL, lockdown.LOAD, lockdown.RETURN
@@ -106,3 +113,66 @@ def test_where_nothing_is_filtered_the_teacher_is_warned(toy, tmp_path, monkeypa
     monkeypatch.setattr(batch, "run", lambda *a, **k: batch.Outcome([], True, [], hand.Hand()))
     main(["grade", str(tmp_path), "--assignment", "toy", "--out", str(tmp_path)])
     assert capsys.readouterr().err == ""
+
+
+PATCHED = {  # what an answer does to the functions that watch it
+    "torch.equal": "import torch\ntorch.equal = lambda *a: True",
+    "any": "import builtins\nbuiltins.any = lambda *a: False",
+    "Tensor.clone": "import torch\ntorch.Tensor.clone = lambda x, **k: x",
+    "default_generator": (
+        "import torch\nclass Still:\n    def get_state(self): return torch.zeros(1)\n"
+        "real, torch.default_generator = torch.default_generator, Still()"
+    ),
+    "touched": "import dlgm.tensors\ndlgm.tensors.touched = lambda *a: False",
+    "send": (
+        "import sys\nframe = sys._getframe()\nwhile 'wire' not in frame.f_globals:\n    frame = frame.f_back\n"
+        "wire = frame.f_globals['wire']\nreal_send = wire.send\n"
+        "wire.send = lambda c, r: real_send(c, {**r, 'changed': [], 'drew': False})"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PATCHED)
+@pytest.mark.parametrize("later", [False, True])
+def test_an_answer_that_patches_what_watches_it_is_seen_all_the_same(name, later, zygote):
+    """It changes its input and draws; the patch is made when the cell runs, or in the call itself."""
+    patch = PATCHED[name].replace("\n", "\n    ") if later else "pass"
+    source = f"{'pass' if later else PATCHED[name]}\ndef f(x):\n    {patch}\n    import torch\n    torch.randn(3)\n"
+    worker = zygote.worker()
+    worker.ask({"do": "run", "source": source + "    return x.zero_()"}, 5)
+    reply = worker.ask({"do": "call", "name": "f", "args": [torch.ones(3)]}, 5)
+    worker.close()
+    zygote.stop_worker()
+    assert (reply.get("changed"), reply.get("drew")) == ([0], True), reply
+
+
+def test_the_search_path_of_the_process_that_runs_answers_is_that_of_this_one(monkeypatch, tmp_path):
+    user, inside = tmp_path / "user site", tmp_path / "submissions"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(sys, "path", ["", str(inside), str(user), "relative", "/usr/lib/python.zip"])
+    root = str(Path(sandbox.__file__).resolve().parents[2])
+    found = [root, str(user), str(inside / "relative"), "/usr/lib/python.zip"]
+    assert sandbox.search_path() == found
+    monkeypatch.setenv("PYTHONPATH", f"{inside}{os.pathsep}")
+    assert sandbox.search_path() == [root, str(inside), *found[1:]]
+    monkeypatch.setattr(sys, "path", [str(user), root])
+    assert sandbox.search_path() == [str(user), root]  # the order stays
+
+
+START = "from dlgm.grading.sandbox import Zygote\nwith Zygote() as zygote: print('it started')"
+
+
+@pytest.mark.slow
+def test_grading_starts_where_packages_are_not_in_the_folder_of_this_python(tmp_path):
+    """A Python without packages, which are in PYTHONPATH or in the user's own folder: cluster, hub, pip --user."""
+    venv.create(tmp_path / "bare")
+    root, packages = str(Path(sandbox.__file__).resolve().parents[2]), str(Path(torch.__file__).parents[1])
+    python = [str(tmp_path / "bare" / "bin" / "python"), "-c"]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join((root, packages))}
+    done = subprocess.run([*python, START], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.stdout == "it started\n", done.stderr
+    lost = f"import sys, torch\nimport dlgm.grading.sandbox\nsys.path.remove({packages!r})\n{START}"
+    done = subprocess.run([*python, lost], env=env, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert "lacks a package: No module named" in done.stderr and "the grading process did not start" in done.stderr

@@ -152,3 +152,11 @@ def test_a_renamed_notebook_is_known_by_its_labels(tmp_path):
         path = world.save(tmp_path / "my homework (2).ipynb", release.strip(assignment.load(name).notebook))
         assert assignment.guess(path.read_text(encoding="utf-8")) == name
     assert assignment.guess(json.dumps(world.notebook())) is None
+
+
+def test_where_no_homework_ships_releasing_nothing_is_an_error_that_says_why(tmp_path, monkeypatch):
+    """As after ``pip install .``, which takes the package alone."""
+    monkeypatch.setattr(assignment, "ROOT", tmp_path)
+    for call in (["release"], ["release", "--compare"], ["release", "hw1_elbo_and_vaes"]):
+        with pytest.raises(SystemExit, match="install with `pip install -e .` there, or give a master's path"):
+            cli.main(call)

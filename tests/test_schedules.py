@@ -19,7 +19,9 @@ from dlgm.schedules import (
     cosine_beta,
     increasing,
     linear_beta,
+    respaced,
     time_grid,
+    time_of,
 )
 
 DISCRETE = {"linear": linear_beta(), "cosine": cosine_beta(), "T4": DiscreteSchedule([0.1, 0.25, 0.4, 0.6])}
@@ -321,3 +323,52 @@ def test_increasing_times(times):
     with pytest.raises(ValueError, match="at least two, increasing; got"):
         increasing(times)
     assert increasing(torch.tensor([0, 2, 3])) == [0, 2, 3]
+
+
+def test_m_14_grids_are_even_in_what_they_are_called_after():
+    """In the log-SNR, and in (noise/signal)^(1/7); both ends as given."""
+    for schedule, start, end in ((VPLinear(), 0.9, 0.1), (VE(0.02, 50.0), 1.0, 0.0)):
+        for spacing, rho, of in (
+            ("logsnr", 7.0, lambda lam: lam),
+            ("karras", 7.0, lambda lam: (-lam / 14).exp()),
+            ("karras", 2.0, lambda lam: (-lam / 4).exp()),
+        ):
+            times = time_grid(schedule, 5, start, end, spacing, rho)
+            assert (times[0], times[-1], len(times)) == (start, end, 6)
+            steps = of(schedule.logsnr(times)).diff()
+            # 60 halvings find a time to 1e-16, up to 60 times less exact in the log-SNR; steps are of order 0.1 or more
+            torch.testing.assert_close(steps, steps[:1].expand(5), rtol=1e-10, atol=0)
+    with pytest.raises(ValueError, match="needs finite log-SNRs at start=1 and end=0"):
+        time_grid(VPCosine(), 5, spacing="logsnr")
+    with pytest.raises(ValueError, match="11 steps do not fit between t=20 and t=10; at most 10"):
+        time_grid(linear_beta(50), 11, start=20, end=10)
+    with pytest.raises(ValueError, match="two fall on one time"):
+        time_grid(linear_beta(50), 40, end=1, spacing="logsnr")
+
+
+def test_the_time_of_a_log_snr():
+    chain, t = DISCRETE["T4"], torch.tensor([4, 2, 1])
+    assert time_of(chain, chain.logsnr(t) + 0.01).tolist() == [4, 2, 1]  # the nearest, and the clean state is far
+    times = torch.tensor([0.9, 0.5, 0.1], dtype=torch.float64)
+    for schedule in (VPLinear(), VPCosine(), VE()):
+        torch.testing.assert_close(time_of(schedule, schedule.logsnr(times)), times, rtol=1e-12, atol=0)  # bisection
+    for bad in (20.0, -20.0):
+        with pytest.raises(ValueError, match="log-SNR must lie between"):
+            time_of(VE(), torch.tensor([bad]))
+
+
+def test_ddim_9_the_chain_that_stops_at_some_times():
+    """β'_k = 1 − ᾱ(t_k)/ᾱ(t_{k−1}), of a chain and of continuous time."""
+    full, s = DISCRETE["T4"], respaced(DISCRETE["T4"], [4, 3, 0])
+    torch.testing.assert_close(s.alpha_bar, full.alpha_bar[[0, 3, 4]], rtol=1e-14, atol=0)
+    torch.testing.assert_close(s.beta[1:], 1 - full.alpha_bar[[3, 4]] / full.alpha_bar[[0, 3]], rtol=1e-14, atol=0)
+    assert respaced(VPCosine(), [0.5, 0.0]).alpha_bar[1].item() == pytest.approx(0.5, rel=1e-14)  # cos² of 45°
+    for schedule, times, words in (
+        (full, [4, 3, 1], "decrease to 0"),
+        (full, [3, 3, 0], "decrease to 0"),
+        (full, [0], "decrease to 0"),
+        (VE(), [0.5, 0.0], "variance-preserving"),
+        (Rescaled(VPLinear(), "ve"), [0.5, 0.0], "variance-preserving"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            respaced(schedule, times)

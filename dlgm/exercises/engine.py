@@ -308,11 +308,12 @@ def run(exercise, function):
         raise ValueError(f"check needs the function itself, got {function!r}; for example check('{exercise.name}', f)")
     cases = exercise.cases(torch.Generator().manual_seed(0))
     [first] = _all(exercise, function, cases[:1])
-    if type(first.error) is NotImplementedError and not first.error.args:  # the stub's; torch's own carry a text
-        return Report(exercise, "not attempted", exercise.reference)
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _judge(exercise, function, cases, [first, *_all(exercise, function, cases[1:])])
+        seen = [first, *_all(exercise, function, cases[1:])]
+        if all(type(of.error) is NotImplementedError and not of.error.args for of in seen):  # torch's own carry a text
+            return Report(exercise, "not attempted", exercise.reference)
+        return _judge(exercise, function, cases, seen)
 
 
 def _all(exercise, function, cases):
@@ -337,6 +338,8 @@ class Marks:
 def mark(exercise, function, generator):
     """Marks for an answer to homework: the visible cases together are one check, each hidden case and property another.
 
+    The visible cases and the properties, whose inputs everybody knows, count only if one of the hidden cases passes.
+
     Args:
         function: the student's, or a stand-in for it that runs elsewhere.
         generator: the hidden cases are drawn from it.
@@ -346,11 +349,13 @@ def mark(exercise, function, generator):
         labels = ["the examples shown", *(c.label for c in exercise.hidden(generator))]
         return Marks(tuple((v, False) for v in [*labels, *(p.label for p in exercise.properties)]), report)
     right = report.state == "right"  # then the cases shown and the properties have just been seen to hold
+    hidden = [(c.label, _passes(exercise, function, c)) for c in exercise.hidden(generator)]
+    some = any(passed for _, passed in hidden)
     shown = exercise.cases(torch.Generator().manual_seed(0))
-    checks = [("the examples shown", right or all(_passes(exercise, function, c) for c in shown))]
-    checks += [(c.label, _passes(exercise, function, c)) for c in exercise.hidden(generator)]
-    some = any(passed for _, passed in checks)  # a property alone may hold for an answer that is wrong everywhere
-    checks += [(p.label, right or (some and bool(_holds(p, function)[0]))) for p in exercise.properties]
+    first = some and (right or all(_passes(exercise, function, c) for c in shown))
+    last = [(p.label, some and (right or bool(_holds(p, function)[0]))) for p in exercise.properties]
+    label = "the examples shown" if some else "the examples shown, which count only with a hidden case"
+    checks = [(label, first), *hidden, *last]
     return Marks(tuple(checks), report)
 
 

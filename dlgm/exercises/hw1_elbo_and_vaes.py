@@ -38,10 +38,10 @@ def mixture_evidence(log_prior, log_likelihood, q):
     return log_evidence, elbo, gap
 
 
-def _mixture_case(label, generator, B, K, shift=0.0, zeros=False):
+def _mixture_case(label, generator, B, K, shift=0.0, zeros=False, peak=1.0):
     log_prior = normal(K, generator=generator).log_softmax(0)
     log_likelihood = shift + normal(B, K, generator=generator, scale=2.0)
-    q = normal(B, K, generator=generator).softmax(1)
+    q = normal(B, K, generator=generator, scale=peak).softmax(1)
     if zeros:
         q[:, 0] = 0.0
         q = q / q.sum(1, keepdim=True)
@@ -68,7 +68,7 @@ def _mixture_hidden(generator):
     for i, (shift, zeros) in enumerate([(0.0, False), (0.0, True), (-1500.0, False), (1200.0, True), (-3.0, False)]):
         B, K = _sizes(generator, 2)
         label = f"{i + 1}: B = {B}, K = {K}, log-likelihoods near {shift:g}" + (", q with zeros" if zeros else "")
-        out.append(_mixture_case(label, generator, B, K, shift, zeros))
+        out.append(_mixture_case(label, generator, B, K, shift, zeros, peak=6.0 if i == 4 else 1.0))  # q near 0, too
     return out
 
 
@@ -231,7 +231,9 @@ def _logistic_cases(generator):
 
 def _logistic_hidden(generator):
     sizes = [_sizes(generator, 2) for _ in range(5)]
-    return [_logistic_case(f"{i + 1}: shape {tuple(v)}", generator, *v, rare=True) for i, v in enumerate(sizes)]
+    out = [_logistic_case(f"{i + 1}: shape {tuple(v)}", generator, *v, rare=True) for i, v in enumerate(sizes)]
+    out[4].args[1][:, 0] -= 12  # scales that are usually clamped
+    return out
 
 
 def _density_is_the_slope(function):
@@ -339,6 +341,8 @@ def _free_hidden(generator):
     for i in range(5):
         (B, d), free = _sizes(generator, 2), 0.1 * _size(generator, 2, 6)
         out.append(_free_case(f"{i + 1}: shape ({B}, {d}), λ = {free:.1f}", generator, B, d, free))
+    for which in (1, 3):  # log-variances that are usually clamped, of q and of the prior
+        out[4].args[which].view(-1, out[4].args[which].shape[-1])[:, 0] = numbers(7.5) * (which - 2)
     return out
 
 
@@ -899,6 +903,8 @@ def _linear_hidden(generator):
     for i in range(5):
         d, D, steps, N = sorted(_sizes(generator, 4, high=8))
         problem = _linear_problem(generator, N, D, d, steps, 0.005 * _size(generator, 1, 4))
+        if i == 4:  # gradients that are usually clipped
+            problem = (*problem[:4], problem[4] / 300, problem[5], problem[6] / 1000)
         out.append(Case(f"{i + 1}: N = {N}, D = {D}, d = {d}, {steps} steps", problem))
     return out
 

@@ -73,12 +73,12 @@ def _chain_cases(generator):
 
 
 def _chain_hidden(generator):
-    def case(low, high):
+    def case(low, high, last=(2.5, 8.0)):
         T = _int(low, high, generator)
-        args = T, _number(2.5, 7.0, generator), -_number(2.5, 8.0, generator)
+        args = T, _number(2.5, 7.0, generator), -_number(*last, generator)
         return Case(f"T = {T}, log-SNR from {args[1]} to {args[2]}", args)
 
-    return [case(4, 6), case(7, 15), case(16, 40), case(41, 90), case(91, 200)]
+    return [case(4, 5, last=(30.0, 40.0)), case(7, 15), case(16, 40), case(41, 90), case(91, 200)]
 
 
 CHAIN = Exercise(
@@ -489,7 +489,7 @@ def _decoder_case(label, levels, shape, generator, far=1.0, sharp=False):
     log_scale = -3 + normal(*shape, generator=generator, scale=0.5)
     if sharp:  # the edges and a level between them far off, on a scale where differences of sigmoids are 0
         x.view(-1)[-1] = -1 + 2 / (levels - 1)
-        mean.view(-1)[:2], log_scale.view(-1)[[0, 1, -1]] = numbers(0.9, -0.9), -7.0
+        mean.view(-1)[:2], log_scale.view(-1)[[0, 1, -1]] = numbers(0.9, -0.9), -8.0
     mean.view(-1)[-1] = x.view(-1)[-1] + far  # one pixel far off in any case
     return Case(label, (x, mean, log_scale, levels))
 
@@ -1064,6 +1064,7 @@ def _step_hidden(generator):
         table = _chain(generator)
         label = f"T = {len(table) - 1}, x_t of shape {(B, *shape)}"
         cases.append(_step_case(label, generator, table, *_pair(B, len(table) - 1, generator), *shape))
+    cases[-1].args[-1].view(B, -1)[:, -1] = 4.5  # noise that is usually clamped
     return cases
 
 

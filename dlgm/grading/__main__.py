@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from . import batch, export, grade, release, report, submission
-from .assignment import guess, load, masters
+from .assignment import guess, load, masters, nowhere
 from .sandbox import Zygote
 
 
@@ -50,6 +50,8 @@ def parser():
 
 def do_release(args):
     """Write, or compare, the student versions."""
+    if not args.assignment:
+        raise ValueError(f"there is nothing to release: {nowhere()}")
     if args.to and args.to.suffix == ".ipynb" and len(args.assignment) > 1:
         raise ValueError(f"{args.to} is one file for {len(args.assignment)} assignments; name one, or give a folder")
     with contextlib.nullcontext() if args.compare else Zygote() as zygote:
@@ -68,12 +70,25 @@ def do_release(args):
             print(f"wrote {path}: {len(assignment.parts)} parts, {assignment.points:g} points")
 
 
+def say(text):
+    """Print a text, which may come from a notebook, without what would steer the terminal."""
+    print("".join(c if c.isprintable() or c == "\n" else "?" for c in text))
+
+
 def do_check(args):
     """Print what the checks say about a student's notebook."""
-    name = args.assignment or guess(args.notebook.read_text(encoding="utf-8", errors="replace"))
+    try:
+        raw = submission.content(args.notebook)
+        name = args.assignment or guess(raw.decode(errors="replace"))
+        if name is None:
+            submission.parsed(raw)  # to say first that it is no notebook
+    except ValueError as error:
+        raise ValueError(f"{args.notebook}: {error}") from None
     if name is None:
         raise ValueError(
             f"which assignment is {args.notebook.name}? Say --assignment with one of {', '.join(masters())}"
+            if masters()
+            else nowhere()
         )
     assignment = load(name)
     read = submission.read(args.notebook, assignment)
@@ -82,11 +97,11 @@ def do_check(args):
     right = []
     with Zygote() as zygote:
         for part, found in grade.check(zygote, assignment, read):
-            print(f"{part.name} ({part.points:g} points): {found.state}")
-            print("\n".join(f"  {line}" for line in found.lines()), end="\n\n")
+            say(f"{part.name} ({part.points:g} points): {found.state}")
+            say("\n".join(f"  {line}" for line in found.lines()) + "\n")
             right += [part] * (found.state == "right")
     if read.notes:
-        print("\n".join(["About your file:", *(f"  {note}" for note in read.notes)]), end="\n\n")
+        say("\n".join(["About your file:", *(f"  {note}" for note in read.notes)]) + "\n")
     programs = [part for part in assignment.parts if not part.by_hand]
     earned, possible = (sum(p.points for p in parts) for parts in (right, programs))
     print(f"Right on these examples: {len(right)} of {len(programs)} parts, {earned:g} of {possible:g} points.")
@@ -148,6 +163,9 @@ def do_export(args):
 
 def main(argv=None):
     """Run a command; problems are sentences, not tracebacks."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a notebook's
+            stream.reconfigure(errors="backslashreplace")  # a name that the console cannot show stops nothing
     args = parser().parse_args(argv)
     try:
         commands = {"release": do_release, "check": do_check, "grade": do_grade, "export": do_export}

@@ -78,6 +78,14 @@ def masters():
     return sorted(path.stem for path in (ROOT / "source").glob("*.ipynb"))
 
 
+def nowhere():
+    """What to do where no assignment is beside the package."""
+    return (
+        f"no master is in {ROOT / 'source'}; homework and data are in the course's folder and not in an installed "
+        "package: install with `pip install -e .` there, or give a master's path"
+    )
+
+
 def guess(text):
     """The name of the shipped assignment that a notebook's text was made from, by its labels; None if none fits."""
     found = {name: sum(f'"{part.name}"' in text for part in load(name).parts) for name in masters()}
@@ -94,7 +102,8 @@ def load(name):
     path = Path(name) if str(name).endswith(".ipynb") else ROOT / "source" / f"{name}.ipynb"
     if not path.is_file():
         raise ValueError(
-            f"no assignment {str(name)!r}; there are {', '.join(masters()) or 'none'}, or give a master's path"
+            f"no assignment {str(name)!r}; "
+            + (f"there are {', '.join(masters())}, or give a master's path" if masters() else nowhere())
         )
     return read(json.loads(path.read_text(encoding="utf-8")), path.stem)
 

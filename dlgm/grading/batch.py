@@ -4,30 +4,36 @@ import difflib
 import hashlib
 import json
 import multiprocessing
+import os
 import re
 import secrets
 import stat
+import unicodedata
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from .. import exercises
 from . import hand, lockdown, report, roster, submission
-from .assignment import load
-from .grade import grade, ungraded
+from .assignment import YOURS, load
+from .grade import PartResult, Result, grade, ungraded
 from .sandbox import Zygote
+
+AT_ONCE = 120  # seconds between files that an archive or a download wrote one after the other
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One student's file; ``others`` were handed in too and do not count."""
+    """One student's file; ``others`` were handed in too and do not count, nor does what is no notebook, ``more``."""
 
     student: str
     path: Path | None
     others: tuple[Path, ...] = ()
     names: tuple[str, ...] = ()  # under which a class list may have the student
+    more: tuple[str, ...] = ()
 
 
 class Outcome(NamedTuple):
@@ -45,77 +51,194 @@ def listed(name):
     Moodle: ``Jane Doe_123_assignsubmission_file``; Canvas: ``doejane_LATE_123_456_hw.ipynb``, 123 being its ID.
     """
     moodle = re.fullmatch(r"(.+)_(\d+)_assignsubmission_.*", name)
-    canvas = re.fullmatch(r"([^\W\d_]+)_(?:LATE_)?(\d+)_\d+_.+", name)
+    canvas = re.fullmatch(r"([^\W\d_][^_]*)_(?:LATE_)?(?!20\d\d_[01]?\d_)(\d+)_\d+_.+", name)  # no date
     if found := moodle or canvas:
         student = f"{found[1]}_{found[2]}"
-        return student, (student, found[1 if moodle else 2])
+        return student, (student, found[1]) if moodle else (student, found[2], found[1])
     return name, (name,)
 
 
+PUT_IN_FRONT = r".+_assignsubmission_[a-z]+_|.+?_(?:LATE_)?\d+_\d+_|.+_attempt_[\d-]+_|\d+-\d+ - .+ - "  # by an LMS
+COPY = r"(?:[-_ ]*copy *\d*|[-_ ]*\(\d+\)|-\d{1,3})+$"  # put behind a file's name, by an LMS, a browser or JupyterLab
+
+
+def _like(path, assignment):
+    """How much a file's name is the assignment's, whatever an LMS or a browser put around it: 2, 1 or 0."""
+
+    def plain(text):
+        return re.sub(r"[\W_]+", "_", unicodedata.normalize("NFKC", text).casefold()).strip("_")
+
+    name, stems = plain(assignment.name), (path.stem, re.sub(rf"^(?:{PUT_IN_FRONT})", "", path.stem))
+    whole = [plain(stem) for stem in stems]
+    bare = [plain(re.sub(COPY, "", stem, flags=re.IGNORECASE)) for stem in stems]
+    return 2 if name in (*whole, *bare) else int(any(f"_{name}_" in f"_{stem}_" for stem in whole))
+
+
 def in_order(paths, assignment):
-    """Several notebooks of one student, the one that counts last: by name the assignment's, else the newest."""
-    return sorted(paths, key=lambda p: (p.stem == assignment.name, p.lstat().st_mtime))
+    """Several notebooks of one student, the one that counts last.
+
+    One with answers comes before one without, then the one with the assignment's name, then with most of its labels,
+    then the one handed in last by the number that Canvas gives, by the files' times, and by the number of a copy.
+    """
+    paths = list(paths)
+    if len(paths) < 2:
+        return paths
+    times = {path: found.st_mtime if (found := _stat(path)) else 0.0 for path in paths}
+    if max(times.values()) - min(times.values()) < AT_ONCE:
+        times = dict.fromkeys(paths, 0.0)
+    graded = sum(not part.by_hand for part in assignment.parts)
+
+    def key(path):
+        try:
+            raw = submission.content(path)
+        except ValueError:
+            return (False, _like(path, assignment), 0, 0, times[path], 0)
+        labels = sum(f'"{part.name}"'.encode() in raw for part in assignment.parts)
+        answered = labels > 0 and (raw.count(b"raise NotImplementedError") < graded or YOURS.encode() not in raw)
+        numbers = [int(n) for n in re.findall(r"(?<=-)\d{1,3}$|(?<=\()\d{1,3}(?=\)$)|(?<=opy)\d{1,3}$", path.stem)]
+        again = numbers[0] if numbers and re.search(r"-\d+$", path.stem) else 0
+        return answered, _like(path, assignment), labels, again, times[path], sum(numbers)
+
+    return sorted(paths, key=key)
+
+
+def _stat(path):
+    """What the system says about a file or link; None if it says nothing."""
+    try:
+        return path.lstat()
+    except (OSError, ValueError):
+        return None
+
+
+def _visible(folder):
+    """What lies in a folder, without what is hidden and what a Mac leaves behind; None if it cannot be opened."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return None
+    left = re.compile(r"__MACOSX|\._.*|\.(?!.*\.ipynb$).*", re.IGNORECASE | re.DOTALL)
+    return [folder / name for name in names if not left.fullmatch(name)]
+
+
+def _below(path):
+    """The files in a folder and in folders in it, and the folders that cannot be opened; no link is followed."""
+    out, left = [], [path]
+    while left:
+        here = left.pop()
+        inside = _visible(here) if os.path.isdir(here) and not os.path.islink(here) else None
+        left += inside or []
+        out += [here] if inside is None else []
+    return sorted(out)
+
+
+def _handed_in(folder):
+    """What lies in FOLDER; where that is only folders which hold what an LMS gave, what lies in them."""
+    found = inside = _visible(folder)
+    loose = []
+    while not (_from_lms(inside) or any(path.suffix.lower() == ".ipynb" for path in inside)):
+        folders = [path for path in inside if os.path.isdir(path) and not os.path.islink(path)]
+        loose += [path for path in inside if path not in folders]
+        within = [_visible(path) or [] for path in folders]
+        if folders and all(map(_from_lms, within)):
+            return [path for paths in (loose, *within) for path in paths]
+        if len(folders) != 1:
+            break
+        inside = within[0]
+    return found
+
+
+def _from_lms(paths):
+    """Whether these are the folders or files of several students as an LMS names them."""
+    stems = [path.name if os.path.isdir(path) else path.stem for path in paths]
+    students = {listed(stem)[0] for stem in stems if listed(stem)[0] != stem}
+    return len(students) > 1 or any("_assignsubmission_" in stem for stem in stems)
 
 
 def entries(folder, assignment):
     """(entries, names of files left alone): FOLDER/STUDENT.ipynb, or FOLDER/STUDENT/.../anything.ipynb, one of several.
 
+    A level more, as archives of an LMS have it, does not matter.
+
     Raises:
-        ValueError: no such folder.
+        ValueError: no such folder, or it cannot be opened.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder of submissions")
-    files, out, others = {}, [], []
-    for path in sorted(p for p in folder.rglob("*") if p.suffix.lower() == ".ipynb"):
-        inside = path.relative_to(folder)
-        if any(part.startswith(".") for part in inside.parts[:-1]) or inside.name.startswith("._"):
-            continue
-        files.setdefault(listed(inside.parts[0] if len(inside.parts) > 1 else path.stem), []).append(path)
-    for (student, names), paths in files.items():
-        *older, counts = in_order(paths, assignment)
-        out.append(Entry(student, counts, tuple(older), names))
-    known = {entry.student for entry in out}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() == ".ipynb":
-            continue
-        student, names = listed(path.name if path.is_dir() else path.stem)
-        if not path.is_dir() and (path.suffix == ".part" or ".ipynb" not in path.name.lower()):  # cut off
+    found, others = {}, []
+    if _visible(folder) is None:
+        raise ValueError(f"{folder} cannot be opened")
+    for path in _handed_in(folder):
+        is_folder = os.path.isdir(path)
+        student, names = listed(path.name if is_folder else path.stem)
+        files = _below(path) if is_folder else [path]
+        cut_off = path.suffix == ".part" or ".ipynb" not in path.name.lower()
+        if not is_folder and path.suffix.lower() != ".ipynb" and cut_off and student == path.stem:
             others.append(printable(path.name))
-        elif student not in known:  # an empty folder, or a notebook under a name that is none
-            out.append(Entry(student, None, (), names))
+        else:
+            found.setdefault(student, (names, []))[1].extend(files)
+    out = []
+    for student, (names, files) in found.items():
+        paths = in_order([path for path in files if path.suffix.lower() == ".ipynb"], assignment)
+        more = tuple(printable(path.name) for path in files if path not in paths)
+        out.append(Entry(student, paths[-1] if paths else None, tuple(paths[:-1]), names, more))
     return out, others
 
 
 def file_name(student):
-    """A file name for a student: letters, digits, . _ -; anything else makes it carry a hash of the name."""
+    """A file name for a student: letters, digits, . _ -; what is anything else, or looks hashed, carries a hash."""
     plain = re.sub(r"[^A-Za-z0-9._-]", "_", student).strip(".")[:80]
-    if plain == student:
+    if plain == student and not re.search(r"-[0-9a-f]{8}$", plain):
         return plain
     return f"{plain or 'student'}-{hashlib.sha256(student.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def printable(text):
-    """A name as it can be shown and stored: control and half characters become question marks."""
-    shown = "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode())
-    return shown if shown == text else f"{shown} {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    """A name as it can be shown and stored: no control or half characters, no spaces around it.
+
+    A name that is changed carries a hash of what it was, and so does one that looks as if it did.
+    """
+    shown = "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode()).strip()
+    return (
+        text
+        if shown == text and not re.search(r" [0-9a-f]{8}$", text)
+        else f"{shown} {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+    )
 
 
 def salt_of(out, given):
-    """The secret of the hidden cases: what was given, or OUT/salt.txt, made at the first run."""
+    """The secret of the hidden cases: what was given, or OUT/salt.txt, made at the first run.
+
+    Raises:
+        ValueError: the file is empty or no text.
+    """
     path = out / "salt.txt"
     if given:
         return given
     if not path.exists():
         report.write(path, secrets.token_hex(16) + "\n")
         path.chmod(0o600)
-    return path.read_text(encoding="utf-8").strip()
+    secret = report.saved(path).strip("\ufeff\r\n\t \0")
+    if not secret:
+        raise ValueError(f"{path} is empty: put back its text, or delete it, and everybody is graded on other cases")
+    return secret
 
 
-def stamp(assignment, salt, digest):
-    """What a result depends on; a result with the same stamp is taken as it is."""
-    text = json.dumps([assignment.name, [(p.name, p.points) for p in assignment.parts], salt, digest])
+def stamp(assignment, salt, digest, code=""):
+    """What a result depends on; a result with the same stamp is taken as it is.
+
+    Args:
+        digest: of the student's file, and what else was handed in. code: of what grades it, see ``code_digest``.
+    """
+    text = json.dumps([assignment.name, assignment.notebook, salt, digest, code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code_digest():
+    """SHA-256 of the files that marks come from: the bank with its cases, what it is made of, and the grader."""
+    folders = {Path(__file__).parents[1], *map(Path, exercises.__path__)}
+    files = {path for folder in folders for path in folder.rglob("*.py") if "plots" not in path.parts}
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(files))).hexdigest()
 
 
 _here = []  # this process's Zygote
@@ -138,7 +261,7 @@ def grade_one(assignment, entry, mark, salt, due):
     student = printable(entry.student)
     for fresh in (False, True):
         try:
-            read = submission.Submission(problem="Nothing was handed in.")
+            read = submission.Submission(problem=_nothing(entry))
             if entry.path:
                 read = submission.read(entry.path, assignment)
             if entry.others:
@@ -150,6 +273,12 @@ def grade_one(assignment, entry, mark, salt, due):
     else:
         return _given_up(assignment, entry, due, why), _zygote().isolated
     return _stamped(result, entry, mark, due), _zygote().isolated
+
+
+def _nothing(entry):
+    """A sentence about an entry without a notebook."""
+    few = ", ".join(entry.more[:5]) + ", ..." * (len(entry.more) > 5)
+    return f"No notebook was handed in, but {few}; hand in the .ipynb itself." if few else "Nothing was handed in."
 
 
 def _stamped(result, entry, mark, due):
@@ -204,7 +333,7 @@ def remembered(out, name, due=None, listing=None):
     path, said = Path(out) / "run.json", []
     last = {"assignment": name, "due": "", "list": None}
     if path.exists():
-        last |= json.loads(path.read_text(encoding="utf-8"))
+        last |= _told(path)
     if last["assignment"] != name:
         raise ValueError(f"{out} holds the results of {last['assignment']}; give another --out")
     if due is None and last["due"]:
@@ -220,6 +349,26 @@ def remembered(out, name, due=None, listing=None):
     Path(out).mkdir(parents=True, exist_ok=True)
     report.write(path, json.dumps({"assignment": name, "due": due, "list": listing}, ensure_ascii=False) + "\n")
     return now
+
+
+def _told(path):
+    """What run.json holds.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        last = json.loads(path.read_bytes())
+        kinds = {"assignment": str, "due": str, "list": list | None}
+        listing = last.get("list") or ["", ""]
+        if all(isinstance(last.get(key), kind) for key, kind in kinds.items()) and list(map(type, listing)) == [
+            str,
+            str,
+        ]:
+            return last
+    except (ValueError, AttributeError, TypeError):
+        pass
+    raise ValueError(f"{path} is damaged: delete it, and say --due and --roster again if there were any")
 
 
 def run(folder, source, out, *, jobs=None, salt=None, due=None, listing=None, again=(), tell=lambda done, todo: None):
@@ -243,26 +392,38 @@ def run(folder, source, out, *, jobs=None, salt=None, due=None, listing=None, ag
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     found, others = entries(folder, assignment)
     remarks = [f"not notebooks, left alone: {', '.join(others)}"] * bool(others)
+    odd = [f"{printable(e.student)} ({', '.join(e.more[:3])})" for e in found if e.more and not e.path]
+    remarks += [f"no notebook, but other files: {'; '.join(odd)}"] * bool(odd)
+    many = [f"{printable(e.student)} ({len(e.others) + 1})" for e in found if len(e.others) > 1]
+    remarks += [f"many notebooks in one entry, is FOLDER a level too high? {'; '.join(many)}"] * bool(many)
+    if listing and len(listing.columns) > 1:
+        roster.column(listing, assignment)  # what it refuses, it refuses before anything is graded
     students, missing = _on_the_list(listing, found, remarks)
     found += [Entry(name, None) for name in missing]
-    names = {entry.student for entry in found}
-    for name in set(again) - names:
-        near = difflib.get_close_matches(name, names, 1, 0.4)
+    called = {printable(entry.student): entry.names for entry in found}
+    meant = {name: roster.who(name, called) for name in again}
+    for name in (name for name, student in meant.items() if student is None):
+        near = difflib.get_close_matches(name, called, 1, 0.4)
         raise ValueError(f"there is no submission of {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    times = sorted(entry.path.lstat().st_mtime for entry in found if entry.path)
-    if due and len(times) > 2 and times[-1] - times[0] < 120:
+    times = sorted(known.st_mtime for entry in found if entry.path and (known := _stat(entry.path)))
+    if due and len(times) > 2 and times[-1] - times[0] < AT_ONCE:
         remarks.append("all files are of one time, as after a download: hours of lateness may mean nothing")
-    given = hand.read(out / "by_hand.csv", assignment)
+    given = hand.read(out / "by_hand.csv", assignment).called(called)
     (out / "results").mkdir(parents=True, exist_ok=True)
-    salt = salt_of(out, salt)
-    todo, results, isolated = [], [], True
+    _tidy(out)
+    salt, code = salt_of(out, salt), code_digest()
+    todo, results, isolated, changed = [], [], True, 0
     for entry in found:
-        mark = stamp(assignment, salt, _digest(entry.path))
-        old = _kept(out / "results" / f"{file_name(entry.student)}.json", mark)
-        if old is None or entry.student in again:
+        digest = _digest(entry.path)
+        mark = stamp(assignment, salt, [digest, [path.name for path in entry.others], entry.more], code)
+        old = _kept(out / "results" / f"{file_name(entry.student)}.json")
+        if old is None or old["stamp"] != mark or printable(entry.student) in meant.values():
             todo.append((entry, mark))
+            changed += bool(old and old["stamp"] not in ("", mark) and old["digest"] == digest)
         else:
             results.append({**old, "late_hours": _late(entry.path, due)})
+    if changed:
+        remarks.append(f"graded again, since the assignment, the secret or the program changed: {changed}")
     count = len(results) + len(todo)
 
     def finish(entry, result, alone):
@@ -278,16 +439,28 @@ def run(folder, source, out, *, jobs=None, salt=None, due=None, listing=None, ag
     else:
         _in_processes(todo, jobs, assignment, salt, due, finish)
     try:
-        given = hand.read(out / "by_hand.csv", assignment)  # a person may have filled it in meanwhile
+        given = hand.read(out / "by_hand.csv", assignment).called(called)  # a person may have filled it in meanwhile
         report.write(out / "by_hand.csv", hand.table(assignment, results, given))
     except ValueError as error:
         remarks.append(f"{error}; what it held before this run was counted")
     _write(out, assignment, results, given)
     (out / "gradebook.csv").unlink(missing_ok=True)
     if listing and len(listing.columns) > 1:
-        report.write(out / "gradebook.csv", roster.gradebook(listing, students, assignment, results, given))
+        report.write(out / "gradebook.csv", roster.gradebook(listing, students, assignment, results, given, missing))
     remarks += [f"by_hand.csv: {line}" for line in given.remarks(results)]
     return Outcome(results, isolated, remarks, given)
+
+
+def _tidy(out):
+    """Remove what runs that were killed left half written: files of processes that are gone."""
+    for path in [path for folder in (out, out / "results", out / "feedback") for path in folder.glob("*.part")]:
+        process = re.search(r"\.(\d+)\.part$", path.name)
+        try:
+            os.kill(int(process[1]), 0) if process else path.unlink()
+        except ProcessLookupError:
+            path.unlink()
+        except OSError:
+            pass  # of another user, or gone
 
 
 def _write(out, assignment, results, given):
@@ -305,17 +478,25 @@ def _on_the_list(listing, found, remarks):
     if listing is None:
         return [], []
     known = {printable(e.student): e.names for e in found}
-    students, unlisted = listing.match(known)
-    if unlisted:
-        remarks.append(f"not on the roster: {'; '.join(unlisted)}")
-    missing = []
-    for i, row in enumerate(listing.rows):
-        if students[i] is None and not roster.is_limits(row) and row[0].strip():  # Canvas leaves it empty in notices
-            called = [printable(name) for name in roster.names(listing, row)]
-            others = {roster.names(listing, other)[0] for other in listing.rows if other != row and other[0].strip()}
-            taken = {*known, *missing, *others}
-            students[i] = next((name for name in called if name not in taken), f"{called[-1]} {i + 1}")
-            missing.append(students[i])
+    students, left = listing.match(known)
+    unclear, missing = listing.unclear(known, students), []
+    called = {
+        i: roster.names(listing, row) for i, row in enumerate(listing.rows) if row[0].strip()
+    }  # not Canvas' notices
+    called = {i: names for i, names in called.items() if not roster.is_limits(listing.rows[i])}
+    for i, fitting in unclear.items():
+        remarks.append(f"several fit, no total is written: {' '.join(listing.rows[i])} may be {' or '.join(fitting)}")
+    left = [name for name in left if not any(name in fitting for fitting in unclear.values())]
+    for i in (i for i in called if students[i] is None and i not in unclear):
+        same = next((students[j] for j in called if j < i and students[j] in missing and listing.same(i, j)), None)
+        others = {names[0] for j, names in called.items() if not listing.same(i, j)}
+        taken, spelled = {*known, *missing, *others}, [printable(name) for name in called[i]]
+        students[i] = same or next((name for name in spelled if name not in taken), f"{spelled[-1]} {i + 1}")
+        missing += [students[i]] * (not same)
+    if left:
+        near = {name: roster.near(known[name][-1], missing) for name in left}
+        said = [f"{name} (is it {near[name]}?)" if near[name] else name for name in left]
+        remarks.append(f"not on the roster: {'; '.join(said)}")
     if missing:
         remarks.append(f"nothing handed in: {'; '.join(missing)}")
     return students, missing
@@ -325,7 +506,9 @@ def _digest(path):
     """SHA-256 of a submission's file; of what is no ordinary file, or too large to be read, what there is to say."""
     if path is None:
         return "nothing"
-    found = path.lstat()
+    found = _stat(path)
+    if found is None:
+        return "out of reach"
     if not stat.S_ISREG(found.st_mode) or found.st_size > submission.LARGEST:
         return f"{stat.S_IFMT(found.st_mode)} {found.st_size}"
     try:
@@ -335,20 +518,22 @@ def _digest(path):
         return type(error).__name__
 
 
-def _kept(path, mark):
-    """The result in a file if it has this stamp, else None."""
+def _kept(path):
+    """The result in a file, None if there is none, or it is damaged."""
     try:
-        old = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        old = json.loads(path.read_bytes())
+        wanted = {"stamp", *(field.name for field in fields(Result))}, {field.name for field in fields(PartResult)}
+        return old if wanted[0] <= set(old) and all(wanted[1] <= set(part) for part in old["parts"]) else None
+    except (OSError, ValueError, TypeError):
         return None
-    return old if isinstance(old, dict) and old.get("stamp") == mark else None
 
 
 def _late(path, due):
     """Hours after the due time by the file's date, 0 if none."""
-    if path is None or due is None:
+    found = None if path is None or due is None else _stat(path)
+    if found is None:
         return 0.0
-    seconds = path.lstat().st_mtime - due.timestamp()
+    seconds = found.st_mtime - due.timestamp()
     return round(max(0.0, seconds / 3600), 2)
 
 

@@ -1,10 +1,11 @@
 """Grades submissions: student code runs in a worker, the comparison and the marks are made here."""
 
+import functools
 import hashlib
 import hmac
 import signal
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import torch
 
@@ -13,6 +14,8 @@ from . import submission as reader
 from .sandbox import GONE, Remote, Stopped
 
 CELL_SECONDS = 10
+SLOW = 1  # seconds by the clock after which a cell is reduced to what the answers need, before it is run again
+STARTS = 300  # seconds by the clock that running the cells may take in all, besides the time for the answers
 WORDS = 5000  # characters of a report that are shown
 NOTES = 20
 NOTHING = "No answer was found."
@@ -29,6 +32,7 @@ class PartResult:
     words: str = ""
     mistake: str = ""
     checks: tuple = ()
+    pictures: dict = field(default_factory=dict)  # of what was written: attachments, as a notebook has them
 
 
 @dataclass(frozen=True)
@@ -54,34 +58,60 @@ class Result:
 class Session:
     """The worker of one submission. When it has to be stopped, the next call starts another one.
 
-    All of it may take a minute and three times what one call of each part may take, by the clock.
+    All of it may take a minute and three times what one call of each part may take, by the clock, and ``STARTS``
+    besides to run the cells, which happens for each part.
     """
 
     def __init__(self, zygote, assignment, submission):
         self.end = time.monotonic() + 60 + 3 * sum(p.exercise.seconds for p in assignment.parts if not p.by_hand)
-        self._zygote, self._worker, self.errors = zygote, None, []
-        self._cells = [*map(reader.definitions, assignment.setup), *submission.code]
-        self._quiet = {*self._cells[: len(assignment.setup)], *submission.quiet}
+        self._zygote, self._worker, self.errors, self._spare = zygote, None, [], STARTS
+        cells = [reader.Cell(reader.definitions(text), "given") for text in assignment.setup] + submission.code
+        self._cells, self._kinds = [cell.text for cell in cells], [cell.kind for cell in cells]
+        self._given = len(assignment.setup)
+        self._names = {*submission.names, *submission.names.values()}
+
+    @functools.cached_property
+    def _needed(self):
+        """The cells without what the answers do not need."""
+        return reader.needed(self._cells, self._names, self._given)
 
     def _start(self):
-        """Run all cells. A cell that ends the process or never ends is reduced to its definitions, then left out."""
-        while True:
-            self._left()
-            self._worker = self._zygote.worker()
-            for i, cell in enumerate(self._cells):
-                try:
-                    reply = self._worker.ask({"do": "run", "source": cell}, CELL_SECONDS, self._left())
-                except Stopped as error:
-                    error = self._ended(error, CELL_SECONDS)
-                    shorter = (reader.definitions(cell), reader.definitions(cell, calls=False), "")
-                    self._cells[i] = next(text for text in shorter if len(text) < len(cell) or not text)
-                    self._note(f"One of your cells was run in part only: {error}.")
-                    break
-                if "error" in reply and cell not in self._quiet:
-                    said = ", ".join(str(reply.get(key, ""))[:300] for key in ("error", "text", "where"))
-                    self._note(f"One of your cells raised {said}; the rest of it was run.")
-            else:
-                return
+        """Run all cells, in a time of their own."""
+        begun = time.monotonic()
+        self.end += self._spare
+        try:
+            while not self._run_all():
+                self._left()
+        finally:
+            self._spare = max(0, self._spare - (time.monotonic() - begun))
+            self.end -= self._spare
+
+    def _run_all(self):
+        """Run all cells in a new worker; whether that went to the end.
+
+        A cell that is slow is run without what the answers do not need from the next time on; one that ends the process
+        or never ends as well, then reduced to its definitions, then left out.
+        """
+        self._worker, slow = self._zygote.worker(), []
+        for i, (cell, kind) in enumerate(zip(self._cells, self._kinds, strict=True)):
+            begun = time.monotonic()
+            message = {"do": "run", "source": cell, "effects": kind == "answer"}
+            try:
+                reply = self._worker.ask(message, CELL_SECONDS, self._left())
+            except Stopped as error:
+                error = self._ended(error, CELL_SECONDS)
+                shorter = (self._needed[i], reader.definitions(cell), reader.definitions(cell, calls=False), "")
+                self._cells[i] = next(text for text in shorter if len(text) < len(cell) or not text)
+                self._note(f"One of your cells was run in part only: {error}.")
+                break
+            if time.monotonic() - begun > SLOW:
+                slow.append(i)
+            if "error" in reply and kind != "given":
+                said = ", ".join(str(reply.get(key, ""))[:300] for key in ("error", "text", "where"))
+                self._note(f"One of your cells raised {said}; the rest of it was run.")
+        for i in slow:
+            self._cells[i] = min(self._cells[i], self._needed[i], key=len)
+        return self._worker is not None
 
     def _left(self):
         """Seconds by the clock that are left."""
@@ -157,16 +187,17 @@ def _part(session, part, submission, salt):
     if part.by_hand:
         text = submission.written(part)
         state = "by hand" if text else "not attempted"
-        return PartResult(part.name, 0.0, part.points, state, text or NOTHING)
+        pictures = submission.pictures.get(part.name, {})
+        return PartResult(part.name, 0.0, part.points, state, text or NOTHING, pictures=pictures)
     if part.name in submission.broken:
         return PartResult(part.name, 0.0, part.points, "not yet", submission.broken[part.name])
-    function = Remote(session, submission.names[part.name], part.exercise.seconds)
+    function = Remote(session, part.name, part.exercise.seconds, submission.names[part.name])
     marks = mark(part.exercise, function, generator(salt, part.name))
     session.close()  # what one part was asked stays unknown to the others
     report, share = marks.report, marks.share
     words = "\n".join(report.lines())[:WORDS] if report.state != "not attempted" else NOTHING
     if report.state == "right" and share < 1:
-        failed = ", ".join(label for label, passed in marks.checks if not passed)
+        failed = ", ".join(label for label, passed in marks.checks[1:] if not passed)
         words = f"The examples shown pass. On other inputs this fails: {failed}."
     state = "not yet" if report.state == "right" and share < 1 else report.state
     mistake = report.mistake.name if report.mistake else ""
@@ -182,7 +213,8 @@ def check(zygote, assignment, submission):
     try:
         for part in assignment.parts:
             if not part.by_hand:
-                yield part, run(part.exercise, Remote(session, submission.names[part.name], part.exercise.seconds))
+                function = Remote(session, part.name, part.exercise.seconds, submission.names[part.name])
+                yield part, run(part.exercise, function)
     finally:
         session.close()
         submission.notes.extend(session.errors)

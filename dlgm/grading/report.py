@@ -37,25 +37,40 @@ def write(path, text):
 
 
 def saved(path):
-    """The text of a table that a person saved.
+    """The text of a table that a person saved, with its mark and the ends of its lines.
 
     Raises:
         ValueError: no such file, or not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode()
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise ValueError(f'{path} is not UTF-8: save it as "CSV UTF-8"') from None
 
 
+MONTHS = (
+    "jan january januar janv janvier ene enero feb february februar févr février febrero mar march mär märz mrz mars "
+    "marzo apr april avr avril abr abril may mai mayo jun june juni juin junio jul july juli juil juillet julio aug "
+    "august août ago agosto sep sept september septembre septiembre oct october okt oktober octobre octubre nov "
+    "november novembre noviembre dec december dez dezember déc décembre dic diciembre"
+)
+NUMBER = rf"(?=.*\d)(?:[\d\W_]+(?:e[\d\W_]+|[ap]m\W*)?|[\d\W_]*(?:{MONTHS.replace(' ', '|')})[\d\W_]*)"
+OTHER = re.compile(rf"(?is)[=+\-@\t].*|{NUMBER}|true|false|wahr|falsch|vrai|faux")
+
+
+def taken(text):
+    """Whether a spreadsheet would take a text for a formula, a number, a date or a truth value."""
+    return OTHER.fullmatch(text) is not None
+
+
 def safe(value):
-    """A value for a spreadsheet: text that would be read as a formula gets an apostrophe in front."""
+    """A value for a spreadsheet: text that it would take for something else gets an apostrophe in front."""
     if not isinstance(value, str):
         return value
     value = re.sub(r"([;|])\s*(?=[=+\-@])", r"\1 '", re.sub(r"\s+", " ", value))
-    return "'" + value if value[:1] in ("=", "+", "-", "@", "'") else value
+    return "'" + value if value[:1] == "'" or taken(value) else value
 
 
 def marks_csv(assignment, results, hand, pages):

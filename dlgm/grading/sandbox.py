@@ -19,6 +19,29 @@ START = 120  # seconds of wall clock to load the libraries
 GONE = "its process ended"
 
 
+BEGIN = """
+import sys
+sys.path[:] = {path!r}
+try:
+    from dlgm.grading import worker
+    worker.main({fd})
+except ImportError as error:
+    sys.exit(f"what runs answers lacks a package: {{error}}; it was looked for in " + ", ".join(sys.path))
+"""
+
+
+def search_path():
+    """Where the grading process finds packages: where this one does, the folder it was started in only if it is told.
+
+    That folder may hold what students handed in.
+    """
+    named = {os.path.realpath(p) for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p}
+    left_out = {os.path.realpath(os.curdir)} - named
+    out = [os.path.abspath(p) for p in sys.path if p and os.path.realpath(p) not in left_out]
+    root = str(Path(__file__).resolve().parents[2])
+    return out if root in map(os.path.realpath, out) else [root, *out]
+
+
 class Stopped(Exception):
     """The student's code did not answer: too slow, too large, or its process ended."""
 
@@ -41,10 +64,7 @@ class Zygote:
                 "grading needs Linux or macOS: Windows has no resource limits; use WSL or a class server"
             )
         self.memory, (self._control, theirs) = memory, socket.socketpair()
-        root = str(Path(__file__).resolve().parents[2])
-        code = (
-            f"import sys; sys.path.insert(0, {root!r}); from dlgm.grading import worker; worker.main({theirs.fileno()})"
-        )
+        code = BEGIN.format(path=search_path(), fd=theirs.fileno())
         keep = {k: os.environ[k] for k in ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH") if k in os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-c", code], env={**keep, "OMP_NUM_THREADS": "1"}, cwd="/",
@@ -119,11 +139,12 @@ class Worker:
 class Remote:
     """A student's function in a worker. Calling it returns what the student's code returned, or raises what it raised.
 
-    Equal calls are made once. After a call that had to be stopped, the others fail at once.
+    Equal calls are made once. After a call that had to be stopped, the others fail at once. Where there is no function
+    of that name, the one called ``instead`` is meant.
     """
 
-    def __init__(self, session, name, seconds):
-        self._session, self._name, self._seconds = session, name, seconds
+    def __init__(self, session, name, seconds, instead=None):
+        self._session, self._names, self._seconds = session, {"name": name, "instead": instead or name}, seconds
         self._seen, self.stopped = {}, None
         self.changed, self.drew = (), False  # the arguments that the last call changed; whether it drew numbers
         self.gradients = []  # if an argument of the last call required gradients: what ``tensors.pullback`` gave there
@@ -131,7 +152,7 @@ class Remote:
     def __call__(self, *args):
         wanted = [bool(getattr(a, "requires_grad", False)) for a in args]
         float64 = torch.get_default_dtype() is torch.float64
-        message = {"do": "call", "name": self._name, "args": list(args), "gradients": wanted, "float64": float64}
+        message = {"do": "call", **self._names, "args": list(args), "gradients": wanted, "float64": float64}
         key = hashlib.sha256(wire.pack(message)).digest()
         if key not in self._seen:
             self._seen[key] = self._ask(message)

@@ -36,7 +36,8 @@ def _lower(value, arrays):
             names = ", ".join(str(dtype)[6:] for dtype in DTYPES)
             raise TypeError(f"a tensor of {value.dtype} cannot be handed in; expected one of {names}")
         name = str(len(arrays))
-        arrays[name] = value.detach().cpu().numpy().copy()  # safetensors reads the memory as if it had no strides
+        array = value.detach().cpu().numpy(force=True)  # forced: a view of conjugate or negative numbers as well
+        arrays[name] = array.copy()  # safetensors reads the memory as if it had no strides
         return ["tensor", name]
     if isinstance(value, dict):
         return {str(k): _lower(v, arrays) for k, v in value.items()}

@@ -11,29 +11,38 @@ import builtins
 import contextlib
 import importlib
 import io
+import itertools
 import linecache
 import os
 import signal
 import socket
 import sys
 import traceback
+import warnings
 
 from . import lockdown, wire
 
 STANDARD = (
-    "bisect", "cmath", "collections", "copy", "dataclasses", "fractions", "functools", "heapq", "itertools", "math",
-    "numbers", "operator", "random", "statistics", "string", "time", "typing", "warnings",
+    "abc", "array", "base64", "bisect", "calendar", "cmath", "cmd", "code", "collections.abc", "colorsys",
+    "concurrent.futures", "contextlib", "contextvars", "copy", "csv", "ctypes", "dataclasses", "datetime", "decimal",
+    "difflib", "dis", "doctest", "enum", "fractions", "functools", "gc", "glob", "graphlib", "gzip",
+    "hashlib", "heapq", "html", "html.parser", "inspect", "io", "itertools", "json", "keyword", "logging", "math",
+    "numbers", "operator", "optparse", "os", "pathlib", "pdb", "pickle", "platform", "pprint",
+    "queue", "random", "re", "secrets", "shutil", "statistics", "string", "struct", "sys", "tempfile",
+    "textwrap", "threading", "time", "timeit", "traceback", "types", "typing", "typing_extensions", "unicodedata",
+    "unittest", "unittest.mock", "uuid", "warnings", "weakref", "zlib",
+    "numpy.char", "numpy.ctypeslib", "numpy.fft", "numpy.lib.stride_tricks", "numpy.linalg", "numpy.ma",
+    "numpy.matlib", "numpy.polynomial", "numpy.random", "numpy.rec", "numpy.strings", "numpy.testing", "numpy.typing",
+    "torch.autograd.forward_ad", "torch.nn.utils.parametrizations", "torch.optim.swa_utils",
 )  # fmt: skip
 
 
 def preload():
     """Load what answers may use, and what those libraries load late: afterwards no file can be opened."""
+    warnings.simplefilter("ignore")  # of libraries, on the teacher's screen
     for name in STANDARD:
         importlib.import_module(name)
     import numpy as np
-    import numpy.ma
-    import numpy.polynomial
-    import numpy.testing  # noqa: F401
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -59,6 +68,7 @@ def preload():
     F.scaled_dot_product_attention(*(torch.ones(1, 1, 2, 4) for _ in range(3))), F.softplus(torch.ones(1))
     torch.func.jvp(torch.sin, (torch.ones(2),), (torch.ones(2),))
     torch.func.hessian(lambda x: x.sin().sum())(torch.ones(2))
+    torch.func.linearize(torch.sin, torch.ones(2))
     torch.save({"a": torch.ones(1)}, buffer := io.BytesIO())
     buffer.seek(0)
     torch.load(buffer)
@@ -66,6 +76,25 @@ def preload():
     with contextlib.suppress(Exception):
         torch.ones(2) @ torch.ones(3)  # what an error message needs
     torch.set_num_threads = torch.set_num_interop_threads = lambda count: None  # a worker cannot start threads
+    for place in (builtins, torch, torch.Tensor, dlgm.tensors, wire):
+        _OWN.append((place, dict(vars(place))))
+    _HIDING.update(dir(builtins), dir(torch._C.TensorBase))
+
+
+_OWN = []  # (module or class, what it held before any student code ran)
+_HIDING, _MISSING = set(), object()  # names that would hide functions which are used here
+
+
+def restore(set_to=setattr, delete=delattr, held_by=vars):
+    """Undo what student code did to the functions that tell what a call changed, drew and returned."""
+    for place, held in _OWN:
+        now = held_by(place)
+        for name in held:
+            if now.get(name, _MISSING) is not held[name]:
+                set_to(place, name, held[name])
+        for name in [*now]:
+            if name not in held and name in _HIDING:
+                delete(place, name)
 
 
 class Refused:
@@ -86,17 +115,20 @@ def work(channel, memory):
     for name in [n for n in sys.modules if n.startswith("dlgm.") and n != "dlgm.tensors"]:
         del sys.modules[name]
     sys.meta_path[:] = [Refused()]
+    sys.path[:], sys.argv[:], sys.orig_argv[:] = [], [""], []  # they name folders of the teacher's
     lockdown.give_up(memory)
     world = {"__name__": "__main__", "__builtins__": builtins}
     while True:
         request = wire.receive(channel)
         lockdown.cpu_limit(request["seconds"])
         try:
-            reply = run(request["source"], world) if request["do"] == "run" else call(request, world)
+            reply = call(request, world) if request["do"] == "call" else run(request, world)
+            restore()
             wire.send(channel, reply)
         except EOFError:
             return
         except BaseException as error:  # sys.exit, KeyboardInterrupt and what could not be packed included
+            restore()
             wire.send(channel, described(error))
 
 
@@ -111,26 +143,37 @@ def described(error):
     return {"error": type(error).__name__[:200], "text": text, "where": where}
 
 
-def run(source, world):
+def single(statement):
+    """The statements for which one stands: an import of several names is several, so that one missing costs one."""
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        fields = dict(ast.iter_fields(statement))
+        return [ast.copy_location(type(statement)(**fields | {"names": [v]}), statement) for v in statement.names]
+    return [statement]
+
+
+def run(request, world):
     """Execute a cell statement by statement and go on after an error: what works, works.
 
+    With ``effects`` false, errors go unmentioned of what is there for its effect only: a plot, a check.
     ``from __future__ import annotations`` counts from where it stands on, as in a notebook.
     """
-    first, name = None, f"<answer {len(linecache.cache)}>"
+    source, first, name = request["source"], None, f"<answer {len(linecache.cache)}>"
+    silent = () if request.get("effects", True) else (ast.Expr, ast.Assert, ast.Delete, ast.Raise)
     linecache.cache[name] = (len(source), None, source.splitlines(True), name)  # for the lines of errors
-    for statement in ast.parse(source).body:
+    for statement in itertools.chain.from_iterable(map(single, ast.parse(source).body)):
         try:
             later = world.get("annotations") is __future__.annotations
             flags = __future__.annotations.compiler_flag if later else 0
             exec(compile(ast.Module([statement], []), name, "exec", flags, dont_inherit=True), world)
         except BaseException as error:
-            first = first or described(error)
+            first = first or (None if isinstance(statement, silent) else described(error))
     return first or {"value": None}
 
 
 def call(request, world):
     """The value of one call of a student's function."""
-    if not callable(world.get(request["name"])):
+    function = next((f for f in map(world.get, (request["name"], request.get("instead"))) if callable(f)), None)
+    if function is None:
         text = (
             f"there is no function {request['name']}: its cell is gone, has no `def {request['name']}`, or is no Python"
         )
@@ -146,8 +189,9 @@ def call(request, world):
     default = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64 if request.get("float64") else default)
-        value = world[request["name"]](*mine)
+        value = function(*mine)
     finally:
+        restore()
         torch.set_default_dtype(default)
     changed = [
         i for i, (a, b) in enumerate(zip(leaves, mine, strict=True)) if isinstance(a, torch.Tensor) and touched(a, b)
