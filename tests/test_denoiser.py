@@ -234,3 +234,20 @@ def test_a_prediction_is_of_exactly_one_known_thing():
     for given, got in (({}, "none"), ({"x0": x, "eps": x}, "x0, eps"), ({"noise": x}, "noise")):
         with pytest.raises(ValueError, match=f"exactly one of eps, x0, v, score, mean; got {got}$"):
             Prediction(linear_beta(50), x, 3, **given)
+
+
+@pytest.mark.parametrize("schedule, t, dtype", [(VPLinear(), 0.25, torch.float64), (linear_beta(50), 7, torch.int64)])
+def test_a_network_is_told_one_time_for_each_example_in_its_dtype(schedule, t, dtype):
+    told = []
+    denoiser = Denoiser(lambda x, t: told.append(t) or x, schedule)
+    for given in (t, torch.tensor(t), torch.tensor([t, t])):
+        denoiser(torch.zeros(2, 3, dtype=torch.float64), given)
+    assert [(v.dtype, v.tolist()) for v in told] == [(dtype, [t, t])] * 3
+
+
+def test_pixels_are_clipped_to_minus_one_and_one_unless_said():
+    x = torch.tensor([-3.0, -0.5, 0.75, 3.0])
+    guess = Denoiser(lambda x, t: x, linear_beta(50), predicts="x0")
+    want = [-1, -0.5, 0.75, 1]
+    assert guess(x, 3).clip().x0.tolist() == Clipped(guess)(x, 3).x0.tolist() == want
+    assert Clipped(guess, -2.0, 0.5)(x, 3).x0.tolist() == [-2, -0.5, 0.5, 0.5]

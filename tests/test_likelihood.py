@@ -237,3 +237,7 @@ def test_celbo_6_the_error_of_a_gaussian_at_one_x(generator):
     z = torch.stack([torch.randn(X.shape, generator=draws, dtype=F64) for _ in times])
     x_t = a[..., None] * X + s[..., None] * z
     torch.testing.assert_close(one, (X - k[..., None] * x_t).square().sum(-1))
+    grid = time_grid(schedule, 400, 1.0, 1e-4, "logsnr")
+    alone = likelihood.pointwise(denoiser, X[:1], grid, nodes=bounds.nodes(2))
+    log_p = -0.5 * X[:1].square().sum(1) / v - math.log(2 * math.pi * v)
+    torch.testing.assert_close(alone, log_p, rtol=0, atol=2e-3)  # trapezoids, and what lies beyond both ends

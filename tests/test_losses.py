@@ -185,3 +185,14 @@ def test_loss_6_second_moments_of_a_loss_and_of_its_gradient(generator):
 
     loss, gradient = losses.moments_by_time(denoiser, term, torch.zeros(5, 1), [1, 3, 5], 3, generator)
     assert loss.tolist() == [2.25, 9] and gradient.tolist() == [9, 36]
+    assert not loss.requires_grad and not gradient.requires_grad
+
+
+def test_ddim_5_the_weight_at_the_clean_state():
+    """s = 0: −log N(x_0; x̂_0, σ²) weighs ‖ε error‖² by noise²/(2 σ² signal²), for any σ²."""
+    for variance in (0.05, 3.0):
+        want = CHAIN.noise(2) ** 2 / CHAIN.signal(2) ** 2 / (2 * variance)
+        assert losses.implicit_weight(CHAIN, 0, 2, variance) == pytest.approx(want, rel=1e-12)
+    for bad in (0.0, -0.1, 0.9):
+        with pytest.raises(ValueError, match="expected a variance in"):
+            losses.implicit_weight(CHAIN, 2, 3, bad)

@@ -6,12 +6,15 @@ import pytest
 import torch
 
 from dlgm.metrics import (
+    energy_distance,
     frechet_distance,
     frechet_floor,
     frechet_gaussians,
     grid,
     principal_angles,
+    principal_subspace,
     radial_power_spectrum,
+    spread,
 )
 
 
@@ -112,6 +115,11 @@ def test_ae_2_angles_in_float64_of_float32_planes():
         want = math.atan2(B[2, 1].item(), B[1, 1].item())
         assert angles[0].item() == pytest.approx(want, rel=1e-12) and angles[1].item() < 1e-12  # roundings of float64
     assert principal_angles(torch.eye(3)[:, :1], torch.eye(3)[:, 1:]).tolist() == [math.pi / 2]
+    g = torch.Generator().manual_seed(0)
+    for _ in range(50):  # right angles, of sines that rounding puts above 1, too, where asin alone would be NaN
+        axes = torch.linalg.qr(torch.randn(6, 6, generator=g, dtype=torch.float64)).Q
+        angles = principal_angles(axes[:, :3], axes[:, 3:])
+        torch.testing.assert_close(angles, torch.full((3,), math.pi / 2, dtype=torch.float64), rtol=0, atol=1e-7)
 
 
 def test_a_grid_is_a_quadrature_whose_first_coordinate_runs_fastest():
@@ -132,3 +140,31 @@ def test_the_floor_is_an_estimate_over_orders_and_features_come_in_batches():
     each = torch.tensor(each, dtype=torch.float64)
     assert found.value.item() == pytest.approx(each.mean().item(), rel=1e-12)
     assert found.error.item() == pytest.approx(each.std().item() / 3**0.5, rel=1e-12)
+
+
+def test_spread_by_hand():
+    """Of 0, 0, 2, 6: s² = 8 and m₄ = (16 + 16 + 0 + 256)/4 = 72, so that the error is √(72 − 64)/(2 √8 √4) = 1/4."""
+    std, error = spread(torch.tensor([[0.0, 0.0, 2.0, 6.0], [0.0, 0.0, 0.0, 1e-9]], dtype=torch.float64))
+    assert std[0].item() == pytest.approx(8**0.5) and error[0].item() == pytest.approx(0.25)
+    two, none = spread(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    assert two.item() == pytest.approx(0.5**0.5) and none == 0  # m₄ = 1/16 lies below s⁴ = 1/4: no root of it
+
+
+def test_gen_1_energy_distance_by_hand():
+    """One block of 0, 1, 3 against 2, 2, 4: 2 · 18/9 − 2 · 6/6 − 2 · 4/6; what no block holds is left out."""
+    x, y = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[2.0], [2.0], [4.0]])
+    across = sum(abs(a - b) for a in (0, 1, 3) for b in (2, 2, 4)) / 9
+    want = 2 * across - (1 + 3 + 2) * 2 / 6 - (0 + 2 + 2) * 2 / 6
+    assert energy_distance(x, y, 1).value.item() == pytest.approx(want, rel=1e-12)
+    rest = torch.full((1, 1), 1e6)
+    both = energy_distance(torch.cat([x, x, rest]), torch.cat([y, y, rest]), 2)
+    assert both.value.item() == pytest.approx(want, rel=1e-12) and both.error == 0
+    with pytest.raises(ValueError, match="3 points cannot be cut into 2 blocks of at least two"):
+        energy_distance(x, y, 2)
+
+
+def test_ae_2_the_subspace_of_a_line_that_misses_the_origin():
+    x = torch.tensor([[1.0, 5.0], [4.0, 9.0], [-2.0, 1.0]])  # (1, 5) + s (3, 4)
+    found = principal_subspace(x, 1)
+    assert found.shape == (2, 1) and found.dtype == torch.float64
+    torch.testing.assert_close(found.abs(), torch.tensor([[0.6], [0.8]], dtype=torch.float64))

@@ -15,6 +15,8 @@ def test_a_coefficient_of_a_batch_does_not_fit_one_number():
         tensors.expand([1.0], torch.ones(1))
     one = tensors.expand(torch.tensor(2.0, dtype=F64), torch.ones(3, 2))
     assert one.shape == () and one.dtype == torch.float32 and one == 2
+    two = tensors.expand(torch.tensor([2.0, 3.0], dtype=F64), torch.ones(2, 3, 4))
+    assert two.tolist() == [[[2.0]], [[3.0]]] and two.dtype == torch.float32
 
 
 def test_sum_non_batch_leaves_the_first_axis():

@@ -224,3 +224,10 @@ def test_ddim_3_one_path_of_the_implicit_bound_by_hand(generator):
             want = want + sign * density(path[t - 1], move(t, x0), variances[t].item())
     want = want - density(path[0], denoiser(path[1], 1).x0, variances[1].item())
     torch.testing.assert_close(vlb.implicit_vlb(denoiser, path, variances), want, rtol=1e-11, atol=1e-11)  # float64
+
+
+def test_the_closed_form_of_several_coordinates_is_so_many_times_that_of_one():
+    one, three = (vlb.gaussian_vlb(CHAIN, 0.2, 0.3, dims=d) for d in (1, 3))
+    for name in ("prior", "steps", "reconstruction", "total"):
+        torch.testing.assert_close(getattr(three, name), 3 * getattr(one, name))
+    assert (three.dims, three.decoder) == (3, "gaussian")

@@ -109,8 +109,7 @@ def places(owner, names, first=None):
 
 def mutants(source):
     """(line, what was changed, lines, text or None where the code is the same), of each."""
-    tree = ast.parse(source)
-    code = compile(ast.unparse(tree), "m", "exec")
+    tree, code = ast.parse(source), compile(ast.unparse(ast.parse(source)), "m", "exec")
     for owner, field, i, node, default, names, lines in list(places(tree, {})):
         for kind, other in replacements(node, names, default):
             held = getattr(owner, field)
@@ -175,12 +174,12 @@ def main():
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".*", "__pycache__", "runs"), dirs_exist_ok=True)
         run(folder, tests, 3600, "-p", "mutants", MUTATED=str(folder / file))
         found = sorted(json.loads((folder / "reach.json").read_text()).items(), key=lambda item: item[1]["seconds"])
-        print(*(f"left out, since it fails without a mutant: {n}" for n, t in found if not t["passed"]), sep="\n")
         reach = {n: t for n, t in found if t["passed"]}
         (folder / file).write_text(ast.unparse(ast.parse(source)))
         if not run(folder, reach, 3600):
             raise SystemExit("the tests fail though nothing but the layout of the module was changed")
-        print("| line | kind | was | became | result |\n| --- | --- | --- | --- | --- |", flush=True)
+        left_out = "".join(f"left out, since it fails without a mutant: {n}\n" for n, t in found if not t["passed"])
+        print(left_out + "| line | kind | was | became | result |\n| --- | --- | --- | --- | --- |", flush=True)
         for line, row, lines, text in chosen:
             key = hashlib.sha256(str(text).encode()).hexdigest()
             met = [n for n in reach if lines is None or any(str(k) in reach[n]["lines"] for k in lines)]
