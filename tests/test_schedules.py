@@ -296,7 +296,11 @@ def test_the_papers_numbers_are_the_defaults():
     assert torch.equal(time_grid(VE(), 9, spacing="karras"), time_grid(VE(), 9, 1, 0, "karras", 7.0))
 
 
-@pytest.mark.parametrize("schedule", [*CONTINUOUS, Rescaled(VPLinear(), "ve"), LearnedMonotone(4)], ids=str)
+@pytest.mark.parametrize(
+    "schedule",
+    [*CONTINUOUS, Rescaled(VPLinear(), "ve"), LearnedMonotone(4)],
+    ids=lambda schedule: type(schedule).__name__,
+)
 def test_times_in_float32_have_values_in_float64(schedule):
     t = torch.tensor([0.25, 0.5])  # exact in float32
     for f in (schedule.signal, schedule.noise, schedule.logsnr):
