@@ -99,7 +99,7 @@ def _class_of(file, folder):
     return "".join(file.relative_to(folder).parts[:-1][:1])
 
 
-def label_names(source, leave_out=None):
+def label_names(source):
     """What the classes 0, 1, ... of a stored set are, or of the images in a folder.
 
     Args:
@@ -111,7 +111,7 @@ def label_names(source, leave_out=None):
         DataError: the manifest is missing or damaged, or the folder holds no image.
     """
     if str(source) not in SETS and Path(source).is_dir():
-        return find(source, leave_out).classes
+        return find(source).classes
     known("data set", source, SETS)
     return stored_names(source)
 
@@ -167,7 +167,7 @@ def _animated(file):
         return False
 
 
-def images(folder, size, channels=3, raw=False, leave_out=None):
+def images(folder, size, channels=3, raw=False):
     """Every picture in a folder and its subfolders, see ``find`` and ``read``.
 
     Args:
@@ -181,14 +181,9 @@ def images(folder, size, channels=3, raw=False, leave_out=None):
         ValueError: size or channels are of no use.
         DataError: there is no such folder, it holds no image, or a file cannot be read as one.
     """
-    pictures = Pictures(folder, size, channels, leave_out=leave_out)
-    out, bad = torch.empty(len(pictures), channels, size, size, dtype=torch.uint8), {}
-    for i, file in enumerate(pictures.listing.files):
-        try:
-            out[i] = read(file, size, channels)
-        except DataError as error:
-            bad[file] = error
-    pictures.refuse(bad)
+    pictures = Pictures(folder, size, channels)
+    out = torch.empty(pictures.shape, dtype=torch.uint8)
+    pictures.checked(out)
     return out if raw else from_uint8(out), pictures.listing.labels
 
 
@@ -223,17 +218,21 @@ class Pictures(Dataset):
         """That of all of them together."""
         return torch.Size((len(self), self.channels, self.size, self.size))
 
-    def checked(self):
+    def checked(self, into=None):
         """Read every picture once: (SHA-256 of their names and bytes, how many are animations).
 
+        Args:
+            into: a uint8 tensor of ``shape`` that they are written into, or None.
         Raises:
             DataError: some cannot be read; up to three are named.
         """
 
-        def one(file):
+        def one(i, file):
             content = file.read_bytes() if file.is_file() else b""
             try:
-                read(file, self.size, self.channels)
+                picture = read(file, self.size, self.channels)
+                if into is not None:
+                    into[i] = picture
             except DataError as error:
                 return file, error, b"", False
             moving = file.suffix.lower() in (".gif", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif")
@@ -241,7 +240,7 @@ class Pictures(Dataset):
 
         total, bad, moving = hashlib.sha256(), {}, 0
         with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
-            for file, error, digest, animated in pool.map(one, self.listing.files):
+            for file, error, digest, animated in pool.map(one, range(len(self)), self.listing.files):
                 if error:
                     bad[file] = error
                 total.update(str(file.relative_to(self.listing.folder)).encode("utf-8", "surrogateescape") + digest)

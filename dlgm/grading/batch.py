@@ -199,11 +199,9 @@ def printable(text):
     A name that is changed carries a hash of what it was, and so does one that looks as if it did.
     """
     shown = "".join(c if c.isprintable() else "?" for c in text.encode(errors="replace").decode()).strip()
-    return (
-        text
-        if shown == text and not re.search(r" [0-9a-f]{8}$", text)
-        else f"{shown} {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
-    )
+    if shown == text and not re.search(r" [0-9a-f]{8}$", text):
+        return text
+    return f"{shown} {hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def salt_of(out, given):
@@ -360,11 +358,8 @@ def _told(path):
     try:
         last = json.loads(path.read_bytes())
         kinds = {"assignment": str, "due": str, "list": list | None}
-        listing = last.get("list") or ["", ""]
-        if all(isinstance(last.get(key), kind) for key, kind in kinds.items()) and list(map(type, listing)) == [
-            str,
-            str,
-        ]:
+        pair = list(map(type, last.get("list") or ["", ""]))
+        if all(isinstance(last.get(key), kind) for key, kind in kinds.items()) and pair == [str, str]:
             return last
     except (ValueError, AttributeError, TypeError):
         pass

@@ -125,18 +125,19 @@ def pictures(args):
     if source.is_dir() and source.resolve() == args.out.resolve():
         raise ValueError(f"--out is the folder of the pictures, {source}; name another one, it may lie inside")
     stored = data.Pictures(source, size, channels, args.labels, leave_out=args.out)
-    stored.digest, moving = stored.checked()
+    on_disk = args.workers is not None or stored.shape.numel() > free_memory() // 4
+    v = None if on_disk else torch.empty(stored.shape, dtype=torch.uint8)
+    stored.digest, moving = stored.checked(v)
     names = stored.listing.classes
     if stored.listing.passed:
         said = ", ".join(f"{n} {kind}" for kind, n in sorted(stored.listing.passed.items()))
         remarks.append(f"passed over: {said}")
     if moving:
         remarks.append(f"of {moving} files with several pictures the first one counts")
-    if args.workers is not None or stored.shape.numel() > free_memory() // 4:
+    if on_disk:
         remarks.append("read from disk as they are needed")
         return stored, stored.shape, names, remarks
-    v, y = load_images(args.source, size, channels, leave_out=args.out)
-    return ((v, y) if args.labels else v), v.shape, names, remarks
+    return ((v, stored.labels) if args.labels else v), v.shape, names, remarks
 
 
 @contextlib.contextmanager

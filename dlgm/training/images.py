@@ -42,10 +42,10 @@ def draw(denoiser, n, size, steps=50, seed=0, device=None):
     return sample(Clipped(denoiser), DDIM(), x_T, times, generator, **cond)
 
 
-def load_images(source, size, channels, leave_out=None):
+def load_images(source, size, channels):
     """(uint8 images, labels) of a set that ships with the course, or of a folder, as ``image_loss`` takes them."""
     if source not in data.SETS:
-        return data.images(source, 32 if size is None else size, channels, raw=True, leave_out=leave_out)
+        return data.images(source, 32 if size is None else size, channels, raw=True)
     if source == "digits8":  # its grey values end at 16
         x, y = data.load(source)
         v = data.to_uint8(x)

@@ -289,12 +289,12 @@ def fit(
     every = steps if every is None else every
     whole(steps=steps, every=every)
     rank, world = rank_and_world()
-    n = _validate(model, data, steps, batch_size, accumulate)
     model.to(device or next(model.parameters()).device)
     optimiser, history = _optimiser(optimizer, model), History()
     checkpoint, settings = None if checkpoint is None else Path(checkpoint), {}
     if checkpoint is not None:  # whatever changes what the weights mean
-        settings = {"batch_size": batch_size, "lr": _rates(lr, steps), "clip": clip, "seed": seed, "examples": n}
+        settings = {"batch_size": batch_size, "lr": _rates(lr, steps), "clip": clip, "seed": seed}
+        settings |= {"examples": len(data[0] if isinstance(data, tuple) else data)}
         settings |= {"shards": world * accumulate, "ema": ema and ema.decay, "optimiser": _kind_of(optimiser)}
         settings |= meaning(model) | {"data": fingerprint(data), "about": about or {}}
         if checkpoint.exists():

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -73,7 +74,7 @@ def free_memory():
         limits = [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA)]
         found += [limit for limit in limits if limit != resource.RLIM_INFINITY]
     with contextlib.suppress(ValueError, OSError):
-        found.append(int(open("/sys/fs/cgroup/memory.max").read()))
+        found.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
     return min(found, default=4 << 30)
 
 
