@@ -31,14 +31,14 @@ def bound_panel(model, x, mean, std):
     left.legend(loc="upper center", ncols=3, fontsize=8, columnspacing=0.8, handlelength=1.2)
     log_p, elbo, kl = (f.item() for f in (model.log_prob(x), model.elbo(x, q), model.posterior_kl(x, q)))
     low = max(elbo, log_p - 8)  # a bound that is lower still is drawn there
-    right.plot([0, 1], [log_p, log_p], color=BLUE, lw=2.5)
-    right.plot([0, 1], [low, low], color=ORANGE, lw=2.5)
-    right.annotate("", (0.3, log_p), (0.3, low), arrowprops={"arrowstyle": "<->", "color": GREY})
+    right.plot([0.25, 1], [log_p, log_p], color=BLUE, lw=2.5)
+    right.plot([0.25, 1], [low, low], color=ORANGE, lw=2.5)
+    right.vlines(0.2, low, log_p, color=GREY, lw=4)
     place = {"fontsize": 9, "ha": "right"}
     right.text(1, log_p + 0.15, f"log p(x) = {log_p:.2f}".replace("-", "−"), color=BLUE, va="bottom", **place)
     right.text(1, low - 0.15, f"ELBO = {elbo:.2f}".replace("-", "−"), color=ORANGE, va="top", **place)
-    right.text(0.27, (log_p + low) / 2, f"KL {kl:.2f}", color=GREY, va="center", **place)
-    right.set(xlim=(-0.2, 1.1), ylim=(log_p - 9.2, log_p + 1.2), xticks=[], ylabel="nats")
+    right.text(0.15, (log_p + low) / 2, f"KL {kl:.2f}", color=GREY, va="center", **place)
+    right.set(xlim=(-0.25, 1.1), ylim=(log_p - 9.2, log_p + 1.2), xticks=[], ylabel="nats")
     right.set_title("ELBO + KL(q ‖ posterior) = log p(x)")
     return fig
 
