@@ -18,9 +18,18 @@ def test_solutions_and_model_answers_are_gone_and_the_rest_stays(toy):
     assert cells["affine"] == "def affine(x, a):\n    raise NotImplementedError"
     assert cells["why"] == release.YOURS and cells["check_affine"] == 'check("affine", affine)'
     assert not release.leaks(toy.notebook, student)
-    assert [c["metadata"] for c in student["cells"]] == [c["metadata"] for c in toy.notebook["cells"]]
+    assert [assignment.meta(c) for c in student["cells"]] == [assignment.meta(c) for c in toy.notebook["cells"]]
     nbformat.validate(nbformat.reads(json.dumps(student), as_version=4))
     assert toy.notebook == world.master()  # the master itself is left alone
+
+
+@pytest.mark.parametrize("name", ["toy", *assignment.masters()])
+def test_cells_are_locked_in_jupyterlab_and_answers_are_not(name, toy):
+    student = release.strip(toy.notebook if name == "toy" else assignment.load(name).notebook)
+    lock = {"deletable": False, "editable": False}
+    for cell in student["cells"]:
+        said = {key: cell["metadata"][key] for key in lock if key in cell["metadata"]}
+        assert said == ({} if assignment.meta(cell)["solution"] else lock), cell["id"]
 
 
 @pytest.mark.parametrize("place", ["prose", "another cell", "an output"])

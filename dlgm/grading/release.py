@@ -13,7 +13,10 @@ BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
 
 
 def strip(notebook):
-    """A copy of a master without solutions, model answers, hidden tests and outputs."""
+    """A copy of a master without solutions, model answers, hidden tests and outputs, its locked cells locked.
+
+    nbgrader's own ``locked`` means nothing to a JupyterLab without its extension; ``editable`` and ``deletable`` do.
+    """
     notebook = copy.deepcopy(notebook)
     for cell in notebook["cells"]:
         m, text = meta(cell), source(cell)
@@ -22,6 +25,8 @@ def strip(notebook):
             text = without_solution(text)
         elif m.get("grade") and m.get("solution"):
             text = YOURS
+        if m.get("locked"):
+            cell["metadata"] |= {"deletable": False, "editable": False}
         cell["source"] = text.splitlines(keepends=True)
     return notebook
 
