@@ -280,6 +280,9 @@ class _Named(TorchFunctionMode):
     """Names the card: "cuda" becomes "cuda:0" in every call, as torch.cuda.current_device() would say."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.device and len(args) + len(kwargs or {}) > 1:  # torch.device("cuda", 0) names it already
+            return func(*args, **kwargs or {})
+
         def named(v):
             whole = v == Now.device.type if isinstance(v, str) else isinstance(v, torch.device) and v.index is None
             return Now.device if whole and there(v) else v

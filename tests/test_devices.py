@@ -6,6 +6,7 @@
 import contextlib
 import importlib
 import inspect
+import itertools
 import json
 import math
 import pkgutil
@@ -758,6 +759,66 @@ def waits(name, device):
     return *most, largest, where
 
 
+# ---- noise that is drawn on the device ------------------------------------------------------------------------------
+CALLS = itertools.count()
+
+
+def noise_of_a_run(device, seed=0, **options):
+    """The noise of 3 steps of 2 parts, two draws for each part: 12 tensors (4, 5, 100)."""
+    drawn = []
+
+    def loss(model, batch, generator, step):
+        torch.rand(next(CALLS), device="cpu")  # the noise must not hang on the state that all share
+        drawn.extend(tensors.randn_like(batch, generator) for _ in range(2))
+        return (model(batch) - drawn[-1]).square().mean()
+
+    torch.manual_seed(3)
+    run = dict(steps=3, batch_size=8, accumulate=2, seed=seed, device=device, progress=False)
+    history = training.fit(nn.Linear(100, 100), loss, torch.zeros(16, 5, 100), **run | {"device_noise": True} | options)
+    return drawn, history.loss
+
+
+def device_noise(device):
+    """{what must hold of the noise of DeviceNoise: None, or what was found}, inside a Device.
+
+    Each z-score is standard normal but for terms of order 1/√2000, so right code exceeds 6 standard deviations
+    with probability 2e-9; there are 1 + 1 + 276 of them.
+    """
+    kind = device.kind
+    (mine, losses_), (again, losses_again) = (noise_of_a_run(kind) for _ in range(2))
+    other, cpu = noise_of_a_run(kind, seed=1)[0], noise_of_a_run("cpu", device_noise=False)[0]
+    there = noise_of_a_run(kind, device_noise=False)[0]
+    x = torch.stack([v.cpu().double().flatten() for v in [*mine, *other]])  # 24 rows of 2000
+    n = x.numel()
+    pairs = (x @ x.T / x.shape[1] ** 0.5).triu(1).abs().max().item()
+    z_mean, z_var = x.mean().item() * n**0.5, (x.square().mean().item() - 1) * (n / 2) ** 0.5
+    holds = {
+        "device, dtype and shape": {(v.device, v.dtype, v.shape) for v in mine}
+        == {(torch.device(kind, 0), torch.float32, (4, 5, 100))},
+        "the same seed, the same noise": all(map(torch.equal, cpu_of(mine), cpu_of(again))) and losses_ == losses_again,
+        "not that of the CPU": not any(torch.equal(a, b) for a in cpu_of(mine) for b in cpu),
+        "without it, that of the CPU": all(map(torch.equal, cpu_of(there), cpu)),
+        "mean 0": abs(z_mean) < 6 or z_mean,
+        "variance 1": abs(z_var) < 6 or z_var,
+        "draws, parts, steps and seeds are independent": pairs < 6 or pairs,
+    }
+    dtypes = (torch.float32, torch.bfloat16, torch.float16) + (torch.float64,) * (kind == "cuda")
+    for dtype in dtypes:
+        for shape in ((), (0, 3), (2, 3), (2, 1, 4, 4)):
+            v = tensors.randn_like(torch.zeros(shape, dtype=dtype, device=kind), tensors.DeviceNoise().manual_seed(1))
+            if (v.device, v.dtype, v.shape) != (torch.device(kind, 0), dtype, shape):
+                holds["device, dtype and shape"] = f"{v.device}, {v.dtype}, {tuple(v.shape)}, not {dtype}, {shape}"
+    large, g = torch.zeros(50, device=kind), tensors.DeviceNoise().manual_seed(1)
+    with device.counting() as log:
+        tensors.randn_like(large, g)
+    holds["no upload and no wait"] = log == type(log)() or str(log)
+    return {name: None if found is True else str(found) for name, found in holds.items()}
+
+
+def cpu_of(values):
+    return [v.cpu() for v in values]
+
+
 # ---- the tests -------------------------------------------------------------------------------------------------------
 KINDS = ("cuda", "mps", "cuda by default")
 with torch.random.fork_rng([]):
@@ -765,7 +826,7 @@ with torch.random.fork_rng([]):
 
 
 def outcomes():
-    """{kind: {case: what is wrong, or None}}; what is not reached, or excused in vain; {loop: its counts}."""
+    """{kind: {case: what is wrong, or None}}; what is not reached, or excused in vain; {loop: its counts}; of noise."""
     torch.set_num_threads(1)
     introduce("cuda")
     introduce("mps")
@@ -778,7 +839,10 @@ def outcomes():
             found[kind] = dict(zip(KEYS, (differs(*key, got[key], want[key], word) for key in want), strict=True))
     missed = here.given - there.given | set(here.names.values()) - here.called
     with Device("cuda") as device:
-        return found, sorted(missed ^ EXEMPT.keys()), {name: waits(name, device) for name in LOOPS}
+        loops, noise = {name: waits(name, device) for name in LOOPS}, {"cuda": device_noise(device)}
+    with Device("mps") as device:
+        noise["mps"] = device_noise(device)
+    return found, sorted(missed ^ EXEMPT.keys()), loops, noise
 
 
 def table(loops):
@@ -809,6 +873,12 @@ def test_a_step_does_not_make_the_gpu_wait(name, found):
     assert syncs <= LOOPS[name][0] and uploads == 0, where
     if name.endswith(("Mixture", "Data")):
         assert 0 < largest <= 12  # entries of a batch of noise; the worlds have 128
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_noise_of_the_device(kind, found):
+    """``fit`` with ``device_noise``: seeds decide, shards differ, and it is standard normal."""
+    assert not any(found[3][kind].values()), found[3][kind]
 
 
 def test_the_table(found):

@@ -99,6 +99,10 @@ SNIPPETS = {
     "a boolean mask read": expect(lambda x, k: x[x > 2], HERE[HERE > 2], syncs=1),
     "a boolean mask filled": expect(lambda x, k: x.clone().masked_fill(x > 2, 1.0)),
     "nonzero, unique": expect(lambda x, k: (x.nonzero(), x.unique()), syncs=2),
+    "the device's names": expect(
+        lambda x, k: torch.tensor([x.device == d for d in map(torch.device, ("cuda", "cuda:0"))] + [
+            x.device == torch.device("cuda", 0), x.device == torch.device(type="cuda", index=0)]), [True] * 4
+    ),
     "torch.full": expect(lambda x, k: torch.full((3,), 5, device="cuda"), [5, 5, 5]),
     "as_tensor of a number": expect(lambda x, k: torch.as_tensor(5, device="cuda"), uploads=1),
     "to() where it is already": expect(lambda x, k: x.to("cuda:0").to(torch.float64), HERE),

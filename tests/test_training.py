@@ -15,6 +15,7 @@ from dlgm.denoiser import Denoiser
 from dlgm.losses import simple_loss
 from dlgm.nets import UNet
 from dlgm.schedules import VE, VPCosine, VPLinear, cosine_beta
+from dlgm.tensors import randn_like
 from dlgm.training import (
     EMA,
     CosineLR,
@@ -217,7 +218,29 @@ def test_each_epoch_uses_every_example_once():
         assert sorted(seen.tolist()) == list(range(12))
     assert not torch.equal(batch_indices(12, 12, 3, 0), batch_indices(12, 12, 3, 1))
     assert len(batch_indices(5, 100, 0, 7)) == 5  # fewer examples than a batch
-    assert len(batch_indices(10, 4, 0, 1)) == 4 and len({step_seed(s, k) for s in range(5) for k in range(500)}) == 2500
+    assert len(batch_indices(10, 4, 0, 1)) == 4
+
+
+def test_no_two_steps_or_parts_of_a_batch_share_a_seed():
+    """A generator of the CPU keeps 32 bits of its seed: they differ in these."""
+    seeds = {step_seed(s, k, shard) & 0xFFFFFFFF for s in range(5) for k in range(-100, 400) for shard in range(8)}
+    assert len(seeds) == 5 * 500 * 8
+
+
+@pytest.mark.parametrize("device_noise", [False, True])
+def test_parts_of_a_batch_have_noise_of_their_own(device_noise):
+    """Drawn from the generator, and by a layer that takes none."""
+    drawn, free = [], []
+
+    def loss(model, batch, generator, step):
+        drawn.append(randn_like(batch, generator))
+        free.append(torch.rand(4))
+        return model(batch).mean()
+
+    run = dict(batch_size=8, accumulate=4, device_noise=device_noise, progress=False)
+    fit(line(), loss, points(16)[0], steps=3, **run)
+    for v in (drawn, free):
+        assert len({tuple(x.flatten().tolist()) for x in v}) == 3 * 4
 
 
 def test_evaluation_happens_every_n_steps_without_gradients_in_evaluation_mode():

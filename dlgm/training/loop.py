@@ -47,9 +47,12 @@ class History:
         return f"{len(self.loss)} steps{stopped}, loss {last:.4g} (mean of the last 50){seen}"
 
 
-def step_seed(seed, step):
-    """The seed of everything random in one step; different for each (seed, step) that a course can meet."""
-    return (seed * 1_000_003 + step) % 2**32
+def step_seed(seed, step, shard=0):
+    """The seed of everything random in one step and part of a batch; different for all that a course can meet.
+
+    It has 32 bits, since a generator of the CPU drops the others.
+    """
+    return (seed * 1_000_003 + step + shard * 2_654_435_769) % 2**32
 
 
 def batch_indices(n, batch_size, seed, step):
@@ -211,8 +214,8 @@ def steps(
             batch = data[to_device(chosen(step, shard), data.device)]
         several = isinstance(batch, list)
         batch = tuple(to_device(part, device) for part in batch) if several else to_device(batch, device)
-        generator = (DeviceNoise if there else torch.Generator)().manual_seed(step_seed(seed, step) + (shard << 32))
-        torch.manual_seed(step_seed(seed, step) + (shard << 32))  # for dropout, which takes no generator
+        generator = (DeviceNoise if there else torch.Generator)().manual_seed(step_seed(seed, step, shard))
+        torch.manual_seed(step_seed(seed, step, shard))  # for dropout, which takes no generator
         return batch, generator
 
     def gradient(step):
