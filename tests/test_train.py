@@ -1,9 +1,14 @@
 """The training command: on a folder of images, killed and resumed, in two processes; mistakes end in a sentence."""
 
+import io
+import json
 import os
+import pickle
+import struct
 import subprocess
 import sys
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -175,7 +180,9 @@ def test_images_of_a_folder(folder):
         (["mnist", "--widths=-8,8"], "got -8,8"),
         (["photos", "--size", "0"], "--size must be a whole number from 1 to 2048; got 0"),
         (["photos", "--size", "100000"], "--size must be a whole number from 1 to 2048; got 100000"),
-        (["mnist", "--lr", "nan"], "--lr must be a number above 0; got nan"),
+        (["mnist", "--lr", "nan"], "--lr must be a number above 0, at most 1000; got nan"),
+        (["mnist", "--lr", "1e308"], "--lr must be a number above 0, at most 1000; got 1e+308"),
+        ([""], "the folder of the pictures has no name"),
         (["mnist", "--dropout", "1"], "--dropout must lie in [0, 1); got 1.0"),
         (["mnist", "--seed", "-1"], "--seed must be a whole number from 0 to"),
         (["mnist", "--widths", "8,8,8,8,8,8"], "images of 28 pixels cannot be halved 5 times"),
@@ -275,6 +282,16 @@ def test_the_card_knows_classes_in_natural_order_size_and_channels(tmp_path, cap
         assert (card["classes"], card["size"], card["channels"]) == ('["0", "1", "2", "10", "11"]', "8", "3")
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names of files are Unicode")
+def test_a_class_whose_name_is_in_no_code_is_trained_on(folder, tmp_path):
+    (folder / "dark").rename(os.fsdecode(os.fsencode(folder) + b"/\xff"))
+    assert trained(folder, tmp_path / "run", "--labels") == 0
+    assert json.loads(load(tmp_path / "run" / "model.safetensors")[1]["classes"]) == ["bright", "\udcff"]
+    (tmp_path / "run" / "model.safetensors").unlink()
+    assert trained(f"{folder}/", tmp_path / "run", "--labels") == 0  # a stroke behind the folder is the same folder
+
+
 def test_the_checkpoint_is_written_before_samples_are_drawn(folder, tmp_path, monkeypatch, capsys):
     from dlgm.training import __main__ as command
 
@@ -301,6 +318,60 @@ def test_own_output_is_never_data(folder, tmp_path, capsys, monkeypatch):
     assert (
         train.main([".", "--out", ".", *TINY]) == 2 and "--out is the folder of the pictures" in capsys.readouterr().err
     )
+
+
+def test_an_out_that_is_no_folder_of_its_own_is_refused(folder, tmp_path, capsys):
+    assert trained(folder, folder / "dark", "--labels") == 2
+    assert f"--out is a folder with 12 of the pictures, {folder / 'dark'}" in capsys.readouterr().err
+    assert len(list((folder / "dark").iterdir())) == 12
+    (tmp_path / "file").write_text("x")
+    assert trained(folder, tmp_path / "file") == 2
+    assert f"--out {tmp_path / 'file'} cannot be made a folder" in capsys.readouterr().err
+
+
+DAMAGE = [
+    lambda state: state.update(history=[1]), lambda state: state["history"].pop("loss"),
+    lambda state: state.update(model=[1]), lambda state: state.update(settings=[1]), lambda state: state.pop("ema"),
+    lambda state: state["model"].update({next(iter(state["model"])): "a"}), lambda state: state.update(ema=None),
+    lambda state: state.pop("optimiser"), lambda state: state.update(optimiser=3),
+    lambda state: next(iter(state["ema"]["model"].values())).fill_(float("nan")),
+]  # fmt: skip
+
+
+def test_damaged_checkpoints_end_in_a_sentence(folder, tmp_path, capsys):
+    file = tmp_path / "run" / "checkpoint.pt"
+    assert trained(folder, tmp_path / "run", "--samples", "0") == 0
+    whole = file.read_bytes()
+    for harm in (b"", whole[:1], whole[:100], whole[:-1], b"hello", pickle.dumps({"a": print}, 2), *DAMAGE):
+        if callable(harm):
+            state = torch.load(io.BytesIO(whole), weights_only=True)
+            harm(state)
+            torch.save(state, file)
+        else:
+            file.write_bytes(harm)
+        (tmp_path / "run" / "model.safetensors").unlink(missing_ok=True)
+        assert trained(folder, tmp_path / "run", "--samples", "0") == 2
+        err = capsys.readouterr().err
+        assert any(words in err for words in ("or it is damaged; remove it", "another model or optimiser", "NaN or"))
+        assert err.count("\n") == 1 and "weights_only" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "1"])
+def test_a_picture_that_is_lost_during_the_run_is_named(folder, tmp_path, monkeypatch, capsys, workers):
+    from dlgm.training import __main__ as command
+
+    real = command.fit
+
+    def later(*args, **options):
+        for file in folder.rglob("*.png"):
+            file.unlink()
+        return real(*args, **options)
+
+    monkeypatch.setattr(command, "fit", later)
+    assert trained(folder, tmp_path / "run", "--workers", workers) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: 1 of 24 files in ") and "No such file" in err and err.count("\n") == 1
 
 
 @pytest.mark.slow
@@ -385,6 +456,101 @@ def test_transparent_parts_stand_on_white(tmp_path, channels, mode):
         image = rgba
     got = one(image, tmp_path, channels, name, **options)
     assert (got[:, :, :4] == (0 if mode == "1" else 20)).all() and (got[:, :, 4:] == 255).all()
+
+
+def png(bits, kind, clear, *rows):
+    """A PNG by hand: bits of a sample, the colour type, the transparent colour, eight rows of bytes."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = chunk(b"IHDR", struct.pack(">2I5B", 8, 8, bits, kind, 0, 0, 0))
+    data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"tRNS", clear) + data + chunk(b"IEND", b"")
+
+
+def tif(bits, photometric, content):
+    """A TIFF of 8 × 8 grey pixels by hand."""
+    tags = [(256, 8), (257, 8), (258, bits), (259, 1), (262, photometric), (273, 122), (277, 1), (278, 8)]
+    tags = [struct.pack("<2H2I", tag, 3, 1, value) for tag, value in (*tags, (279, len(content)))]
+    return b"II*\0" + struct.pack("<IH", 8, 9) + b"".join(tags) + struct.pack("<I", 0) + content
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    "name, content, left, right",
+    [
+        ("a.png", png(2, 0, struct.pack(">H", 1), *[b"\0\x55"] * 8), 0, 255),
+        ("a.png", png(2, 0, struct.pack(">H", 3), *[b"\0\x55"] * 8), 0, 85),
+        ("a.png", png(4, 0, struct.pack(">H", 7), *[b"\x11\x11\x77\x77"] * 8), 17, 255),
+        (
+            "a.png",
+            png(
+                16,
+                2,
+                struct.pack(">3H", 30000, 0, 30000),
+                *[b"\x14" * 24 + b"\x75\x30\0\0\x75\x30" * 4] * 8,
+            ),
+            20,
+            255,
+        ),
+        ("a.tif", tif(12, 1, (b"\0" * 6 + b"\xff" * 6) * 8), 0, 255),
+        ("a.tif", tif(12, 1, (b"\0" * 6 + b"\x80\x08\x00" * 2) * 8), 0, 128),
+        ("a.tif", tif(16, 0, (b"\0" * 8 + b"\xff" * 8) * 8), 255, 0),
+        ("a.tif", tif(8, 0, (b"\0" * 4 + b"\xff" * 4) * 8), 255, 0),
+    ],
+)
+def test_depths_and_transparent_colours_as_the_file_means_them(tmp_path, channels, name, content, left, right):
+    (tmp_path / name).write_bytes(content)
+    got = data.images(tmp_path, 8, channels, raw=True)[0][0]
+    assert (got[:, :, :4] == left).all() and (got[:, :, 4:] == right).all()
+
+
+def test_an_exif_that_cannot_be_read_turns_nothing_and_a_decoder_that_fails_names_its_file(tmp_path, monkeypatch):
+    got = one(Image.new("RGB", (8, 8), (200, 30, 60)), tmp_path, exif=b"Exif\0\0no TIFF")
+    assert got[:, 3, 3].tolist() == [200, 30, 60]
+
+    def broken(*args, **options):
+        raise RuntimeError("Failed to decode image")
+
+    monkeypatch.setattr(Image, "open", broken)  # as the one of AVIF does
+    with pytest.raises(data.DataError, match=r"a.png \(Failed to decode image\)"):
+        data.images(tmp_path, 8)
+
+
+def test_folders_that_systems_keep_pipes_and_names_that_steer_a_terminal(tmp_path, monkeypatch):
+    systems = ("@eaDir", "$RECYCLE.BIN", "#recycle", "lost+found", "System Volume Information", "__macosx")
+    for name in (*systems, "x²", "x1"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "a.png")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "b.png")  # whoever opens it waits for ever
+    found = data.find(tmp_path)
+    assert found.classes == ("x1", "x²") and found.passed["hidden folders"] == 6
+    assert found.passed.get("pipes and devices", 0) == hasattr(os, "mkfifo")
+    (tmp_path / "x1" / "a\x1b[2J.png").write_bytes(b"")
+    with pytest.raises(data.DataError, match=r"x1/a\\x1b\[2J.png \(is no picture"):
+        data.images(tmp_path, 8)
+    look = os.scandir
+
+    def closed(path):
+        if os.path.basename(path) == "x1":
+            raise PermissionError(13, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(data.DataError, match="the folder .*x1 cannot be opened .Permission denied"):
+        data.find(tmp_path)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_pictures_are_the_same_data_in_memory_and_on_disk(folder, labels):
+    """Memory may be scarce when a run goes on that began in it."""
+    from dlgm.training.files import fingerprint
+
+    stored = data.Pictures(folder, 8, labels=labels)
+    v, y = data.images(folder, 8, raw=True)
+    assert stored.checked()[0] == fingerprint((v, y) if labels else v)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ IMAGE_SUFFIXES = (
     ".tga", ".ppm", ".pgm", ".pbm", ".pnm",
 )  # fmt: skip
 RUN_FILES = ("checkpoint.pt", "model.safetensors", "run.lock")  # a folder that holds one of them is a run's output
+HIDDEN = ("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "system volume information", "lost+found")
 WHITE = (255, 255, 255, 255)  # what stands behind transparent pixels
 
 
@@ -48,25 +49,26 @@ class Listing:
 def find(folder, leave_out=None):
     """The pictures in a folder and its subfolders, and what else lies there.
 
-    Passed over are hidden files and folders (a dot in front, ``__MACOSX``), kinds that are not in IMAGE_SUFFIXES, links
-    to folders, folders in which a run of ``python -m dlgm.train`` has written, and the folder ``leave_out``.
+    Passed over are hidden files and folders (a dot in front, a name of HIDDEN, which systems keep for themselves),
+    kinds that are not in IMAGE_SUFFIXES, pipes and devices, links to folders, folders in which a run of
+    ``python -m dlgm.train`` has written, and the folder ``leave_out``.
 
     Raises:
-        DataError: there is no such folder, or no picture in it.
+        DataError: there is no such folder, one of its folders cannot be opened, or it holds no picture.
     """
     folder, files, passed = Path(folder), [], collections.Counter()
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
     out = None if leave_out is None else os.path.realpath(leave_out)
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_closed):
         inside = []
         for name in sorted(folders):
             path = Path(place, name)
-            if name.startswith(".") or name == "__MACOSX":
+            if name.startswith(".") or name.casefold() in HIDDEN:
                 passed["hidden folders"] += 1
             elif path.is_symlink():
                 passed["links to folders"] += 1
-            elif os.path.realpath(path) == out or any((path / file).exists() for file in RUN_FILES):
+            elif os.path.realpath(path) == out or any(os.path.exists(path / file) for file in RUN_FILES):
                 passed["folders of runs"] += 1
             else:
                 inside.append(name)
@@ -75,6 +77,8 @@ def find(folder, leave_out=None):
             suffix = Path(name).suffix.lower()
             if name.startswith("."):
                 passed["hidden files"] += 1
+            elif suffix in IMAGE_SUFFIXES and os.path.exists(path := Path(place, name)) and not path.is_file():
+                passed["pipes and devices"] += 1
             elif suffix in IMAGE_SUFFIXES:
                 files.append(Path(place, name))
             else:
@@ -85,13 +89,17 @@ def find(folder, leave_out=None):
     return Listing(folder, tuple(sorted(files)), tuple(sorted(names, key=_natural)), dict(passed))
 
 
+def _closed(error):
+    raise DataError(f"the folder {error.filename} cannot be opened ({error.strerror})")
+
+
 def _said(passed):
     return f"; passed over: {', '.join(f'{n} {kind}' for kind, n in sorted(passed.items()))}" if passed else ""
 
 
 def _natural(name):
     """A key that puts 2 before 10."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _class_of(file, folder):
@@ -119,8 +127,8 @@ def label_names(source):
 def read(file, size, channels=3):
     """One picture, its middle square scaled to size × size pixels: (channels, size, size) uint8.
 
-    Turned as its EXIF says; grey of 16 bits is scaled, transparent parts stand on white, of an animation the first
-    frame counts.
+    Turned as its EXIF says, if that can be read; grey of 12 and 16 bits is scaled, transparent parts stand on white, of
+    an animation the first frame counts.
 
     Raises:
         DataError: no picture, a damaged one, or of a kind without a stated range (32-bit grey); says which.
@@ -129,24 +137,47 @@ def read(file, size, channels=3):
 
     try:
         with Image.open(file) as image:
-            flat = _flat(ImageOps.exif_transpose(image), image.format).convert("RGB" if channels == 3 else "L")
+            flat = _flat(image).convert("RGB" if channels == 3 else "L")
         square = np.asarray(ImageOps.fit(flat, (size, size), Image.Resampling.LANCZOS))
     except UnidentifiedImageError:
         raise DataError("is no picture that Pillow can open") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(str(error)) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # each decoder has errors of its own
+        raise DataError(str(error) or type(error).__name__) from error
     return torch.from_numpy(square.copy()).reshape(size, size, channels).permute(2, 0, 1)
 
 
-def _flat(image, kind):
-    """An image without transparency whose values span 8 bits."""
+def _upright(file):
+    """The image of an opened file, turned as its EXIF says; one that cannot be read says nothing."""
+    from PIL import ImageOps
+
+    file.load()
+    try:
+        return ImageOps.exif_transpose(file)
+    except Exception:  # the pixels are there, whatever the text beside them is
+        return file.copy()
+
+
+def _flat(file):
+    """The image of an opened file without transparency, its values spanning 8 bits."""
     from PIL import Image
 
-    if image.mode.startswith("I;16") or image.mode == "I" and kind in ("PNG", "PPM"):  # these have 16 bits
+    how = file.tile[0][3] if file.tile else ""  # how the file stores its pixels: "L;2" is grey of 2 bits
+    how = how[0] if isinstance(how, tuple) and how else how
+    image = _upright(file)
+    clear = image.info.get("transparency", -1)
+    if image.mode.startswith("I;16") or image.mode == "I" and file.format in ("PNG", "PPM"):  # these have 16 bits
         values = np.asarray(image).astype(np.int64)
-        grey = (values / 257).round().astype(np.uint8)
-        grey[values == image.info.get("transparency", -1)] = 255
+        grey = (values * 255 / (4095 if how == "I;12" else 65535)).round().astype(np.uint8)
+        if file.format == "TIFF" and file.tag_v2.get(262) == 0:  # 0 is white, which Pillow knows of 8 bits only
+            grey = 255 - grey
+        grey[values == clear] = 255
         return Image.fromarray(grey)
+    if how in ("L;2", "L;4") and clear != -1:  # Pillow brings pixels to 8 bits, not the transparent colour
+        image.info["transparency"] = clear * (85 if how == "L;2" else 17)
+    if how == "RGB;16B" and clear != -1:
+        image.info["transparency"] = tuple(v >> 8 for v in clear)
     if image.mode in ("I", "F"):
         raise DataError(f"has 32-bit grey values (mode {image.mode}) of unknown range; save it with 8 or 16 bits")
     if image.mode == "La":  # premultiplied
@@ -219,7 +250,9 @@ class Pictures(Dataset):
         return torch.Size((len(self), self.channels, self.size, self.size))
 
     def checked(self, into=None):
-        """Read every picture once: (SHA-256 of their names and bytes, how many are animations).
+        """Read every picture once: (SHA-256 as ``training.files.fingerprint`` has it, how many are animations).
+
+        The same pictures have the same one in memory and on disk.
 
         Args:
             into: a uint8 tensor of ``shape`` that they are written into, or None.
@@ -228,30 +261,32 @@ class Pictures(Dataset):
         """
 
         def one(i, file):
-            content = file.read_bytes() if file.is_file() else b""
             try:
-                picture = read(file, self.size, self.channels)
-                if into is not None:
-                    into[i] = picture
+                picture = read(file, self.size, self.channels).contiguous()
             except DataError as error:
                 return file, error, b"", False
+            if into is not None:
+                into[i] = picture
             moving = file.suffix.lower() in (".gif", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif")
-            return file, None, hashlib.sha256(content).digest(), moving and _animated(file)
+            return file, None, picture.numpy(), moving and _animated(file)
 
-        total, bad, moving = hashlib.sha256(), {}, 0
+        total, bad, moving = hashlib.sha256(f"{torch.uint8} {tuple(self.shape)}".encode()), {}, 0
         with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
-            for file, error, digest, animated in pool.map(one, range(len(self)), self.listing.files):
+            for file, error, picture, animated in pool.map(one, range(len(self)), self.listing.files):
                 if error:
                     bad[file] = error
-                total.update(str(file.relative_to(self.listing.folder)).encode("utf-8", "surrogateescape") + digest)
+                total.update(picture)
                 moving += animated
+        if self.labels is not None:
+            total.update(f"{self.labels.dtype} {tuple(self.labels.shape)}".encode() + self.labels.numpy().tobytes())
         self.refuse(bad)
         return total.hexdigest(), moving
 
     def refuse(self, bad):
         """Raise a DataError that names the files of a dict file -> error, if there are any."""
         if bad:
-            said = [f"{file.relative_to(self.listing.folder)} ({error})" for file, error in list(bad.items())[:3]]
+            few = [(file.relative_to(self.listing.folder).as_posix(), error) for file, error in list(bad.items())[:3]]
+            said = [f"{repr(name)[1:-1]} ({error})" for name, error in few]  # no sign that steers a terminal
             more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
             raise DataError(
                 f"{len(bad)} of {len(self)} files in {self.listing.folder} cannot be read as images: "

@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from .. import data, plots
+from ..data.folder import RUN_FILES
 from ..denoiser import Denoiser
 from ..nets import UNet
 from ..schedules import cosine_beta, linear_beta
@@ -85,8 +86,8 @@ def check(args):
         value = getattr(args, name)
         if value is not None and not low <= value <= high:
             raise ValueError(f"--{name.replace('_', '-')} must be a whole number from {low} to {high}; got {value}")
-    if not 0 < args.lr < math.inf:
-        raise ValueError(f"--lr must be a number above 0; got {args.lr}")
+    if not 0 < args.lr <= 1000:
+        raise ValueError(f"--lr must be a number above 0, at most 1000; got {args.lr}")
     for name, value in (("ema", args.ema), ("dropout", args.dropout)):
         if not 0 <= value < 1:
             raise ValueError(f"--{name} must lie in [0, 1); got {value}")
@@ -99,6 +100,8 @@ def check(args):
             "--widths must be numbers from 1 to 4096 with commas between them, such as 32,64,96; "
             f"got {','.join(map(str, args.widths)) if isinstance(args.widths, tuple) else args.widths}"
         ) from None
+    if not args.source:
+        raise ValueError("the folder of the pictures has no name")
     if args.source in data.SETS and args.workers is not None:
         raise ValueError(f"--workers is for folders; {args.source} lies in memory")
 
@@ -124,6 +127,11 @@ def pictures(args):
     size, source = args.size or 32, Path(args.source)
     if source.is_dir() and source.resolve() == args.out.resolve():
         raise ValueError(f"--out is the folder of the pictures, {source}; name another one, it may lie inside")
+    of_a_run = any((args.out / name).exists() for name in RUN_FILES)
+    if source.resolve() in args.out.resolve().parents and args.out.is_dir() and not of_a_run:
+        with contextlib.suppress(data.DataError):  # it holds none
+            count = len(data.find(args.out).files)
+            raise ValueError(f"--out is a folder with {count} of the pictures, {args.out}; name a new one")
     stored = data.Pictures(source, size, channels, args.labels, leave_out=args.out)
     on_disk = args.workers is not None or stored.shape.numel() > free_memory() // 4
     v = None if on_disk else torch.empty(stored.shape, dtype=torch.uint8)
@@ -143,7 +151,10 @@ def pictures(args):
 @contextlib.contextmanager
 def alone(out, leader):
     """The folder OUT for this run only, as long as the context lasts."""
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {out} cannot be made a folder ({error.strerror})") from None
     if not leader:
         yield
         return
@@ -168,8 +179,9 @@ def train(args):
         raise ValueError(f"images of {size} pixels cannot be halved {len(args.widths) - 1} times; take fewer --widths")
     model = model_for(args, channels, len(names) if args.labels else 0)
     ema = EMA(model, args.ema)
-    about = {"source": args.source, "size": str(size), "channels": str(channels)}
+    about = {"source": str(Path(args.source)), "size": str(size), "channels": str(channels)}
     about |= {"classes": json.dumps(names, ensure_ascii=False)} if args.labels else {}
+    about = {key: value.encode(errors="backslashreplace").decode() for key, value in about.items()}  # names in no code
     device = args.device or ("cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu")
     with processes(device) as device, alone(args.out, leader := rank_and_world()[0] == 0):
         torch.set_float32_matmul_precision("high")
@@ -210,7 +222,8 @@ def main(argv=None):
     try:
         return 1 if train(args).interrupted else 0
     except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
-        print(f"error: {error or 'there is not enough memory'}", file=sys.stderr)
+        words = str(error).strip().rpartition("DataError: ")[2]  # of a process that read ahead, without its traceback
+        print(f"error: {words or 'there is not enough memory'}", file=sys.stderr)
         return 2
     except RuntimeError as error:
         if "alloc" not in str(error):

@@ -66,7 +66,8 @@ def write_checkpoint(path, model, optimiser, ema, settings, history):
 def _difference(name, there, here):
     """How a setting differs; of long ones only where they part."""
     if isinstance(there, dict) and isinstance(here, dict):
-        return "; ".join(_difference(k, there.get(k), v) for k, v in here.items() if there.get(k) != v)
+        both = {**there, **here}
+        return "; ".join(_difference(k, there.get(k), here.get(k)) for k in both if there.get(k) != here.get(k))
     if isinstance(here, str) and len(here) == 64:  # a fingerprint
         return f"other {name}"
     if isinstance(there, str) and isinstance(here, str) and max(len(there), len(here)) > 80:
@@ -83,15 +84,22 @@ def read_checkpoint(path, model, optimiser, ema, settings):
     """
     try:  # on the host: Adam reads its step counter there, and the rest goes to where the parameters are
         state = torch.load(path, map_location="cpu", weights_only=True)
-        theirs, history, weights = state["settings"], state["history"], state["model"]
+        theirs, kept, weights = dict(state["settings"]), state["history"], dict(state["model"])
+        history = {name: kept[name] for name in ("loss", "evaluations", "seconds", "interrupted")}
+        history["evaluations"] = [tuple(e) for e in history["evaluations"]]
+        averages = dict(state["ema"]["model"]) if state["ema"] else {}
+        bad = [k for k, v in (*weights.items(), *averages.items()) if not torch.isfinite(v).all()]
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read ({error.strerror})") from error
     except Exception as error:
-        raise ValueError(f"{path.name} is not a checkpoint of this loop, or it is damaged: {error}") from error
+        raise ValueError(
+            f"{path.name} is not a checkpoint of this loop, or it is damaged; remove it, or name another file"
+        ) from error
     different = [_difference(k, theirs.get(k), v) for k, v in settings.items() if theirs.get(k) != v]
     if different:
         raise ValueError(
             f"{path.name} belongs to a run with other settings ({'; '.join(different)}); name another file"
         )
-    bad = [name for name, value in weights.items() if not torch.isfinite(value).all()]
     if bad:
         raise ValueError(f"{path.name} holds weights that are NaN or infinite ({bad[0]}); name another file")
     try:
@@ -100,9 +108,9 @@ def read_checkpoint(path, model, optimiser, ema, settings):
         if ema is not None:
             ema.model.load_state_dict(state["ema"]["model"])
             ema.updates = state["ema"]["updates"]
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path.name} belongs to another model or optimiser: {error}") from error
-    return history | {"evaluations": [tuple(e) for e in history["evaluations"]]}
+    return history
 
 
 def save_weights(model, path, dtype=None, **card):
@@ -207,7 +215,8 @@ def load(path, device="cpu"):
             description, weights = state["denoiser"], (state["ema"] or state)["model"]
             card = {"steps": str(len(state["history"]["loss"]))} | state["settings"].get("about", {})
         except Exception as error:
-            raise ValueError(f"{path.name} is no checkpoint of a training run, or it is damaged: {error}") from error
+            why = f": {error.strerror}" if isinstance(error, OSError) else ""  # torch's own words say: load it unsafely
+            raise ValueError(f"{path.name} is no checkpoint of a training run, or it is damaged{why}") from error
         if description is None:
             raise ValueError(f"{path.name} is a checkpoint of a model that is not a Denoiser")
         denoiser = build(description)
