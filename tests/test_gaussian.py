@@ -147,6 +147,26 @@ def test_kl_1_of_very_narrow_and_very_wide_laws(dtype, ratio, rtol):
         assert torch.isfinite(torch.autograd.grad(kl.sum(), var)[0]).all()
 
 
+@pytest.mark.parametrize("std", [0.3, 0.02, 1e-3])
+@pytest.mark.parametrize("mean", [0.1, -0.97, 1 - 1 / 255])
+def test_discretized_bins_are_those_of_the_mirrored_law(mean, std):
+    """P(x; m) = P(−x; −m): also of a pixel at the edge that is all but certain, whose −log P is Φ(−z) ≪ 1e-16."""
+    x = torch.linspace(-1, 1, 256, dtype=torch.float64)
+    value, mirrored = (discretized_log_prob(Gaussian(torch.full_like(x, v * mean), std**2), v * x) for v in (1, -1))
+    # z = (edge − m)/std is off by 1e-16/std, log Φ(−z) thus by a factor 1 + z 1e-16/std, |z| ≤ 2/std
+    torch.testing.assert_close(value, mirrored, rtol=4e-16 / std**2 + 1e-12, atol=0)
+
+
+def test_a_pixel_at_the_edge_is_all_but_certain():
+    """Far beyond the last edge, at z standard deviations, −log P = −log Φ(z), at both ends."""
+    for side in (-1.0, 1.0):
+        x, z = torch.tensor([side], dtype=torch.float64), 9.0
+        std = 1 / 255 / z
+        value = discretized_log_prob(Gaussian(x, std**2), x).item()
+        exact = mp.log1p(-mp.erfc(1 / mp.mpf(255) / mp.mpf(std) / mp.sqrt(2)) / 2)
+        assert value == pytest.approx(float(exact), rel=1e-12, abs=0)  # −1.1e-19; z² 2e-16 for the rounding of z
+
+
 @pytest.mark.parametrize("bins", [2, 16, 17])
 def test_discretized_bins_of_other_sizes_sum_to_one(bins):
     x = torch.linspace(-1, 1, bins, dtype=torch.float64)

@@ -1,5 +1,7 @@
 """What other modules do to tensors, each with the value it must have."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -58,6 +60,30 @@ def test_device_noise_on_its_own_device_is_its_own_stream():
     first, second = tensors.randn_like(x, g), tensors.randn_like(x, g)
     plain = torch.Generator().manual_seed(1)
     assert torch.equal(torch.stack([first, second]), torch.stack([tensors.randn_like(x, plain) for _ in range(2)]))
+
+
+def test_a_generator_that_makes_noise_is_asked_for_it():
+    class Asked:
+        def like(self, x):
+            return x + 7
+
+    assert tensors.randn_like(torch.ones(3), Asked()).tolist() == [8, 8, 8]
+
+
+def test_near_keeps_one_copy_for_as_long_as_the_table_is_the_same():
+    """On "meta", a device that every build has and where nothing is computed."""
+    table, there = torch.arange(3.0), torch.device("meta")
+    owner = SimpleNamespace(a=table, b=None, c=torch.ones(2))
+    assert tensors.near(owner, table.device, "a", "b", "c") == [table, None, owner.c] and owner._kept == {}
+    a, b, c = tensors.near(owner, there, "a", "b", "c")
+    assert (a.device, a.shape, c.device, c.shape, b) == (there, (3,), there, (2,), None)
+    again = tensors.near(owner, there, "c", "a")
+    assert again[0] is c and again[1] is a and tensors.near(owner, table.device, "a")[0] is table
+    owner.a = torch.ones(4)
+    new, kept = tensors.near(owner, there, "a", "c")
+    assert new.shape == (4,) and kept is c and tensors.near(owner, there, "a")[0] is new
+    other = SimpleNamespace(a=table)
+    assert tensors.near(other, there, "a")[0] is not a  # each owner has copies of its own
 
 
 def test_bisect_finds_each_entry_between_its_own_ends():
