@@ -486,15 +486,15 @@ def table(rows):
     """
     total = sum(row.seconds for row in rows) or 1.0
     lines = [
-        f"{'':15s}{'density':>9s}{'∫':>7s}{'gap (nats)':>15s}{'latent':>8s}{'passes':>8s}"
-        f"{'1000·dist.':>12s}{'modes':>6s}{'stray':>7s}{'time':>6s}"
+        f"{'':14s}{'density':>7s} {'∫':>5s} {'gap (nats)':>13s} {'latent':>6s} {'passes':>6s} "
+        f"{'1000·dist.':>10s} {'modes':>5s} {'stray':>5s} {'time':>4s}"
     ]
     for r in rows:
         integral = "–" if r.integral is None else f"{r.integral:.3f}" if r.integral < 10 else f"{r.integral:.1f}"
         gap = "–" if r.gap is None else f"{r.gap.value:.3f} ± {r.gap.error:.3f}"
         distance = f"{1000 * r.distance.value:.1f} ± {1000 * r.distance.error:.1f}"
         lines.append(
-            f"{r.name:15s}{r.density:>9s}{integral:>7s}{gap:>15s}{r.latent:>8d}{r.passes:>8d}"
-            f"{distance:>12s}{r.found:>6d}{r.stray:>7.1%}{r.seconds / total:>6.0%}"
+            f"{r.name:14s}{r.density:>7s} {integral:>5s} {gap:>13s} {r.latent:>6d} {r.passes:>6d} "
+            f"{distance:>10s} {r.found:>5d} {r.stray:>5.1%} {r.seconds / total:>4.0%}"
         )
     return "\n".join(lines)

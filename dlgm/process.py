@@ -27,7 +27,7 @@ def check_time(schedule, t, x):
 
 
 def q_sample(schedule, x0, t, eps):
-    """x_t = signal(t) x_0 + noise(t) ε, one draw of x_t without walking the chain; it has no parameters.
+    """x_t = signal(t) x_0 + noise(t) ε, without walking the chain; no parameters.
 
     Args:
         x0: (B, ...).

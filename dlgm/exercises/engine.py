@@ -289,9 +289,10 @@ class Report:
         if e.hidden is None and self.state != "not attempted":
             source = html.escape(inspect.getsource(e.reference))
             folded += f"<details><summary>A solution</summary><pre>{source}</pre></details>"
+        name = f'<code style="background:none;color:inherit;padding:0">{html.escape(e.name)}</code>'
         return (
             f'<div style="border-left:4px solid {colour};padding:2px 12px;color:var(--jp-ui-font-color1,inherit)">'
-            f'<div><b><code style="background:none;color:inherit">{html.escape(e.name)}</code>: {self.state}</b></div>'
+            f"<div><b>{name}: {self.state}</b></div>"
             f'{body}<div style="margin-top:6px">{folded}</div></div>'
         )
 

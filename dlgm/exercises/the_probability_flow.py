@@ -208,7 +208,9 @@ def public_heun(network, kind, y, rho_t, rho_s):
 
     def slope(y, rho, level):
         out = network(y, rho)
-        x0 = y - level * out if kind == "eps" else (y - level * (1 + level**2) ** 0.5 * out) / (1 + level**2)
+        x0 = y - level * out
+        if kind == "v":
+            x0 = (y - level * (1 + level**2) ** 0.5 * out) / (1 + level**2)
         return (y - x0) / level
 
     first = slope(y, rho_t, rho_t)

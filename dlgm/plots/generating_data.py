@@ -7,7 +7,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from ..elbo import effective_sample_size, evidence_integral, prior_log_weights, prior_weight_ratio
 from ..gaussian import Gaussian
-from . import BLUE, COLOURS, GREEN, GREY, ORANGE, SKY, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, SKY, figure, styled
 
 
 def _image(ax, values, extent, **options):
@@ -146,19 +146,17 @@ def prior_sampling_panel(dimension, doublings, noise_var=0.25, x=1.0, repeats=20
 
 
 @styled
-def codes_and_prior(codes, labels, draws, to_code, to_draw):
+def codes_and_prior(codes, draws, to_code, to_draw):
     """Where an autoencoder's codes lie, and where N(0, I) does.
 
     Args:
-        codes: (N, d) with the class of each; draws: (M, d) from N(0, I). The two first coordinates are drawn.
+        codes: (N, d); draws: (M, d) from N(0, I). The two first coordinates are drawn.
         to_code, to_draw: distances of other codes, and of draws, to their nearest code.
     """
     fig, (left, right) = figure(8.4, 3.6, 1, 2)
-    palette = (*COLOURS[:6], "#8c564b", "#9edae5", "#bcbd22", "#7f3fbf")
-    for k, colour in enumerate(palette):
-        left.scatter(*codes[labels == k, :2].T, s=4, color=colour, linewidths=0, alpha=0.7)
-    left.scatter(*draws[:, :2].T, s=4, color="black", linewidths=0, label="draws from N(0, I)")
-    left.set(xlabel="$z_1$", ylabel="$z_2$", title="codes of digits (coloured by class), and draws")
+    for points, colour, name in ((codes, SKY, "codes of digits"), (draws, "black", "draws from N(0, I)")):
+        left.scatter(*points[:, :2].T, s=4, color=colour, linewidths=0, label=name)
+    left.set(xlabel="$z_1$", ylabel="$z_2$", title="the two first coordinates")
     low, high = left.get_ylim()
     left.set_ylim(low, high + 0.15 * (high - low))
     left.legend(loc="upper right", markerscale=3, handletextpad=0.1)

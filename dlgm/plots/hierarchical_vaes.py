@@ -102,7 +102,7 @@ def chain_panel(world, T, variance):
     left.bar([0], terms.mean(0)[0].item(), color=GREEN)
     left.bar(range(1, T + 1), terms.mean(0)[1:].tolist(), color=BLUE)
     left.axhline(0, color=GREY, lw=0.8)
-    left.set(xlabel="level $t$ (green, 0: the reconstruction)", ylabel="nats")
+    left.set(xlabel="level $t$ (0: the reconstruction)", ylabel="nats")
     left.set_title(f"T = {T}: terms of the ELBO, sum {terms.sum(1).mean():.2f}".replace("-", "−"))
     error = (2 * losses.std(0) / len(losses) ** 0.5).tolist()
     right.bar(range(1, T + 2), losses.mean(0).tolist(), yerr=error, color=PINK, error_kw={"lw": 0.8, "ecolor": GREY})

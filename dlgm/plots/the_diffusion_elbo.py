@@ -62,7 +62,7 @@ def terms_panel(law, schedule, variance):
     left.stairs([last], [0.75, 1.33], color=GREEN, fill=True)
     left.plot(range(2, T + 1), costs.tolist(), color=BLUE, marker="." if T <= 64 else "", lw=1.5)
     left.set(xscale="log", yscale="log", xlim=(0.7, T * 1.1), ylim=(1e-5, 20))
-    left.set(xlabel="step $t$ (green: the reconstruction, t = 1)", ylabel="bits for this step")
+    left.set(xlabel="step $t$ (the block at $t=1$: the reconstruction)", ylabel="bits for this step")
     log_ticks(left, [t for t in (1, 2, 5, 10, 20, 50, 100, 200, 500) if t <= T])
     half = int((vlb.steps[0].cumsum(0) < vlb.steps.sum() / 2).sum()) + 2
     left.set_title(f"T = {T}: half of the steps' bits are paid up to t = {half}")

@@ -61,9 +61,9 @@ def spectra(power, schedules, times):
     first = next(iter(schedules.values()))
     for (name, (f, p)), style in zip(power.items(), ("-", "--"), strict=False):
         left.plot(f, p, style, marker=".", label=name)
-        for (label, s), colour in zip(schedules.items(), (GREEN, PINK), strict=False):
+        for (label, s), colour, marker in zip(schedules.items(), (GREEN, PINK), "os", strict=False):
             drowned = (spectral_snr(s, p, torch.arange(1, s.T + 1)) < 1).double().argmax(0) + 1
-            right.plot(f, drowned, style, marker=".", color=colour, label=f"{name}, {label}")
+            right.plot(f, drowned, style, marker=marker, ms=4, color=colour, label=f"{name}, {label}")
     for t in times:
         floor = (1 / first.alpha_bar[t] - 1).item()
         left.axhline(floor, color=GREY, lw=1, ls=":")

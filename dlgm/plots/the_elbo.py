@@ -36,7 +36,8 @@ def bound_panel(model, x, mean, std):
     right.vlines(0.2, low, log_p, color=GREY, lw=4)
     place = {"fontsize": 9, "ha": "right"}
     right.text(1, log_p + 0.15, f"log p(x) = {log_p:.2f}".replace("-", "−"), color=BLUE, va="bottom", **place)
-    right.text(1, low - 0.15, f"ELBO = {elbo:.2f}".replace("-", "−"), color=ORANGE, va="top", **place)
+    lower = ", below the axis" if elbo < low else ""
+    right.text(1, low - 0.15, f"ELBO = {elbo:.2f}{lower}".replace("-", "−"), color=ORANGE, va="top", **place)
     right.text(0.15, (log_p + low) / 2, f"KL {kl:.2f}", color=GREY, va="center", **place)
     right.set(xlim=(-0.25, 1.1), ylim=(log_p - 9.2, log_p + 1.2), xticks=[], ylabel="nats")
     right.set_title("ELBO + KL(q ‖ posterior) = log p(x)")

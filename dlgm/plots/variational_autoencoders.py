@@ -3,11 +3,8 @@
 import math
 
 import torch
-from matplotlib.colors import ListedColormap
 
 from . import BLUE, COLOURS, GREEN, ORANGE, PINK, SKY, draw_image, figure, log_ticks, styled
-
-DIGIT_COLOURS = ListedColormap([*COLOURS[:6], "#8c564b", "#9edae5", "#bcbd22", "#7f3fbf"])  # ten classes
 
 
 def as_image(pixels):
@@ -74,10 +71,9 @@ def training_curve(loss, evaluations, long_run=None):
 
 
 def _draw_codes(ax, codes, labels):
-    dots = ax.scatter(*codes.T, s=6, c=labels, cmap=DIGIT_COLOURS, vmin=-0.5, vmax=9.5, alpha=0.8, linewidths=0)
-    handles, names = dots.legend_elements(num=range(10), fmt="{x:.0f}", alpha=0.9)
+    for k, colour in enumerate((*COLOURS[:6], "#8c564b", "#1f9e9e", "#a5a61c", "#7f3fbf")):
+        ax.scatter(*codes[labels == k].T, s=20, marker=f"${k}$", color=colour, linewidths=0.3, alpha=0.8)
     ax.set(xlabel="$z_1$", ylabel="$z_2$", aspect="equal", xlim=(-4.2, 4.2), ylim=(-4.2, 4.2))
-    ax.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=9, handletextpad=0.1, borderpad=0)
 
 
 @styled
@@ -145,11 +141,12 @@ def collapse(variances, learned, eigenvalues):
     """
     fig, ax = figure(6.8, 3.3)
     grid = torch.linspace(0, 1.05 * max(variances), 200)
-    for k, (value, colour) in enumerate(zip(eigenvalues.tolist(), (BLUE, ORANGE, GREEN, PINK), strict=True)):
-        ax.plot(grid, (value - grid).clamp(min=0), color=colour, lw=1.5, label=f"λ = {value:.2f}")
-        ax.plot(variances, learned[:, k], "o", color=colour, ms=6)
+    looks = zip(eigenvalues.tolist(), (BLUE, ORANGE, GREEN, PINK), "os^D", strict=True)
+    for k, (value, colour, marker) in enumerate(looks):
+        ax.plot(grid, (value - grid).clamp(min=0), color=colour, lw=1.5)
+        ax.plot(variances, learned[:, k], marker, color=colour, ms=6, label=f"λ = {value:.2f}")
     ax.set(xlabel="fixed decoder variance σ²", ylabel=r"$\Vert w_d\Vert^2$ of coordinate $d$", ylim=(-0.1, None))
-    ax.legend(title="dots: trained", loc="upper right", ncols=2)
+    ax.legend(title="line: exact, marker: trained", loc="upper right", ncols=2)
     return fig
 
 

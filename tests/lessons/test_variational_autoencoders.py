@@ -49,10 +49,10 @@ def test_collapse_draws_the_closed_form_beside_the_trained_lengths():
     ax = variational_autoencoders.collapse(
         [0.5, 2.0], torch.tensor([[2.5, 1.0, 0.3, 0], [1.0, 0, 0, 0]]), torch.tensor([3.0, 1.5, 0.8, 0.2])
     ).axes[0]
-    grid, line = lines(ax)["λ = 1.50"]
+    grid, line = ax.get_lines()[2].get_data()
     np.testing.assert_allclose(line, np.maximum(1.5 - grid, 0), atol=1e-6)
-    dots = [ln.get_ydata().tolist() for ln in ax.get_lines() if ln.get_marker() == "o"]
-    assert dots[0] == pytest.approx([2.5, 1.0]) and dots[1] == pytest.approx([1.0, 0.0])
+    trained = [lines(ax)[name][1].tolist() for name in ("λ = 3.00", "λ = 1.50")]
+    assert trained[0] == pytest.approx([2.5, 1.0]) and trained[1] == pytest.approx([1.0, 0.0])
 
 
 def test_curves_of_lesson_03_hold_what_they_are_given():
