@@ -119,13 +119,13 @@ def page(assignment, result, hand):
     parts = [_section(titles[part["name"]], part, result, hand) for part in result["parts"]]
     return "".join(
         [
-            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>',
+            f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style><main>',
             f'<h1>{title}</h1><p class="sum">{hand.total(result):g} of {assignment.points:g} points{waiting}</p>',
             *(f"<p>{html.escape(sentence)}</p>" for sentence in said),
             f"<h2>About your file</h2><ul>{notes}</ul>" if notes else "",
             *(parts if hand.total(result) or not result["problem"] else ()),
             "<footer>A program called your functions on the examples shown in the notebook and on others like them "
-            "and compared what they returned. Written answers are marked by a person.</footer></html>\n",
+            "and compared what they returned. Written answers are marked by a person.</footer></main></html>\n",
         ]
     )
 
