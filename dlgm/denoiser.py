@@ -13,7 +13,7 @@ from . import parameterization as P
 from .parameterization import TARGETS
 from .process import check_time, tau
 from .schedules import Rescaled, listed, respaced
-from .tensors import expand, known, to_device
+from .tensors import expand, host, known, to_device
 
 
 class Prediction:
@@ -81,7 +81,8 @@ class Prediction:
             raise ValueError('this denoiser predicts no variance; Denoiser(..., variance="learned") does')
         share, noise_s = tau(self.schedule, s, self.t), self.schedule.noise(s)
         high = self.schedule.noise(self.t) ** 2 * share
-        if isinstance(noise_s, torch.Tensor):
+        if isinstance(share, torch.Tensor):
+            noise_s = host(noise_s)  # a number where s is one and t is not
             low = torch.where(noise_s > 0, noise_s**2 * share, high)
             high, low = high.log(), low.log()
         else:

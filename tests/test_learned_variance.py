@@ -55,6 +55,16 @@ def test_e_32_at_the_first_step_beta_stands_for_both_ends():
         torch.testing.assert_close(mixed.logvar[i], says(CHAIN, t, 0.25).logvar[i])
 
 
+def test_var_1_one_of_the_two_times_may_be_a_number():
+    """s for all and a t for each example, or the reverse: each row is that of its pair."""
+    t = torch.tensor([2, 3, 4])
+    for s in (0, 1):
+        rows = says(CHAIN, t, 0.25).log_variance(s)
+        torch.testing.assert_close(rows, torch.stack([says(CHAIN, k, 0.25).log_variance(s)[0] for k in (2, 3, 4)]))
+    rows = says(CHAIN, 4, 0.25).log_variance(t - 2)
+    torch.testing.assert_close(rows, torch.stack([says(CHAIN, 4, 0.25).log_variance(k)[0] for k in (0, 1, 2)]))
+
+
 class Head(nn.Module):
     """Exact x̂_0 of N(0, v) and a fraction for each t, as a network with twice as many outputs."""
 

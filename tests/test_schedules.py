@@ -133,6 +133,14 @@ def test_ends_of_continuous_time():
     assert VPCosine().logsnr(torch.tensor([0.0, 1.0])).tolist() == [math.inf, -math.inf]
 
 
+def test_a_constant_beta_is_a_schedule():
+    """signal² = e^{−βt}, noise² = 1 − e^{−βt}; the ends of what is allowed: beta_min = beta_max, beta_min = 0."""
+    t = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64)
+    for schedule, integral in ((VPLinear(2.0, 2.0), 2 * t), (VPLinear(0.0, 3.0), 1.5 * t**2)):
+        torch.testing.assert_close(schedule.signal(t), (-integral / 2).exp(), rtol=1e-15, atol=0)  # one rounding
+        torch.testing.assert_close(schedule.noise(t), (-torch.expm1(-integral)).sqrt(), rtol=1e-15, atol=0)
+
+
 @settings(max_examples=50)
 @given(st.lists(st.floats(1e-6, 0.999), min_size=1, max_size=40))
 def test_any_valid_betas_make_a_schedule_that_only_loses_signal(betas):
@@ -156,11 +164,16 @@ def test_any_valid_betas_make_a_schedule_that_only_loses_signal(betas):
         (lambda: cosine_beta(max_beta=1.0), "max_beta"),
         (lambda: cosine_beta(10.0), "whole number"),
         (lambda: VPLinear(2.0, 1.0), "beta_min"),
+        (lambda: VPLinear(-0.1, 1.0), "0 <= beta_min"),
+        (lambda: VPLinear(0.0, 0.0), "beta_min"),
         (lambda: VE(1.0, 0.1), "sigma_min"),
         (lambda: linear_beta().signal(1001), "0..1000, got 1001"),
         (lambda: linear_beta().signal(0.5), "integer"),
         (lambda: linear_beta().signal(torch.tensor([-1, 3])), "from -1 to 3"),
-        (lambda: linear_beta().signal(torch.tensor([1.0])), "integer tensor"),
+        *[
+            (lambda d=d: linear_beta().signal(torch.ones(2).to(d)), f"integer tensor, got {d}")
+            for d in (torch.float32, torch.bfloat16, torch.complex64, torch.bool)
+        ],
         (lambda: VPLinear().signal(1.5), r"\[0, 1\], got 1.5"),
         (lambda: VPCosine().noise(torch.tensor([-0.1])), r"\[0, 1\]"),
         (lambda: time_grid(linear_beta(50), 51), "51 steps do not fit"),
