@@ -2,7 +2,10 @@
 
 import sys
 
-from .training.__main__ import main
+try:
+    from .training.__main__ import main
+except KeyboardInterrupt:  # the libraries take seconds to load
+    sys.exit("stopped")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -45,6 +45,12 @@ def test_accents_of_one_or_two_signs_are_the_same(form):
     assert matched(swapped, name) == ({name: [2]}, [])
 
 
+def test_letters_that_change_with_their_case():
+    table = "First name,Surname\nİpek,Işık\nHans,Groß\nSofi,Fink\n"
+    for row, spelled in ((0, "İPEK IŞIK"), (0, "ipek ışık"), (1, "HANS GROSS"), (1, "hans groẞ"), (2, "Soﬁ Fink")):
+        assert matched(table, spelled) == ({spelled: [row]}, [])
+
+
 def test_an_accent_that_is_missing_is_said_and_no_match():
     assert matched(MOODLE, "Jose Pena") == ({}, ["Jose Pena"])
     assert roster.near("Jose Pena", ["Jane Doe", "José Peña", "Sean O'Neil"]) == "José Peña"
@@ -64,6 +70,35 @@ def test_canvas_names_with_digits_and_signs():
     table = 'Student,Section\n"O\'Neil, Sean",A\n"Test, Student 2",A\n'
     found, left = matched(table, "oneilsean_7_8_toy", "teststudent2_5_6_toy")
     assert (found, left) == ({"oneilsean_7": [0], "teststudent2_5": [1]}, [])
+
+
+@pytest.mark.parametrize(
+    "name, student, names",
+    [
+        ("hw1_jdoe_attempt_2026-11-01-10-11-12_file", "hw1_jdoe", ("hw1_jdoe", "jdoe")),
+        ("Essay 1_j_doe_attempt_2026-11-01-10-11-12", "Essay 1_j_doe", ("Essay 1_j_doe", "j_doe", "doe")),
+        ("12345-67 - Jane Doe - Nov 1, 2026 1011 AM", "Jane Doe_12345-67", ("Jane Doe_12345-67", "Jane Doe")),
+        ("12-34 - Ann-Lee Roe- 1 November, 2026 911 - hw-1", "Ann-Lee Roe_12-34", ("Ann-Lee Roe_12-34", "Ann-Lee Roe")),
+        ("12-34 - N0123456 - Jane Doe - 1 May 2026 0911", "Jane Doe_12-34", ("Jane Doe_12-34", "Jane Doe")),
+        ("Doe, Jane(jdoe)", "Doe, Jane(jdoe)", ("Doe, Jane(jdoe)", "jdoe", "Doe, Jane")),
+        ("jane(1)", "jane(1)", ("jane(1)",)),
+        ("an_attempt_2026", "an_attempt_2026", ("an_attempt_2026",)),
+    ],
+)
+def test_names_as_blackboard_brightspace_and_sakai_write_them(name, student, names):
+    assert batch.listed(name) == (student, names)
+
+
+def test_every_attempt_is_the_same_student_s_and_the_class_list_tells_who_it_is(toy, tmp_path):
+    for name in ("hw_jdoe_attempt_2026-11-01-10-11-12_a", "hw_jdoe_attempt_2026-11-02-10-11-12_b"):
+        world.save(tmp_path / f"{name}.ipynb", world.notebook())
+    (tmp_path / "hw_jdoe_attempt_2026-11-02-10-11-12.txt").write_text("a receipt")
+    world.save(tmp_path / "hw_j_roe_attempt_2026-11-01-10-11-12_toy.ipynb", world.notebook())
+    found, others = batch.entries(tmp_path, toy)
+    assert {(e.student, len(e.others)) for e in found} == {("hw_jdoe", 1), ("hw_j_roe", 0)} and others == []
+    table = "Last Name,First Name,Username\nDoe,Jane,jdoe\nRoe,Jim,j_roe\n"
+    students, left = roster.parse("m.csv", table).match({e.student: e.names for e in found})
+    assert (students, left) == (["hw_jdoe", "hw_j_roe"], [])
 
 
 def test_a_number_is_an_id_and_no_score():
@@ -148,6 +183,21 @@ def test_cells_behind_the_titles_and_lines_above_them_stay(toy):
     text = "sep=;\nCourse 12;;\nStudent;ID\n\nJane;12;late\n;;\nRob;13\n"
     done = "sep=;\nCourse 12;;\nStudent;ID;;toy\n\nJane;12;late;6.0\n;;\nRob;13;;\n"
     assert filled(toy, text, [result("12")]) == done
+
+
+def test_lines_above_the_titles_may_hold_a_delimiter(toy):
+    text = "Course 12, winter\n\nName,ID,Section,Mail\nJane,12,A,x\nRob,13\n"
+    done = "Course 12, winter\n\nName,ID,Section,Mail,toy\nJane,12,A,x,6.0\nRob,13,,,\n"
+    assert filled(toy, text, [result("12")]) == done
+    assert filled(toy, "ID\tQuiz\n12\t3\n", [result("12")], name="c.tsv") == "ID\tQuiz\ttoy\n12\t3\t6.0\n"
+
+
+@pytest.mark.parametrize(
+    "title", ["toy [10]", "toy [Total Pts: 10 Score] |12345", "toy Points Grade <Numeric MaxPoints:10>", "Toy (7)"]
+)
+def test_the_column_is_known_by_the_title_that_an_lms_gives_it(toy, title):
+    text = 'Username,{},"End-of-Line"\n#12,{},#\n'
+    assert filled(toy, text.format(title, ""), [result("12")]) == text.format(title, "6.0")
 
 
 def test_numbers_are_written_as_the_table_writes_them(toy):

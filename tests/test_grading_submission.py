@@ -487,6 +487,22 @@ def test_check_says_what_is_wrong_with_a_file(tmp_path):
             cli.main(["check", str(path)])
 
 
+@pytest.mark.parametrize("command", [("dlgm.grading", "grade"), ("dlgm.train", "x")])
+def test_an_interrupt_while_libraries_load_ends_in_a_word(command):
+    code = f"""
+import runpy, sys
+class Interrupted:
+    def find_spec(self, name, *rest):
+        if name == "torch":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted())
+sys.argv = {list(command)!r}
+runpy.run_module({command[0]!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "stopped\n")
+
+
 def test_check_never_steers_the_terminal(zygote, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(cli, "Zygote", lambda: contextlib.nullcontext(zygote))
     source = str(world.save(tmp_path / "source.ipynb", world.master()))

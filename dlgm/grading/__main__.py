@@ -7,9 +7,12 @@ import sys
 import time
 from pathlib import Path
 
-from . import batch, export, grade, release, report, submission
-from .assignment import guess, load, masters, nowhere
-from .sandbox import Zygote
+try:
+    from . import batch, export, grade, release, report, submission
+    from .assignment import guess, load, masters, nowhere
+    from .sandbox import Zygote
+except KeyboardInterrupt:  # the libraries take seconds to load
+    sys.exit("stopped")
 
 
 def parser():
@@ -29,7 +32,9 @@ def parser():
     a.add_argument("notebook", type=Path, help="your notebook")
     a.add_argument("--assignment", help=f"{known} (default: the one the notebook was made from)")
     a = commands.add_parser("grade", help="grade a folder of submissions")
-    where = "FOLDER/STUDENT.ipynb or FOLDER/STUDENT/ANY.ipynb, or what Moodle or Canvas let you download"
+    where = (
+        "FOLDER/STUDENT.ipynb, FOLDER/STUDENT/ANY.ipynb, or as Moodle, Canvas, Blackboard, Brightspace, Sakai name them"
+    )
     a.add_argument("folder", type=Path, help=where)
     a.add_argument("--assignment", required=True, help=known)
     a.add_argument("--out", type=Path, required=True, help="folder for marks, results and feedback")

@@ -46,15 +46,23 @@ class Outcome(NamedTuple):
 
 
 def listed(name):
-    """(student, names that a class list may hold) from the name of a file or folder, Moodle's and Canvas' included.
+    """(student, names that a class list may hold) from the name of a file or folder, those of an LMS included.
 
-    Moodle: ``Jane Doe_123_assignsubmission_file``; Canvas: ``doejane_LATE_123_456_hw.ipynb``, 123 being its ID.
+    Moodle: ``Jane Doe_123_assignsubmission_file``; Canvas: ``doejane_LATE_123_456_hw``, 123 being its ID; Brightspace:
+    ``12-34 - Jane Doe - Nov 1, 2026 1011 AM``; Sakai: ``Doe, Jane(jdoe)``; Blackboard: ``hw_jdoe_attempt_`` and a time,
+    where only the class list tells which end of ``hw_jdoe`` is the student.
     """
     moodle = re.fullmatch(r"(.+)_(\d+)_assignsubmission_.*", name)
     canvas = re.fullmatch(r"([^\W\d_][^_]*)_(?:LATE_)?(?!20\d\d_[01]?\d_)(\d+)_\d+_.+", name)  # no date
     if found := moodle or canvas:
         student = f"{found[1]}_{found[2]}"
         return student, (student, found[1]) if moodle else (student, found[2], found[1])
+    if found := re.fullmatch(r"(\d+-\d+) - (?:\w*\d\w* - )?(.+?) ?- [^-]*\d{4} \d{3,4}\b.*", name):  # Brightspace
+        return f"{found[2]}_{found[1]}", (f"{found[2]}_{found[1]}", found[2])
+    if found := re.fullmatch(r"(.+)_attempt_\d{4}(?:-\d\d){5}(?:_.*)?", name):  # Blackboard
+        return found[1], tuple(found[1][k:] for k, c in enumerate(f"_{found[1]}") if c == "_")
+    if found := re.fullmatch(r"(.+, .+)\(([^()\s]+)\)", name):  # Sakai
+        return name, (name, found[2], found[1])
     return name, (name,)
 
 

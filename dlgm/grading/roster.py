@@ -28,8 +28,8 @@ def bare(name):
 
 
 def plain(name):
-    """A name in which case and kinds of spaces make no difference."""
-    return spaced(name).casefold()
+    """A name in which case, that of the Turkish İ and ı too, and kinds of spaces make no difference."""
+    return spaced(name).casefold().replace("i\u0307", "i").replace("ı", "i")
 
 
 def bare_plain(name):
@@ -141,7 +141,7 @@ class Roster:
 
 
 def parse(name, text):
-    """A Roster from one student a line, or, if the name ends in .csv, from a table with a line of titles.
+    """A Roster from one student a line, or, if the name ends in .csv or .tsv, from a table with a line of titles.
 
     Raises:
         ValueError: nobody is in it, or it is no text.
@@ -149,7 +149,7 @@ def parse(name, text):
     if "\0" in text:
         raise ValueError(f'the roster {name} is not UTF-8: save it as "CSV UTF-8"')
     mark, text = text[: text.startswith("\ufeff")], text.removeprefix("\ufeff")
-    delimiter = _delimiter(text) if name.lower().endswith(".csv") else None
+    delimiter = _delimiter(text) if name.lower().endswith((".csv", ".tsv")) else None
     if delimiter is None:
         rows = tuple((line.strip(),) for line in re.split(LINE, text) if line.strip())
         if not rows:
@@ -164,7 +164,9 @@ def parse(name, text):
     except csv.Error as error:
         raise ValueError(f"the roster {name}, near line {reader.line_num}: {error}") from None
     filled = [sum(bool(cell.strip()) for cell in row) for row, _ in records]
-    top = next(k for k, count in enumerate(filled) if count >= min(2, max(filled)))  # above: a heading, or sep=;
+    most = max(filled)
+    titles = (k for k, count in enumerate(filled) if count >= min(2, most) and 2 * count > most)
+    top = next(titles)  # above: a heading, or sep=;
     if not any(filled[top + 1 :]):
         raise ValueError(f"the roster {name} has titles and no students")
     width = max(len(row) for row, _ in records[top:])
@@ -198,13 +200,16 @@ def is_limits(row):
 
 
 def column(roster, assignment):
-    """The index of the assignment's column, whose title may end in brackets (an ID); of a new one if there is none.
+    """The index of the assignment's column, whose title may end as an LMS ends it; of a new one if there is none.
+
+    Canvas adds ``(an ID)``, Sakai ``[points]``, Blackboard ``[points] |an ID``, Brightspace ``Points Grade <...>``.
 
     Raises:
         ValueError: several columns could be meant.
     """
     called = {bare_plain(assignment.name), bare_plain(assignment.title)}
-    short = [re.sub(r"\s*\([^()]*\)\s*$", "", title) for title in roster.columns]
+    ending = r"\s*(?:\([^()]*\)|\[[^\[\]]*\](?:\s*\|\d+)?|Points Grade(?:\s*<.*>)?)\s*$"
+    short = [re.sub(ending, "", title) for title in roster.columns]
     for titles in (roster.columns, short, [re.sub(r"^\s*\w+:", "", title) for title in short]):  # Assignment: of Moodle
         found = [k for k, title in enumerate(titles) if bare_plain(title) in called]
         if len(found) > 1:

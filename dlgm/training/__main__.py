@@ -221,6 +221,9 @@ def main(argv=None):
     args = parser().parse_args(argv)
     try:
         return 1 if train(args).interrupted else 0
+    except KeyboardInterrupt:
+        print("stopped before the first step", file=sys.stderr)
+        return 1
     except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
         words = str(error).strip().rpartition("DataError: ")[2]  # of a process that read ahead, without its traceback
         print(f"error: {words or 'there is not enough memory'}", file=sys.stderr)
