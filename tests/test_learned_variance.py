@@ -232,7 +232,7 @@ def test_e_68_var_1_the_short_chain_is_a_chain_with_merged_steps(schedule, times
     long.schedule = schedule
     model = Respaced(long, times)
     found = model(x, 2)
-    assert told.pop() == times[1]
+    assert told[-1] == times[1] and type(told.pop()) is type(times[1])  # a number for a number
     torch.testing.assert_close(found.logvar, long(x, times[1]).log_variance(times[2]))
     mixed = model(x, torch.tensor([3, 1, 2])).logvar
     torch.testing.assert_close(mixed[1], model(x, 1).logvar[1])

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from dlgm.denoiser import InCoordinates, Prediction
+from dlgm.denoiser import Denoiser, InCoordinates, Prediction
 from dlgm.oracles import EmpiricalData, GaussianMixture
 from dlgm.process import q_sample
-from dlgm.samplers import DDIM, DDPM, AnnealedLangevin, Langevin, State, langevin, sample, sample_path
+from dlgm.samplers import DDIM, DDPM, AnnealedLangevin, Langevin, State, langevin, path_answers, sample, sample_path
 from dlgm.schedules import VE, DiscreteSchedule, VPCosine, VPLinear, cosine_beta, linear_beta, time_grid
 
 T4 = DiscreteSchedule([0.1, 0.25, 0.4, 0.6])
@@ -328,3 +328,17 @@ def test_a_walk_has_two_times_or_more_that_never_increase(times):
     denoiser = EmpiricalData(torch.zeros(1, 1)).denoiser(T4)
     with pytest.raises(ValueError, match="times must be at least two, never increasing; got"):
         sample(denoiser, DDIM(), torch.zeros(1, 1), times)
+
+
+@pytest.mark.parametrize("every, kept", [(1, [3, 2, 1, 0]), (2, [3, 1]), (3, [3, 0])])
+def test_num_6_the_answers_along_a_path_are_those_of_its_stops(every, kept, generator):
+    """From the last stop back, every so many; the truth is where the path ends."""
+    schedule, x_T = linear_beta(50), torch.randn(1, 2, 2, generator=generator)
+    model = Denoiser(lambda x, t: (0.3 + 0.01 * t[:, None, None, None]) * x.sin(), schedule)
+    stops = list(sample_path(model, DDIM(), x_T[None], [40, 30, 20, 10, 0]))
+    answers = path_answers(model, DDIM(), x_T, [40, 30, 20, 10, 0], every=every)
+    assert answers.times == [stops[i].t for i in kept] and torch.equal(answers.truth, stops[-1].x[0])
+    for i, row in zip(kept, range(len(kept)), strict=True):
+        p = model(stops[i].x, stops[i].t)
+        for got, want in ((answers.x_t, stops[i].x), (answers.eps, p.eps), (answers.x0, p.x0)):
+            torch.testing.assert_close(got[row], want[0])

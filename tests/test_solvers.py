@@ -200,6 +200,20 @@ def test_the_last_step_lands_on_a_single_point(solver):
         torch.testing.assert_close(point.walk(solver, schedule, times).mean[0], point.mean)
 
 
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("schedule", [VPCosine(), Rescaled(VPLinear(), "ve")], ids=str)
+def test_a_step_from_no_signal_or_to_no_noise_is_ddims(schedule, order):
+    """There λ is infinite: x_s = noise_s/noise_t x_t + (signal_s − signal_t noise_s/noise_t) x̂_0 for each order."""
+    x = torch.tensor([[0.3, -1.2]], dtype=F64)
+    stops = list(sample_path(Head(WORLD, schedule, "x0"), DPMSolverPP(order), x, [1.0, 0.7, 0.4, 0.1, 0.0]))
+    for a, b in zip(stops, stops[1:], strict=False):
+        if schedule.signal(a.t) == 0 or schedule.noise(b.t) == 0:
+            share = schedule.noise(b.t) / schedule.noise(a.t)
+            want = share * a.x + (schedule.signal(b.t) - schedule.signal(a.t) * share) * a.prediction.x0
+            torch.testing.assert_close(b.x, want, rtol=1e-14, atol=1e-14)  # float64, terms of order 1
+    assert schedule.noise(0.0) == 0  # so the last step was looked at
+
+
 def test_the_calls_of_the_network_are_counted():
     counts = []
 
