@@ -193,7 +193,7 @@ def mended_weight(snr, kind, gamma):
 
 
 def public_weight(snr, kind, gamma):
-    """The weight of lesson 15 that is to be mended: min(SNR, γ) on ‖x̂_0 − x_0‖²."""
+    """The weight of lesson 15 to be mended: min(SNR, γ) on ‖x̂_0 − x_0‖²."""
     if kind == "v":
         snr = snr + 1  # v needs one more before the division
     capped = snr.clamp(max=gamma)

@@ -327,13 +327,15 @@ def public_step(alpha_bar, x_t, x0_hat, o, s, t, z):
     """The sampler of lesson 10 that is to be mended."""
     a_s, a_t = alpha_bar[s], alpha_bar[t]
     beta = 1 - a_t / a_s
-    mean = a_s.sqrt() * beta / (1 - a_t) * x0_hat + (a_t / a_s).sqrt() * (1 - a_s) / (1 - a_t) * x_t
+    mean = a_s.sqrt() * beta / (1 - a_t) * x0_hat
+    mean = mean + (a_t / a_s).sqrt() * (1 - a_s) / (1 - a_t) * x_t
     if s == 0:
         return mean
     beta_t = 1 - alpha_bar[t] / alpha_bar[t - 1]
     beta_tilde_t = (1 - alpha_bar[t - 1]) / (1 - alpha_bar[t]) * beta_t
     f = (o + 1) / 2
-    return mean + (f * beta_t.log() + (1 - f) * beta_tilde_t.log()).exp().sqrt() * z
+    log_variance = f * beta_t.log() + (1 - f) * beta_tilde_t.log()
+    return mean + log_variance.exp().sqrt() * z
 
 
 def _mended_cases(generator):
