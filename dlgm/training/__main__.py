@@ -222,7 +222,7 @@ def main(argv=None):
     try:
         return 1 if train(args).interrupted else 0
     except KeyboardInterrupt:
-        print("stopped before the first step", file=sys.stderr)
+        print("stopped; the same command goes on from the last checkpoint, if there is one", file=sys.stderr)
         return 1
     except (ValueError, OSError, MemoryError, torch.OutOfMemoryError) as error:
         words = str(error).strip().rpartition("DataError: ")[2]  # of a process that read ahead, without its traceback
