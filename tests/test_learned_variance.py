@@ -278,7 +278,12 @@ def test_m_05_times_follow_the_losses_once_each_was_seen_often_enough():
     times.update(torch.tensor([3, 1]), torch.tensor([2.0, 1.0]))  # t = 1: 3 and 1 are the last two
     roots = torch.tensor([(9 + 1) / 2, (4 + 16) / 2, 4.0], dtype=F64).sqrt()
     torch.testing.assert_close(times.probabilities, 0.9 * roots / roots.sum() + 0.1 / 3)
-    for bad in (dict(T=0), dict(T=3, keep=0), dict(T=3, floor=2.0)):
+    usual = losses.ImportanceTimes(2)  # 10 losses at each t, a share 1/1000 stays uniform
+    for _ in range(10):
+        torch.testing.assert_close(usual.probabilities, torch.full((2,), 0.5, dtype=F64))
+        usual.update(torch.tensor([1, 2]), torch.tensor([1.0, 3.0]))
+    torch.testing.assert_close(usual.probabilities, 0.999 * torch.tensor([0.25, 0.75], dtype=F64) + 0.0005)
+    for bad in (dict(T=0), dict(T=3, keep=0), dict(T=3, floor=2.0), dict(T=3, floor=-0.1)):
         with pytest.raises(ValueError, match="must"):
             losses.ImportanceTimes(**bad)
 
