@@ -241,3 +241,16 @@ def test_celbo_6_the_error_of_a_gaussian_at_one_x(generator):
     alone = likelihood.pointwise(denoiser, X[:1], grid, nodes=bounds.nodes(2))
     log_p = -0.5 * X[:1].square().sum(1) / v - math.log(2 * math.pi * v)
     torch.testing.assert_close(alone, log_p, rtol=0, atol=2e-3)  # trapezoids, and what lies beyond both ends
+
+
+@pytest.mark.parametrize("even", [True, False])
+def test_m_15_the_times_of_a_batch_are_spread_evenly(even):
+    """t_i = start + (end − start)((u + i/B) mod 1) with one u, the generator's first number; without it B numbers."""
+    world, seen = Spectrum([0.5, 2.0]), []
+    likelihood.continuous_loss(
+        world.denoiser(VPLinear()), torch.zeros(8, 2, dtype=F64), torch.Generator().manual_seed(5), 0.2, 0.9,
+        lambda t: seen.append(t) or torch.ones_like(t), even,
+    )  # fmt: skip
+    u = torch.rand(1 if even else 8, generator=torch.Generator().manual_seed(5), dtype=F64)
+    want = [(v + i / 8) % 1 for i, v in enumerate(8 * u.tolist())] if even else u.tolist()
+    torch.testing.assert_close(seen[0], 0.2 + 0.7 * torch.tensor(want, dtype=F64), rtol=1e-14, atol=0)  # roundings
