@@ -487,6 +487,11 @@ def test_check_says_what_is_wrong_with_a_file(tmp_path):
             cli.main(["check", str(path)])
 
 
+def test_a_name_in_an_error_steers_no_terminal(tmp_path):
+    with pytest.raises(SystemExit, match=r"check: .*a\?\[2J.ipynb: The file could not be read"):
+        cli.main(["check", str(tmp_path / "a\x1b[2J.ipynb")])
+
+
 @pytest.mark.parametrize("command", [("dlgm.grading", "grade"), ("dlgm.train", "x")])
 def test_an_interrupt_while_libraries_load_ends_in_a_word(command):
     code = f"""

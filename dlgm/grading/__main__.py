@@ -75,9 +75,14 @@ def do_release(args):
             print(f"wrote {path}: {len(assignment.parts)} parts, {assignment.points:g} points")
 
 
+def steady(text):
+    """A text, which may come from a notebook or be a file's name, without what would steer the terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+
+
 def say(text):
-    """Print a text, which may come from a notebook, without what would steer the terminal."""
-    print("".join(c if c.isprintable() or c == "\n" else "?" for c in text))
+    """Print a text that may come from a notebook."""
+    print(steady(text))
 
 
 def do_check(args):
@@ -178,7 +183,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         sys.exit("stopped")
     except (ValueError, RuntimeError, OSError) as error:
-        sys.exit(f"python -m dlgm.grading {args.command}: {error}")
+        sys.exit(steady(f"python -m dlgm.grading {args.command}: {error}"))
 
 
 if __name__ == "__main__":

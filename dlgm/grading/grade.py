@@ -107,7 +107,7 @@ class Session:
             if time.monotonic() - begun > SLOW:
                 slow.append(i)
             if "error" in reply and kind != "given":
-                said = ", ".join(str(reply.get(key, ""))[:300] for key in ("error", "text", "where"))
+                said = ", ".join(str(reply[key])[:300] for key in ("error", "text", "where") if reply.get(key))
                 self._note(f"One of your cells raised {said}; the rest of it was run.")
         for i in slow:
             self._cells[i] = min(self._cells[i], self._needed[i], key=len)
