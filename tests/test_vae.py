@@ -217,6 +217,21 @@ def test_information_cannot_exceed_log_n(generator):
     assert vae.rate_decomposition(collapsed, generator).information == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize("logvar, share", [(-150.0, 1.0), (-1.0, None), (1.3, None), (150.0, 0.0)])
+def test_information_of_codes_given_by_their_log_variance(logvar, share):
+    """Laws that never overlap carry log N, the same law nothing; between them it is that of the variance."""
+    means, again = torch.arange(-2.0, 3.0, dtype=F64)[:, None].expand(5, 2), lambda: torch.Generator().manual_seed(3)
+    ordinary = torch.zeros(5, 1, dtype=F64)  # the same for all x, so it adds nothing
+    law = Gaussian.from_logvar(means * torch.tensor([1, 0]), torch.cat([ordinary + logvar, ordinary], 1))
+    found = vae.rate_decomposition(law, again())
+    if share is not None:  # terms of 150 twice over, in float64
+        assert found.information == pytest.approx(share * math.log(5), abs=1e-12)
+    else:
+        same = vae.rate_decomposition(Gaussian(law.mean, law.var), again())
+        assert found.information == pytest.approx(same.information, rel=1e-12)
+        assert found.rate == pytest.approx(same.rate, rel=1e-12)
+
+
 # ---- the optimum ------------------------------------------------------------------------------------------------
 def test_vae_2_a_linear_vae_reaches_the_likelihood_of_probabilistic_pca(generator):
     """Within 1e-3 nats per dimension of the maximum, by gradient ascent on the bound alone, q independent."""
@@ -322,7 +337,10 @@ def test_the_range_of_bad_pixels_is_named_low_to_high():
         vae.Likelihood("bernoulli").validate(torch.tensor([-0.5, 2.0]))
     with pytest.raises(ValueError, match=r"in \[-1, 1\], got values in \[-1, 1.5\]"):
         vae.Likelihood("discretized").validate(torch.tensor([-1.0, 1.5]))
-    vae.Likelihood("discretized").validate(torch.tensor([-1.0, 1.0]))
+    for side in (-1, 1):  # either end, with room for the rounding of pixels in float32
+        vae.Likelihood("discretized").validate(side * torch.tensor([0.0, 1 + 9e-7], dtype=torch.float64))
+        with pytest.raises(ValueError, match=r"in \[-1, 1\], got"):
+            vae.Likelihood("discretized").validate(side * torch.tensor([0.0, 1 + 1.1e-6], dtype=torch.float64))
 
 
 def test_a_convolutional_vae_of_pictures_that_are_no_squares():
@@ -333,6 +351,16 @@ def test_a_convolutional_vae_of_pictures_that_are_no_squares():
     widths = [layer.out_channels for layer in model.encoder.body if hasattr(layer, "out_channels")]
     assert widths == [32, 64] and model.encoder.head[0].in_features == 64 * 2 * 3
     assert model.encoder.head[0].out_features == 256  # 8 width
+
+
+@pytest.mark.parametrize("make", [vae.mlp_vae, vae.conv_vae])
+def test_a_vae_of_classes_hears_the_label_on_both_ways(make):
+    torch.manual_seed(0)
+    model, x = make((1, 4, 8), 2, classes=3), torch.rand(2, 1, 4, 8).round()
+    a, b = (model.encode(x, torch.full((2,), y)) for y in (0, 2))
+    assert a.mean.shape == (2, 2) and not torch.allclose(a.mean, b.mean)
+    c, d = (model.decode(a.mean, torch.full((2,), y)).mean for y in (0, 2))
+    assert c.shape == x.shape and not torch.allclose(c, d)
     for shape in ((1, 6, 8), (1, 8, 6)):
         with pytest.raises(ValueError, match=f"divisible by 4, got {shape[1]} x {shape[2]}"):
             vae.conv_vae(shape, 2)
