@@ -84,8 +84,8 @@ def frechet_gaussians(mean_a, cov_a, mean_b, cov_b):
     Source: Dowson & Landau 1982; Heusel et al. 2017, equation 6; ledger NUM-2, M-37.
     """
     mean_a, cov_a, mean_b, cov_b = map(double, (mean_a, cov_a, mean_b, cov_b))
-    F = len(mean_a)
-    if mean_b.shape != (F,) or cov_a.shape != (F, F) or cov_b.shape != (F, F):
+    F = len(cov_a)
+    if not (mean_a.shape == mean_b.shape == (F,) and cov_a.shape == cov_b.shape == (F, F)):
         shapes = [tuple(v.shape) for v in (mean_a, cov_a, mean_b, cov_b)]
         raise ValueError(f"expected means (F,) and covariances (F, F) of one F, got shapes {shapes}")
     values, axes = torch.linalg.eigh(cov_a)

@@ -1,5 +1,6 @@
 """The power spectrum of known signals; the Fréchet distance in closed form. Ledger SCHED-3, NUM-2."""
 
+import itertools
 import math
 
 import pytest
@@ -70,8 +71,9 @@ def test_num_2_frechet_distance_of_gaussians():
     zero = torch.zeros(3)
     assert abs(frechet_gaussians(zero, A, zero, B) - want) < 1e-6
     assert abs(frechet_gaussians(zero, A, zero, A)) < 1e-6
-    with pytest.raises(ValueError, match="of one F"):
-        frechet_gaussians(zero, A, torch.zeros(2), A)
+    for i, bad in itertools.product(range(4), (torch.zeros(2), torch.zeros(1), zero[:, None], A[:2], A[:, :2], A[:1])):
+        with pytest.raises(ValueError, match="of one F"):  # also what would be broadcast
+            frechet_gaussians(*[bad if k == i else v for k, v in enumerate((zero, A, zero, A))])
 
 
 def test_frechet_distance_of_samples_and_its_bias():
