@@ -163,6 +163,10 @@ def test_gen_1_energy_distance_by_hand():
     assert both.value.item() == pytest.approx(want, rel=1e-12) and both.error == 0
     with pytest.raises(ValueError, match="3 points cannot be cut into 2 blocks of at least two"):
         energy_distance(x, y, 2)
+    z = torch.arange(40.0)[:, None].square()  # 20 blocks unless said, which 40 points just fill
+    assert str(energy_distance(z, z.flip(0))) == str(energy_distance(z, z.flip(0), 20))
+    with pytest.raises(ValueError, match="39 points cannot be cut into 20 blocks"):
+        energy_distance(z[1:], z[1:])
 
 
 def test_ae_2_the_subspace_of_a_line_that_misses_the_origin():

@@ -15,6 +15,7 @@ With --out each result becomes a line of that file, and is not run again while m
 import argparse
 import ast
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -108,17 +109,21 @@ def places(owner, names, first=None):
 
 
 def mutants(source):
-    """(line, what was changed, lines, text or None where the code is the same), of each."""
+    """(line, function for what was changed and the text, None where the code is the same; lines), of each."""
     tree, code = ast.parse(source), compile(ast.unparse(ast.parse(source)), "m", "exec")
+
+    def make(owner, field, i, node, kind, other):
+        held = getattr(owner, field)
+        setattr(owner, field, other if i is None else without(held, i, other))
+        text = ast.unparse(tree)
+        setattr(owner, field, held)
+        was, became = (" ".join(ast.unparse(v).split())[:100].replace("|", "\\|") for v in (node, other))
+        return f"{kind} | {was} | {became}", None if compile(text, "m", "exec") == code else text
+
     for owner, field, i, node, default, names, lines in list(places(tree, {})):
         for kind, other in replacements(node, names, default):
-            held = getattr(owner, field)
-            setattr(owner, field, other if i is None else without(held, i, other))
-            text = ast.unparse(tree)
-            setattr(owner, field, held)
-            was, became = (" ".join(ast.unparse(v).split())[:100].replace("|", "\\|") for v in (node, other))
-            row = f"{'default' if default else kind} | {was} | {became}"
-            yield node.lineno, row, lines, None if compile(text, "m", "exec") == code else text
+            change = owner, field, i, node, "default" if default else kind, other
+            yield node.lineno, functools.partial(make, *change), lines
 
 
 def pytest_runtest_logstart(nodeid, location):
@@ -180,7 +185,8 @@ def main():
             raise SystemExit("the tests fail though nothing but the layout of the module was changed")
         left_out = "".join(f"left out, since it fails without a mutant: {n}\n" for n, t in found if not t["passed"])
         print(left_out + "| line | kind | was | became | result |\n| --- | --- | --- | --- | --- |", flush=True)
-        for line, row, lines, text in chosen:
+        for line, make, lines in chosen:
+            row, text = make()
             key = hashlib.sha256(str(text).encode()).hexdigest()
             met = [n for n in reach if lines is None or any(str(k) in reach[n]["lines"] for k in lines)]
             result = known.get(key) or ("same" if text is None else "" if met else "survived, not reached")
