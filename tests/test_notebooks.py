@@ -42,13 +42,16 @@ def test_what_leaves_the_form_is_said(tmp_path):
     nb.cells.append(nbformat.v4.new_code_cell('check("nothing", nothing)' + "\nnothing()" * 40))
     for text in ("### Why $x$?", "<details><summary>What is $x$?</summary></details>", "$x_t=\\alpha x_0$"):
         nb.cells.append(nbformat.v4.new_markdown_cell(text))
+    wide = nbformat.v4.new_output("stream", text="short\n" + 84 * "-" + "\n" + 83 * "-")
+    nb.cells.append(nbformat.v4.new_code_cell("print(table)", outputs=[wide]))
     nbformat.write(nb, tmp_path / "broken.ipynb")
-    found, n = "\n".join(notebooks.form(tmp_path / "broken.ipynb")), len(nb.cells)
+    found, n = "\n".join(notebooks.form(tmp_path / "broken.ipynb")), len(nb.cells) - 1
     for text in (
         "the header lacks **Needs:**", "there is no '## Exit questions'", f"the guess {name!r} is nowhere compared",
         "cell 1 has 4", "cell 1 has 13 labels", "cell 1 opens and closes folds", "nothing is checked, and there is no",
         "41 lines, 20 at most", "sections are numbered [1, 7, 3", f"cell {n - 3} has a formula in a heading",
         f"cell {n - 2} has a formula in a heading", f"cell {n - 1} has a bare alpha",
+        f"cell {n} prints a line of 84 characters, 83 at most",
     ):  # fmt: skip
         assert text in found, found
     assert notebooks.main(["--lint", str(tmp_path / "broken.ipynb")]) == 1

@@ -122,7 +122,10 @@ def words(nb):
     return len(re.findall(r"[A-Za-z]+", prose))
 
 
-LIMITS = {"cells": 80, "words": 3500, "lines of a code cell": 20, "words of a prose cell": 350, "labels of a cell": 12}
+LIMITS = {  # a printed line is what JupyterLab shows unwrapped in a window of 1100 pixels
+    "cells": 80, "words": 3500, "lines of a code cell": 20, "words of a prose cell": 350, "labels of a cell": 12,
+    "characters of a printed line": 83,
+}  # fmt: skip
 LABEL = re.compile(r"\b(?:[A-Z]{2,7}|[EM])-\d+\b")
 
 
@@ -131,7 +134,7 @@ def form(path):
 
     In order: a question, what is needed, minutes; guesses in a cell right after "Predict", each printed again later;
     sections; a stub before each check; five sentences, exit questions with folded answers, a sheet of formulas. Limits
-    for cells, words, lines and labels are LIMITS.
+    for cells, words, lines, labels and what is printed are LIMITS.
     """
     nb, found = json.loads(Path(path).read_text(encoding="utf-8")), []
     cells = [(c["cell_type"], "".join(c["source"])) for c in nb["cells"]]
@@ -166,6 +169,10 @@ def form(path):
         told = re.sub(r"(?s)<summary>In the decks</summary>.*?</details>", "", source)
         if kind == "markdown" and "alpha=1-" not in told and re.search(r"(?<!\\bar)\\alpha(?![_A-Za-z])", told):
             found.append(f"cell {i} has a bare alpha; alpha_t is 1 - beta_t, and the signal scale has another name")
+        for out in nb["cells"][i].get("outputs", []):
+            longest, limit = max(map(len, "".join(out.get("text", "")).split("\n"))), "characters of a printed line"
+            if longest > LIMITS[limit]:
+                found.append(f"cell {i} prints a line of {longest} characters, {LIMITS[limit]} at most")
     at = next((i for i, (_, source) in enumerate(cells) if source.lstrip().startswith("## Predict")), None)
     guesses = cells[at + 1][1] if at is not None else ""
     if not guesses.startswith("guess = {"):

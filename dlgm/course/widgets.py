@@ -48,19 +48,20 @@ class Explorer(w.VBox):
 def slider(label, low, high, value, step=1):
     """A slider in the house layout, of whole numbers unless step is a fraction."""
     kind = w.IntSlider if isinstance(step, int) else w.FloatSlider
-    return kind(
-        value=value, min=low, max=high, step=step, description=label, continuous_update=True,
-        style={"description_width": "initial"}, layout=w.Layout(width="340px"),
-    )  # fmt: skip
+    return kind(value=value, min=low, max=high, step=step, **_named(label, "340px"))
 
 
 def stops(label, options, value):
     """A slider in the house layout that rests on the given numbers only."""
-    style, layout = {"description_width": "initial"}, w.Layout(width="340px")
-    return w.SelectionSlider(options=options, value=value, description=label, style=style, layout=layout)
+    return w.SelectionSlider(options=options, value=value, **_named(label, "340px"))
 
 
-def choice(label, options, width="180px"):
-    """A drop-down list of names."""
-    layout = w.Layout(width=width)
-    return w.Dropdown(options=list(options), description=label, style={"description_width": "initial"}, layout=layout)
+def choice(label, options):
+    """A drop-down list of names, as wide as the longest."""
+    return w.Dropdown(options=list(options), **_named(label, "max-content"))
+
+
+def _named(label, width):
+    """What all controls have: a name beside them, a width, and a tooltip, without which it reads "null"."""
+    layout, style = w.Layout(width=width), {"description_width": "initial"}
+    return {"description": label, "tooltip": label, "style": style, "layout": layout}
