@@ -300,3 +300,32 @@ def test_pixels_in_float32_get_their_log_probability_in_float64():
     torch.testing.assert_close(
         discretized_log_prob(one, edge), discretized_log_prob(one, edge * 0 + 1), rtol=0, atol=1e-5
     )
+
+
+def test_a_bin_of_a_law_given_by_its_log_variance():
+    x, logvar = torch.linspace(-1, 1, 256, dtype=torch.float64), torch.linspace(-9, 2, 256, dtype=torch.float64)
+    mean = 0.9 * x + 0.01
+    got = discretized_log_prob(Gaussian.from_logvar(mean, logvar), x)
+    # z = (x − mean)/std is rounded in two ways, its square counts: up to 10² at std = e^−4.5
+    torch.testing.assert_close(got, discretized_log_prob(Gaussian(mean, logvar.exp()), x), rtol=1e-12, atol=1e-13)
+
+
+def test_kl_1_and_log_prob_have_gradients_where_a_variance_is_0_or_infinite_in_float64():
+    """log v of 720 and −760 beside ordinary ones; d = 0.7 √v₂. By m₁, log v₁ and log v₂, entry by entry."""
+    b = torch.tensor([[720.0, -760.0, 0.2, 1.0]], dtype=torch.float64, requires_grad=True)
+    gap = torch.tensor([[0.5, -0.3, 0.6, -1.0]], dtype=torch.float64)
+    a, m = (b.detach() + gap).requires_grad_(), (0.7 * (b.detach() / 2).exp()).requires_grad_()
+    p, q = Gaussian.from_logvar(m, a), Gaussian.from_logvar(torch.zeros_like(b), b)
+    slope = 0.7 * (-b.detach() / 2).exp()  # d/v₂
+    # 760 is rounded to 1e-13, which e^(b/2) and e^(a − b) keep as a relative error
+    by_m, by_a, by_b = torch.autograd.grad(p.kl(q).sum(), (m, a, b))
+    torch.testing.assert_close(by_m, slope, rtol=1e-12, atol=0)
+    torch.testing.assert_close(by_a, gap.expm1() / 2, rtol=1e-12, atol=0)
+    torch.testing.assert_close(by_b, (-gap.expm1() - 0.49) / 2, rtol=1e-12, atol=0)
+    by_m, by_b = torch.autograd.grad(q.log_prob(m).sum(), (m, b))
+    torch.testing.assert_close(by_m, -slope, rtol=1e-12, atol=0)
+    torch.testing.assert_close(by_b, torch.full_like(b, (0.49 - 1) / 2), rtol=1e-12, atol=0)
+    g = torch.Generator().manual_seed(0)
+    (by_a,) = torch.autograd.grad(p.sample(g).sum(), a)
+    eps = torch.randn(b.shape, generator=g.manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(by_a, eps * (a.detach() / 2).exp() / 2, rtol=1e-12, atol=0)

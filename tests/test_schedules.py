@@ -177,6 +177,7 @@ def test_any_valid_betas_make_a_schedule_that_only_loses_signal(betas):
         (lambda: VPLinear().signal(1.5), r"\[0, 1\], got 1.5"),
         (lambda: VPCosine().noise(torch.tensor([-0.1])), r"\[0, 1\]"),
         (lambda: time_grid(linear_beta(50), 51), "51 steps do not fit"),
+        *[(lambda n=n: time_grid(VPLinear(), n), "steps must be a whole number") for n in (0, -1, 2.0, True)],
         (lambda: time_grid(VPLinear(), 5, start=0, end=1), "decrease"),
     ],
 )
