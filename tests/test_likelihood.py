@@ -218,8 +218,11 @@ def test_celbo_4_a_weight_that_rises_at_the_last_time_only():
     assert atom == 0 and steps.tolist() == [0, 1]
     atom, steps = likelihood.augmentation(torch.tensor([1.0, 2.0, 4.0]))
     assert atom == 0.25 and steps.tolist() == [0.25, 0.5]
-    for bad in ([0.0, 0.0], [1.0, 0.5], [-1.0, 1.0]):
-        with pytest.raises(ValueError, match="must not decrease"):
+    for bad, words in (
+        ([0.0, 0.0], "0, 1 are 0, 0"), ([1.0, 0.5], "0, 1 are 1, 0.5"), ([-1.0, 1.0], "0, 1 are -1, 1"),
+        ([1.0, 2.0, 2.5, 0.5, 0.25], "2, 3 are 2.5, 0.5"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=f"must not decrease: entries {words}$"):
             likelihood.augmentation(torch.tensor(bad))
 
 

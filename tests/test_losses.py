@@ -1,5 +1,6 @@
 """What a denoiser is trained on: weights, targets and random times."""
 
+import itertools
 import math
 
 import pytest
@@ -153,6 +154,9 @@ def test_wrong_input_is_refused():
     x = torch.zeros(2, 3)
     with pytest.raises(ValueError, match="expected a path of T \\+ 1 = 5 states, got 3"):
         vlb.vlb_path(denoiser, [x, x, x])
+    for i, call in itertools.product(range(5), (vlb.vlb_path, vlb.vlb_consistency)):
+        with pytest.raises(ValueError, match=r"expected one shape for all, got x_0 .* x_1 .* x_4 \("):
+            call(denoiser, [x[:1] if k == i else x for k in range(5)])
     with pytest.raises(ValueError, match="unknown decoder"):
         vlb.vlb_term(denoiser, x, 1, x, decoder="softmax")
     with pytest.raises(ValueError, match="expected one shape"):
