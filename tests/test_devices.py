@@ -409,6 +409,7 @@ CASES = {
     ],
     "training.fit": lambda w: [
         fitted(w, w.labelled, training.image_loss, w.pictures, accumulate=2),
+        fitted(w, w.labelled, training.image_loss, w.pictures, optimizer=training.Muon),
         fitted(w, w.vae, elbo_loss, (w.c((w.pictures[0] > 99).float()), w.c(w.pictures[1]))),
         fitted(w, w.hvae, elbo_loss, w.draw(16, 2)),
         fitted(w, w.toys["flow"], families.batch_loss, w.draw(16, 2)),
@@ -721,6 +722,7 @@ LOOPS = {
     "fit, labels": (1, lambda w: [on_pictures(w, labels=True), on_pictures(w, labels=True, there=True)], 1),
     "fit, bfloat16": (1, lambda w: [on_pictures(w, labels=v, precision="bfloat16") for v in (False, True)], 1),
     "fit, accumulate=2": (1, lambda w: [on_pictures(w, labels=True, accumulate=2)], 1),
+    "fit, Muon": (1, lambda w: [on_pictures(w, optimizer=training.Muon)], 1),
     "fit, a run of one step": (1, lambda w: [whole_runs(w)], 0),
     "fit, resumed, its first step too": (1, lambda w: [resumed(w)], 0),
     "fit, VAE": (1, lambda w: [

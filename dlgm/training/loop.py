@@ -352,8 +352,8 @@ def _rates(lr, steps):
 
 
 def _kind_of(optimiser):
-    """Its class, as torch calls it, with what changes its steps."""
-    kind = next(c for c in type(optimiser).__mro__ if c.__module__.startswith("torch.optim"))
+    """Its class, as torch or this package calls it, with what changes its steps."""
+    kind = next(c for c in type(optimiser).__mro__ if c.__module__.startswith(("torch.optim", "dlgm.")))
     kept = {k: v for k, v in optimiser.defaults.items() if k not in ("lr", "foreach", "fused", "capturable")}
     return f"{kind.__name__} {kept}"
 
