@@ -8,17 +8,21 @@ SMALLEST = 16  # rows and columns that make a parameter a matrix worth it
 def orthogonal(G, steps=5):
     """About U Vᵀ of G = U S Vᵀ: (n, r, c) -> (n, r, c), every singular value brought to between .7 and 1.2.
 
-    Newton–Schulz: X ← a X + (b A + c A²) X with A = X Xᵀ, from X = G/‖G‖, which maps each singular value s to
-    a s + b s³ + c s⁵ and leaves its directions alone. The odd polynomial is steep at 0, so that five steps do.
+    Newton–Schulz: X ← P X with P = a I + b A + c A², A = X Xᵀ, from X = G/‖G‖, maps each singular value s to
+    a s + b s³ + c s⁵ and leaves its directions alone. The odd polynomial is steep at 0, so that five steps do. All
+    steps are taken on the smaller of the two squares, A ← P A P, and G is multiplied once.
 
     Source: Jordan et al. 2024 (Muon); Bernstein & Newhouse 2024.
     """
     X = G / (torch.linalg.matrix_norm(G, keepdim=True) + 1e-7)
     tall = X.shape[1] > X.shape[2]
     X = X.mT if tall else X
+    A = X @ X.mT
+    one = product = torch.eye(A.shape[1], dtype=A.dtype, device=A.device)
     for _ in range(steps):
-        A = X @ X.mT
-        X = 3.4445 * X + (2.0315 * A @ A - 4.7750 * A) @ X
+        P = 3.4445 * one - 4.7750 * A + 2.0315 * A @ A
+        A, product = P @ A @ P, P @ product
+    X = product @ X
     return X.mT if tall else X
 
 
