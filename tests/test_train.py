@@ -237,6 +237,7 @@ def trained(folder, out, *more):
         (["--size", "16"], "size 8 there, 16 here"),
         (["--lr", "0.1"], "lr "),
         (["--seed", "1"], "seed 0 there, 1 here"),
+        (["--optimizer", "adam"], "optimiser Muon"),
     ],
 )
 def test_a_checkpoint_of_other_options_is_refused(folder, tmp_path, capsys, more, words):

@@ -29,8 +29,10 @@ from .files import save
 from .images import draw, image_loss, load_images
 from .loop import EMA, CosineLR, fit
 from .machine import free_memory, mixed_precision, processes, rank_and_world
+from .muon import Muon
 
 SCHEDULES = {"cosine": cosine_beta, "linear": linear_beta}
+OPTIMIZERS = {"muon": Muon, "adam": torch.optim.Adam}
 
 
 def parser():
@@ -47,6 +49,7 @@ def parser():
     p.add_argument("--steps", type=int, default=10_000, help="optimiser steps (%(default)s)")
     p.add_argument("--batch", type=int, default=64, help="images a step, of all processes together (%(default)s)")
     p.add_argument("--lr", type=float, default=2e-3, help="largest learning rate; it falls to 0 (%(default)s)")
+    p.add_argument("--optimizer", choices=OPTIMIZERS, default="muon", help="of the weights (%(default)s)")
     p.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights (%(default)s)")
     p.add_argument(
         "--predicts", choices=("v", "eps", "x0"), default="v", help="what the network predicts (%(default)s)"
@@ -202,12 +205,14 @@ def train(args):
 
         history = fit(
             model, image_loss, examples, steps=args.steps, batch_size=args.batch, lr=CosineLR(args.lr, args.steps),
-            clip=1.0, seed=args.seed, device=device, ema=ema, precision=args.precision, compile=args.compile,
-            accumulate=args.accumulate, evaluate=grid, every=args.every, checkpoint=args.out / "checkpoint.pt",
-            progress=not args.quiet, about=about, workers=args.workers or 0,
+            optimizer=OPTIMIZERS[args.optimizer], clip=1.0, seed=args.seed, device=device, ema=ema,
+            precision=args.precision, compile=args.compile, accumulate=args.accumulate, evaluate=grid,
+            every=args.every, checkpoint=args.out / "checkpoint.pt", progress=not args.quiet, about=about,
+            workers=args.workers or 0,
         )  # fmt: skip
         if leader and not history.interrupted:
             card = about | {"seed": args.seed, "steps": args.steps, "batch": args.batch, "lr": args.lr}
+            card |= {"optimizer": args.optimizer}
             save(ema.model, result, **card, minutes=f"{history.seconds / 60:.1f}", device=device)
             print(f"{history}\nwrote {result}")
     return history

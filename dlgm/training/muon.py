@@ -6,7 +6,7 @@ SMALLEST = 16  # rows and columns that make a parameter a matrix worth it
 
 
 def orthogonal(G, steps=5):
-    """About U Vᵀ of G = U S Vᵀ: (n, r, c) -> (n, r, c), every singular value brought to between .7 and 1.2.
+    """About U Vᵀ of G = U S Vᵀ: (n, r, c) -> (n, r, c); singular values above .0016 ‖G‖ become .68 to 1.21.
 
     Newton–Schulz: X ← P X with P = a I + b A + c A², A = X Xᵀ, from X = G/‖G‖, maps each singular value s to
     a s + b s³ + c s⁵ and leaves its directions alone. The odd polynomial is steep at 0, so that five steps do. All
