@@ -76,6 +76,7 @@ VARIANTS = {  # name -> (network, schedule, what it predicts)
     "T = 100": lambda: (unet(time_scale=10.0), cosine_beta(100), "v"),
     "linear schedule": lambda: (unet(), linear_beta(), "v"),
     "ε head": lambda: (unet(), cosine_beta(), "eps"),
+    "Muon": lambda: (unet(), cosine_beta(), "v"),
 }
 WALKS = {"DDIM": DDIM(), "variance β̃": DDPM(), "variance β": DDPM("beta")}
 
@@ -122,7 +123,7 @@ def train_variant(name, seed):
     start = time.process_time()
     training.fit(
         model, loss, train, steps=STEPS, batch_size=BATCH, lr=training.CosineLR(3e-3, STEPS, 50), clip=1.0, ema=ema,
-        seed=seed, progress=False,
+        seed=seed, progress=False, optimizer=training.Muon if name == "Muon" else torch.optim.Adam,
     )  # fmt: skip
     seconds, generator, classifier = time.process_time() - start, torch.Generator().manual_seed(seed), judge()
     times = time_grid(model.schedule, 25)
