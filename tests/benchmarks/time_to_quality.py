@@ -40,7 +40,7 @@ class Contestant:
     minutes: tuple
     predicts: str = "v"
     schedule: object = cosine_beta
-    optimizer: object = torch.optim.Adam
+    optimizer: object = training.Muon
     lr: float = 2e-3
     warmup: int = 100
     ema: float = 0.99
@@ -50,6 +50,7 @@ class Contestant:
 
 CONTESTANTS = {
     "dlgm": Contestant("dlgm", (1.5, 2.5, 4, 6)),
+    "dlgm, Adam": Contestant("dlgm", (1.5, 2.5, 4, 6), optimizer=torch.optim.Adam),
     "diffusers, our recipe": Contestant("diffusers", (4, 8, 12)),
     # train_unconditional.py of diffusers, with 50 steps of its ancestral sampler in the place of 1000
     "diffusers, its own recipe": Contestant(
