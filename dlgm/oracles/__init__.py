@@ -4,16 +4,18 @@ mixtures    Gaussian mixtures and finite data sets at every noise level; classes
 chains      a discrete Markov chain, summed
 latent      linear-Gaussian models with one or many latents; one nonlinear model by quadrature
 spectrum    diagonal Gaussian data: the exact law of every walk, the exact price of a step
+guided      labelled mixtures; what guidance draws, as closed forms
 bounds      worlds in which every average of the variational bound is exact
 """
 
-from . import bounds
+from . import bounds, guided
 from .chains import DiscreteChain
+from .guided import LabelledMixture
 from .latent import LinearGaussian, LinearGaussianChain, NonlinearModel
 from .mixtures import ClassDensities, EmpiricalData, GaussianMixture, bayes, ring
 from .spectrum import Spectrum
 
 __all__ = [
-    "ClassDensities", "DiscreteChain", "EmpiricalData", "GaussianMixture", "LinearGaussian", "LinearGaussianChain",
-    "NonlinearModel", "Spectrum", "bayes", "bounds", "ring",
+    "ClassDensities", "DiscreteChain", "EmpiricalData", "GaussianMixture", "LabelledMixture", "LinearGaussian",
+    "LinearGaussianChain", "NonlinearModel", "Spectrum", "bayes", "bounds", "guided", "ring",
 ]  # fmt: skip

@@ -121,6 +121,11 @@ class GaussianMixture:
         """log p(x) in nats: (B, ...) -> (B,), in x's dtype."""
         return self._terms(x)[0].logsumexp(-1).to(x)
 
+    def log_marginal(self, schedule, x_t, t):
+        """log q(x_t) in nats, t a number, () or (B,): (B, ...) -> (B,), in x_t's dtype. Ledger FWD-7."""
+        expand(host(schedule.signal(t)), x_t)  # checks the shape of t
+        return self._terms(x_t, schedule.signal(t), schedule.noise(t))[0].logsumexp(-1).to(x_t)
+
     def score(self, x):
         """∇ log p(x) = −Σ_k r_k(x) Σ_k⁻¹ (x − μ_k), r_k = P(component k | x): (B, ...) -> (B, ...).
 
