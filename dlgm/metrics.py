@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .tensors import double, same_shape
+from .tensors import double, same_shape, whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,6 +125,61 @@ def frechet_floor(features, n, splits=5):
         order = torch.randperm(len(features), generator=torch.Generator().manual_seed(seed), device="cpu")
         found.append(frechet_distance(features[order[:n]], features[order[n:]]))
     return estimate(torch.tensor(found, dtype=torch.float64, device="cpu"), 0)
+
+
+def precision_recall(real, fake, neighbours=3):
+    """Share of samples that lie among real examples, and share of real examples that lie among samples: Estimates.
+
+    A point lies among a set if it is in a ball around one of its members that reaches to that member's k-th neighbour.
+    Fidelity and variety apart, which one distance mixes; both hang on the sizes of the sets, so compare equal sizes.
+
+    Args:
+        real: (N, F). fake: (M, F), features of examples.
+        neighbours: k, at least 1.
+    Raises:
+        ValueError: a set has no more than k members, or their features differ in number.
+    Source: Kynkäänniemi et al. 2019, equations 1 and 2; ledger M-37.
+    """
+    whole(neighbours=neighbours)
+    if real.shape[1:] != fake.shape[1:] or min(len(real), len(fake)) <= neighbours:
+        got = f"{tuple(real.shape)} and {tuple(fake.shape)}"
+        raise ValueError(f"expected two sets of more than {neighbours} examples (N, F) and (M, F), got {got}")
+    real, fake = double(real), double(fake)
+
+    def among(points, members):
+        reach = torch.cdist(members, members).kthvalue(neighbours + 1, dim=1).values  # the nearest is the point itself
+        return (torch.cdist(points, members) <= reach).any(1).double()
+
+    return estimate(among(fake, real), 0), estimate(among(real, fake), 0)
+
+
+def inception_score(log_p):
+    """exp of the mean KL(p(y | x) ‖ p(y)) over samples, p(y) their average: between 1 and K, a number.
+
+    High if a classifier is sure of each sample and they spread over all classes; K only if both hold fully. It knows no
+    real data: one perfect sample of each class repeated scores K. Of few samples it is too high.
+
+    Args:
+        log_p: (N, K), log p(y | x) of a classifier, nats.
+    Raises:
+        ValueError: rows are no log-probabilities.
+    Source: Salimans et al. 2016, section 4; ledger NUM-3, M-37.
+    """
+    log_p = double(log_p)
+    if log_p.ndim != 2 or not torch.allclose(log_p.exp().sum(1), log_p.new_ones(len(log_p))):
+        raise ValueError(f"expected log-probabilities (N, K) whose exponentials sum to 1, got {tuple(log_p.shape)}")
+    p = log_p.exp()
+    return torch.special.xlogy(p, p).sum(1).sub(torch.special.xlogy(p, p.mean(0)).sum(1)).mean().exp().item()
+
+
+def hit_rate(log_p, y):
+    """The share of samples that a classifier takes for the class they were asked for, an Estimate.
+
+    Args:
+        log_p: (N, K), logits or log-probabilities. y: (N,).
+    Source: ledger GUIDE-12, M-37.
+    """
+    return estimate((log_p.argmax(1) == y).double(), 0)
 
 
 @torch.no_grad()

@@ -12,6 +12,9 @@ from dlgm.metrics import (
     frechet_floor,
     frechet_gaussians,
     grid,
+    hit_rate,
+    inception_score,
+    precision_recall,
     principal_angles,
     principal_subspace,
     radial_power_spectrum,
@@ -174,3 +177,45 @@ def test_ae_2_the_subspace_of_a_line_that_misses_the_origin():
     found = principal_subspace(x, 1)
     assert found.shape == (2, 1) and found.dtype == torch.float64
     torch.testing.assert_close(found.abs(), torch.tensor([[0.6], [0.8]], dtype=torch.float64))
+
+
+def test_precision_and_recall_by_hand():
+    """Real 0, 1, 2, 3 reach 1 each; fake 0.5 and 10 reach 9.5 each. One fake is among the real, all real among them."""
+    real, fake = torch.tensor([[0.0], [1.0], [2.0], [3.0]]), torch.tensor([[0.5], [10.0]])
+    precision, recall = precision_recall(real, fake, 1)
+    assert (precision.value, recall.value) == (0.5, 1.0)
+    assert precision.error == pytest.approx(0.5)  # std of (1, 0) is 1/√2, over √2
+    near = precision_recall(real, torch.tensor([[0.9], [1.0], [1.1]]), 2)
+    assert (near[0].value, near[1].value) == (1.0, 0.25)  # reaches 0.2, 0.1, 0.2: only the real 1 lies among them
+    far = precision_recall(real, torch.tensor([[0.0], [8.0], [9.0]]), 1)
+    assert far[0].value == pytest.approx(1 / 3) and far[1].value == 1.0
+    for bad in ((real, fake, 2), (real, fake.expand(2, 3), 1)):
+        with pytest.raises(ValueError, match="expected two sets of more than"):
+            precision_recall(*bad)
+
+
+def test_precision_and_recall_tell_fidelity_from_variety(generator):
+    """Two clusters; samples from one of them only are true and not all; samples around them are all and not true."""
+    centres = torch.tensor([[-4.0, 0.0], [4.0, 0.0]])
+    draw = lambda k, std=1.0: centres[k] + std * torch.randn(len(k), 2, generator=generator)  # noqa: E731
+    k = torch.arange(600) % 2
+    real, same, half, wide = draw(k), draw(k), draw(0 * k), draw(k, 4.0)
+    (p, r), (p_half, r_half), (p_wide, r_wide) = (precision_recall(real, v) for v in (same, half, wide))
+    assert min(p.value, r.value) > 0.9
+    assert p_half.value > 0.9 and 0.45 < r_half.value < 0.55
+    assert p_wide.value < 0.7 and r_wide.value > 0.9
+
+
+def test_num_3_inception_score_and_hits():
+    """K if sure and balanced, 1 if the classifier cannot tell or all samples are of one class; else by the formula."""
+    sure = torch.eye(5, dtype=torch.float64).log()
+    assert inception_score(sure.repeat(3, 1)) == pytest.approx(5)
+    assert inception_score(sure[:1].repeat(9, 1)) == pytest.approx(1)
+    assert inception_score(torch.full((7, 5), -math.log(5))) == pytest.approx(1)
+    p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], dtype=torch.float64)
+    kl = (p * (p / p.mean(0)).log()).sum(1)
+    assert inception_score(p.log()) == pytest.approx(kl.mean().exp().item())
+    with pytest.raises(ValueError, match="whose exponentials sum to 1"):
+        inception_score(p)
+    hits = hit_rate(p.log(), torch.tensor([0, 0, 0]))
+    assert hits.value == pytest.approx(2 / 3) and hits.error == pytest.approx((1 / 3 / 3) ** 0.5)

@@ -4,10 +4,11 @@ import torch
 
 from .. import data
 from ..denoiser import Clipped
+from ..guidance import drop_labels
 from ..losses import prediction_loss, sample_t
 from ..samplers import DDIM, sample
 from ..schedules import time_grid
-from ..tensors import randn_like, to_device
+from ..tensors import randn_like
 
 
 def image_loss(model, batch, generator, step, label_dropout=0.1):
@@ -23,8 +24,7 @@ def image_loss(model, batch, generator, step, label_dropout=0.1):
     t = sample_t(model.schedule, len(x0), generator)
     eps, cond = randn_like(x0, generator), {}
     if y:
-        hidden = torch.rand(len(x0), generator=generator, device=generator.device) < label_dropout
-        cond["y"] = torch.where(to_device(hidden, x0.device), model.null_label, y[0])
+        cond["y"] = drop_labels(y[0], label_dropout, model.null_label, generator)
     return prediction_loss(model, x0, t, eps, weight=1 / x0[0].numel(), **cond).mean()
 
 
