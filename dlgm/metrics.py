@@ -131,7 +131,8 @@ def precision_recall(real, fake, neighbours=3):
     """Share of samples that lie among real examples, and share of real examples that lie among samples: Estimates.
 
     A point lies among a set if it is in a ball around one of its members that reaches to that member's k-th neighbour.
-    Fidelity and variety apart, which one distance mixes; both hang on the sizes of the sets, so compare equal sizes.
+    Fidelity and variety apart, which one distance mixes; both hang on the sizes of the sets, so compare equal sizes. In
+    float64, which on MPS means on the CPU.
 
     Args:
         real: (N, F). fake: (M, F), features of examples.
@@ -175,11 +176,13 @@ def inception_score(log_p):
 def hit_rate(log_p, y):
     """The share of samples that a classifier takes for the class they were asked for, an Estimate.
 
+    In float64, which on MPS means on the CPU.
+
     Args:
         log_p: (N, K), logits or log-probabilities. y: (N,).
     Source: ledger GUIDE-12, M-37.
     """
-    return estimate((log_p.argmax(1) == y).double(), 0)
+    return estimate(double(log_p.argmax(1) == y), 0)
 
 
 @torch.no_grad()

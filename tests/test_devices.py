@@ -27,6 +27,7 @@ from dlgm import (
     elbo,
     families,
     gaussian,
+    guidance,
     hvae,
     likelihood,
     losses,
@@ -44,7 +45,7 @@ from dlgm import (
 )
 from dlgm.nets import inspect as looks
 from dlgm.nets import time
-from dlgm.oracles import bounds, chains, latent, mixtures, spectrum
+from dlgm.oracles import bounds, chains, guided, latent, mixtures, spectrum
 from dlgm.training import files
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
@@ -94,6 +95,9 @@ class World:
     labelled = property(lambda w: denoiser.Denoiser(w.module(lambda: nets.UNet(1, (8,), heads=2, classes=3)), w.s, "v"))
     mix = property(lambda w: mixtures.GaussianMixture(*map(w.c, (torch.tensor([0.3, 0.7]), torch.eye(2), SPREAD))))
     mix1 = property(lambda w: mixtures.GaussianMixture([0.4, 0.6], w.c(torch.tensor([-1.0, 1.0])), [0.04, 0.09]))
+    classes = property(
+        lambda w: guided.LabelledMixture([w.mix, mixtures.GaussianMixture([1.0], [[0.5, -1.0]], [0.3])], [0.4, 0.6])
+    )
     emp = property(lambda w: mixtures.EmpiricalData(w.draw(9, 2)))
     spec = property(lambda w: spectrum.Spectrum(w.c(torch.tensor([0.5, 2.0])), [0.3, 0.0]))
     linear = property(lambda w: latent.LinearGaussian(w.draw(2, 1), w.draw(2), 0.5))
@@ -242,6 +246,10 @@ CASES = {
         v for net in [w.module(lambda: nets.Classifier(1, 3, 4))] for v in (metrics.features(net, w.x, 2), net(w.x))
     ],
     "metrics.energy_distance": lambda w: metrics.energy_distance(w.draw(40, 2), w.draw(40, 2, seed=9)),
+    "metrics.precision_recall": lambda w: metrics.precision_recall(w.draw(20, 2), w.draw(20, 2, seed=9)),
+    "metrics.hit_rate": lambda w: [
+        metrics.hit_rate(w.z, w.y.clamp(max=1)), metrics.inception_score(w.z.log_softmax(1))
+    ],
     "metrics.Grid": lambda w: metrics.Grid(w.z, 0.1).log_integral(w.z[:, 0]),
     "nets.Conditioned": lambda w: w.module(lambda: nets.Conditioned(nn.Identity(), nets.mlp(4, 3)))(w.z, w.z),
     "nets.TimeMLP": lambda w: [
@@ -359,6 +367,26 @@ CASES = {
         w.spec.denoiser(w.s)(w.z, 5).x0,
     ],
     "spectrum.Spectrum.sample there": lambda w: w.spec.sample(4, w.there),
+    "guidance": lambda w: [
+        f(w.z, t, y=w.y.clamp(max=1)).x0
+        for d in [w.classes.denoiser(w.s)] for t in (5, torch.tensor([2, 5, 9, 12, 3, 7])) for f in (
+            guidance.Classifier(d, w.classes.log_posterior(w.s), 2.0), guidance.ClassifierFree(d, 2.0, rescale=0.5),
+            guidance.ClassifierFree(d, w.z[:, 0], interval=(3, 8)),
+            guidance.Thresholded(guidance.ClassifierFree(d, 4.0)),
+        )
+    ],
+    "guidance.gradient": lambda w: [
+        guidance.gradient(w.classes.log_posterior(w.vp), w.z, 0.4, w.y.clamp(max=1)),
+        guidance.implicit_gradient(*(w.classes.denoiser(w.vp)(w.z, 0.4, y=w.y.clamp(0, k)) for k in (1, 2))),
+        guidance.shifted(gaussian.Gaussian(w.z, 0.3), w.z, 2.0),
+    ],
+    "guidance.classifier_loss": lambda w: guidance.classifier_loss(
+        lambda x, t: x * t[:, None], w.s, w.z, w.y.clamp(max=1), torch.tensor([2, 5, 9, 12, 3, 7]), w.g
+    ),
+    "guidance.drop_labels": lambda w: [guidance.drop_labels((w.y, w.z), 0.5, (7, 0.0), w.g)],
+    "guidance.drop_labels there": lambda w: guidance.drop_labels(w.y, 0.5, 7, w.there),
+    "guided.LabelledMixture": lambda w: [w.classes.denoiser(w.s)(w.z, 4, y=y).x0 for y in (None, w.y)],
+    "mixtures.log_marginal": lambda w: w.mix.log_marginal(w.vp, w.z, 0.3),
     "mixtures.bayes float64": lambda w: mixtures.bayes(w.z, tensors.host([0.4, 0.6])),
     "mixtures.flow": lambda w: [w.mix1.cdf(w.z[:, 0]), w.mix1.flow(w.vp, w.z[:, 0], 0.9, 0.2)],
     "mixtures.ClassDensities": lambda w: mixtures.ClassDensities(w.z, w.y, 1).log_prob(w.z),
@@ -477,6 +505,9 @@ HOST = {
         f() for c in [chains.DiscreteChain(w.c(torch.ones(2) / 2), [w.c(torch.ones(2, 2) / 2)])]
         for f in (c.marginals, c.joint, c.reverse)
     ],
+    "guided.conditional_reverse": lambda w: guided.conditional_reverse(
+        chains.DiscreteChain(torch.ones(2) / 2, [torch.ones(2, 2) / 2]), w.c(torch.tensor([0.2, 0.7]))
+    ),
     "latent.LinearGaussian": lambda w: [latent.LinearGaussian.fit(w.z, 1), w.linear.sample(3)],
     "latent.LinearGaussianChain.prior": lambda w: w.chain.prior(3),
     "latent.NonlinearModel.best_gaussian": lambda w: [w.curved.best_gaussian(w.one[:1]), w.curved.sample(3)],
@@ -537,6 +568,7 @@ def cases(device):
 EXEMPT = dict.fromkeys(
     ["images.load_images", "machine.free_memory", "machine.has_bfloat16", "machine.processes"], "takes no tensors"
 )
+EXEMPT |= dict.fromkeys([f"guided.{law}_variance" for law in ("tilted", "flow", "diffusion")], "numbers for numbers")
 EXEMPT |= dict.fromkeys(
     ["mixtures.ExactDenoiser.x0_variance", "spectrum.Spectrum.x0_variance"], "a number for a number"
 )

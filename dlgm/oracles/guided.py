@@ -95,7 +95,7 @@ def diffusion_variance(c, u, gamma):
 
 
 def conditional_reverse(chain, likelihood):
-    """[q(x_{t−1} | x_t, y)] of a DiscreteChain for one label y, each (K, K): rows x_t, columns x_{t−1}.
+    """[q(x_{t−1} | x_t, y)] of a DiscreteChain for one label y, each (K, K), on the CPU: rows x_t, columns x_{t−1}.
 
     q(x_{t−1} | x_t, y) = q(x_{t−1} | x_t) q(y | x_{t−1}) / q(y | x_t), where noise does not look at the label,
     q(x_t | x_{t−1}, y) = q(x_t | x_{t−1}); the divisor depends on x_t and on y.
