@@ -507,7 +507,7 @@ def explorer():
 
     formulas = {f"{f.title} ({f.ledger})": name for name, f in FORMULAS.items()}
     decks = {deck_name(deck): deck for deck in DECKS if deck != "course"}
-    which, whose = choice("formula", formulas, "420px"), choice("deck", decks, "280px")
+    which, whose = choice("formula", formulas), choice("deck", decks)
     shown = w.HTMLMath()
 
     def update(_=None):
