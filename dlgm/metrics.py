@@ -158,7 +158,8 @@ def inception_score(log_p):
     """exp of the mean KL(p(y | x) ‖ p(y)) over samples, p(y) their average: between 1 and K, a number.
 
     High if a classifier is sure of each sample and they spread over all classes; K only if both hold fully. It knows no
-    real data: one perfect sample of each class repeated scores K. Of few samples it is too high.
+    real data: one perfect sample of each class repeated scores K. Of few samples it is too low (of one it is 1): their
+    own average lies nearer to them than p(y) does.
 
     Args:
         log_p: (N, K), log p(y | x) of a classifier, nats.

@@ -211,6 +211,9 @@ def test_num_3_inception_score_and_hits():
     sure = torch.eye(5, dtype=torch.float64).log()
     assert inception_score(sure.repeat(3, 1)) == pytest.approx(5)
     assert inception_score(sure[:1].repeat(9, 1)) == pytest.approx(1)
+    generator = torch.Generator().manual_seed(0)
+    draws = [sure[torch.randint(5, (10,), generator=generator)] for _ in range(200)]
+    assert 3 < sum(map(inception_score, draws)) / 200 < 4.5  # too low of few: below 5, the score of the law
     assert inception_score(torch.full((7, 5), -math.log(5))) == pytest.approx(1)
     p = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], dtype=torch.float64)
     kl = (p * (p / p.mean(0)).log()).sum(1)
