@@ -158,23 +158,29 @@ class Denoiser(torch.nn.Module):
 
 
 @dataclass(frozen=True)
-class Clipped:
-    """A denoiser whose predicted x0 is kept in [low, high], the range of the data."""
+class Wrapper:
+    """A denoiser that asks another one, and has its schedule."""
 
     denoiser: object
-    low: float = -1.0
-    high: float = 1.0
 
     @property
     def schedule(self):
         return self.denoiser.schedule
+
+
+@dataclass(frozen=True)
+class Clipped(Wrapper):
+    """A denoiser whose predicted x0 is kept in [low, high], the range of the data."""
+
+    low: float = -1.0
+    high: float = 1.0
 
     def __call__(self, x_t, t, **cond):
         return self.denoiser(x_t, t, **cond).clip(self.low, self.high)
 
 
 @dataclass(frozen=True)
-class InCoordinates:
+class InCoordinates(Wrapper):
     """A denoiser in other coordinates, y_t = scale(t) x_t: asked about y_t, it answers for x_t = y_t / scale(t).
 
     The same network is a noise-conditional score network in variance-exploding coordinates and a noise predictor in
@@ -187,7 +193,6 @@ class InCoordinates:
     Source: ledger SCORE-1, PAR-4.
     """
 
-    denoiser: object
     coordinates: str = "ve"
 
     @property

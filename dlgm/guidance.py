@@ -9,13 +9,11 @@ form in which the network answers (eps, x0, v or score); the forms are linear in
 Clip after guiding, ``Clipped(ClassifierFree(...))``: clipping the two parts first is another map.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 
-from .denoiser import Prediction
-from .losses import error_scale
+from .denoiser import Prediction, Wrapper
 from .process import q_sample
 from .tensors import expand, randn_like, to_device
 
@@ -42,7 +40,7 @@ def gradient(log_prob, x_t, t, y):
 
 
 @dataclass(frozen=True)
-class Classifier:
+class Classifier(Wrapper):
     """A denoiser guided by a classifier: score + γ ∇ log p(y | x_t).
 
     In the other forms: ε − γ σ g, x_0 + γ (σ²/α) g, v − γ σ (α² + σ²)/α g, with g the gradient. A learned variance is
@@ -55,25 +53,19 @@ class Classifier:
     Source: Dhariwal & Nichol 2021, algorithms 1 and 2; ledger GUIDE-1, GUIDE-7, GUIDE-8, E-14, E-17.
     """
 
-    denoiser: object
     log_prob: object
     gamma: object = 1.0
 
-    @property
-    def schedule(self):
-        return self.denoiser.schedule
-
     def __call__(self, x_t, t, *, y, **cond):
         """x_t: (B, ...); y: (B,), the classes asked for. Returns a Prediction."""
-        p, schedule = self.denoiser(x_t, t, **cond), self.schedule
-        scale = 1.0 if p.kind == "score" else error_scale(schedule, t, p.kind) / error_scale(schedule, t, "score")
-        sign = -1.0 if p.kind in ("eps", "v") else 1.0
-        shift = expand(self.gamma, x_t) * expand(sign * scale, x_t) * gradient(self.log_prob, x_t, t, y)
-        return Prediction(schedule, x_t, t, fraction=p.fraction, **{p.kind: getattr(p, p.kind) + shift})
+        p = self.denoiser(x_t, t, **cond)
+        score = p.score + expand(self.gamma, x_t) * gradient(self.log_prob, x_t, t, y)
+        guided = Prediction(self.schedule, x_t, t, score=score)
+        return Prediction(self.schedule, x_t, t, fraction=p.fraction, **{p.kind: getattr(guided, p.kind)})
 
 
 @dataclass(frozen=True)
-class ClassifierFree:
+class ClassifierFree(Wrapper):
     """A denoiser guided by itself: (1 + w) · (its answer with y) − w · (its answer without).
 
     w = 0 is the plain conditional model, w = −1 the unconditional one; γ = 1 + w is the weight of the classifier that
@@ -84,7 +76,7 @@ class ClassifierFree:
         denoiser: trained with ``drop_labels``.
         w: a number or (B,).
         null: what is given in the place of y for "none", one label; the network's own unless said.
-        interval: (low, high): t outside gets w = 0; guidance early costs variety, late it buys little.
+        interval: (low, high): t outside gets w = 0; None guides everywhere.
         rescale: φ in [0, 1]: how far the spread of x̂_0 over each example is brought back to that of the conditional
             answer.
     Raises:
@@ -93,15 +85,10 @@ class ClassifierFree:
         (rescale); ledger GUIDE-10, GUIDE-11, M-21, E-47.
     """
 
-    denoiser: object
     w: object = 0.0
     null: object = None
-    interval: tuple = (-math.inf, math.inf)
+    interval: object = None
     rescale: float = 0.0
-
-    @property
-    def schedule(self):
-        return self.denoiser.schedule
 
     def __call__(self, x_t, t, *, y, **cond):
         """x_t: (B, ...); y: (B,). Returns a Prediction."""
@@ -112,9 +99,10 @@ class ClassifierFree:
         if isinstance(self.w, (int, float)) and self.w == 0:
             return with_y
         without = self.denoiser(x_t, t, y=torch.full_like(y, null), **cond)
-        low, high = self.interval
-        inside = (low <= t) & (t <= high) if isinstance(t, torch.Tensor) else low <= t <= high
-        w = expand(self.w, x_t) * (expand(inside.double(), x_t) if isinstance(t, torch.Tensor) else inside)
+        w = expand(self.w, x_t)
+        if self.interval:
+            low, high = self.interval
+            w = w * expand(1.0 * ((low <= t) & (t <= high)), x_t)
         a, b = getattr(with_y, with_y.kind), getattr(without, with_y.kind)
         guided = Prediction(self.schedule, x_t, t, fraction=with_y.fraction, **{with_y.kind: (1 + w) * a - w * b})
         if not self.rescale:
@@ -125,7 +113,7 @@ class ClassifierFree:
 
 
 @dataclass(frozen=True)
-class Thresholded:
+class Thresholded(Wrapper):
     """A denoiser whose x̂_0 is kept in [−1, 1] by dynamic thresholding: clipped to [−s, s] and divided by s.
 
     s is the quantile of |x̂_0| over the entries of each example, at least 1: then nothing happens inside the range, and
@@ -137,12 +125,7 @@ class Thresholded:
     Source: Saharia et al. 2022, section 2.3; ledger M-21.
     """
 
-    denoiser: object
     quantile: float = 0.995
-
-    @property
-    def schedule(self):
-        return self.denoiser.schedule
 
     def __call__(self, x_t, t, **cond):
         p = self.denoiser(x_t, t, **cond)

@@ -82,24 +82,6 @@ def test_twice_the_channels_for_a_learned_variance():
     assert net(noise(1, 3, 6, 6), torch.tensor([3])).shape == (1, 6, 6, 6)
 
 
-def test_patches_are_folded_into_channels_and_back():
-    """The network of a folded picture, unfolded; what is missing of a whole patch is filled up and cut off again."""
-    folded = randomised(UNet(2, (8, 16), heads=2, patch=3))
-    inner = UNet(18, (8, 16), heads=2)
-    inner.load_state_dict(folded.state_dict())
-    x, t = noise(2, 2, 12, 9), torch.tensor([1, 900])
-    want = nn.functional.pixel_shuffle(inner(nn.functional.pixel_unshuffle(x, 3), t), 3)
-    assert torch.equal(folded(x, t), want)
-    odd = x[:, :, :11, :8]
-    filled = torch.cat([odd, odd[:, :, -1:]], 2)
-    filled = torch.cat([filled, filled[:, :, :, -1:]], 3)
-    assert torch.equal(folded(odd, t), folded(filled, t)[:, :, :11, :8])
-    with pytest.raises(ValueError, match="of at least 6×6 pixels, got \\(2, 2, 5, 9\\)"):
-        folded(noise(2, 2, 5, 9), t)
-    with pytest.raises(ValueError, match="patch must be a whole number of at least 1, got 0"):
-        UNet(1, (8, 16), heads=2, patch=0)
-
-
 def test_a_fresh_unet_answers_zero_and_its_blocks_are_the_identity():
     """Zero initialisation: the last convolution of each branch starts at zero (ARCH-3, ARCH-6)."""
     torch.manual_seed(0)
@@ -224,7 +206,7 @@ def test_settings_build_the_same_network_again():
     mlp = dict(dim=3, width=16, layers=3, classes=2, features="fourier", time_scale=5.0)
     unet = dict(
         channels=2, widths=(8, 16), blocks=(1, 2), attention=(True, False), heads=2, classes=3, features="fourier",
-        time_scale=5.0, conditioning="add", dropout=0.25, out_channels=4, patch=2,
+        time_scale=5.0, conditioning="add", dropout=0.25, out_channels=4,
     )  # fmt: skip
     for kind, settings in ((TimeMLP, mlp), (UNet, unet), (Classifier, dict(channels=3, classes=4, width=8))):
         net = kind(**settings)
@@ -236,7 +218,7 @@ def test_settings_build_the_same_network_again():
     assert TimeMLP(2).settings == dict(dim=2, width=128, layers=2, **default)
     assert UNet().settings == dict(
         channels=1, widths=(32, 64, 128), blocks=(1, 1, 1), attention=(False, False, True), heads=4,
-        conditioning="adagn", dropout=0.0, out_channels=None, patch=1, **default,
+        conditioning="adagn", dropout=0.0, out_channels=None, **default,
     )  # fmt: skip
     assert Classifier().settings == dict(channels=1, classes=10, width=16)
 

@@ -68,7 +68,7 @@ def find(folder, leave_out=None):
                 passed["hidden folders"] += 1
             elif path.is_symlink():
                 passed["links to folders"] += 1
-            elif os.path.realpath(path) == out or any(os.path.exists(path / file) for file in RUN_FILES):
+            elif os.path.realpath(path) == out or of_a_run(path):
                 passed["folders of runs"] += 1
             else:
                 inside.append(name)
@@ -87,6 +87,11 @@ def find(folder, leave_out=None):
         raise DataError(f"{folder} holds no image; looked for {', '.join(IMAGE_SUFFIXES)}{_said(passed)}")
     names = {_class_of(file, folder) for file in files}
     return Listing(folder, tuple(sorted(files)), tuple(sorted(names, key=_natural)), dict(passed))
+
+
+def of_a_run(folder):
+    """Whether a run of ``python -m dlgm.train`` has written into the folder."""
+    return any(os.path.exists(folder / file) for file in RUN_FILES)
 
 
 def _closed(error):

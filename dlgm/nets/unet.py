@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..tensors import known, whole
+from ..tensors import known
 from .time import TimeEmbedding
 
 
@@ -119,9 +119,7 @@ class UNet(nn.Module):
 
     Args:
         channels: of the images.
-        widths: channels at each size, the first one first; each further one has half the height and width, rounded up.
-        patch: side of the squares of pixels that are folded into channels before the stem and unfolded after the head,
-            so that the first size is 1/patch of the picture's: most of the work of full size, and no skip there.
+        widths: channels at each size, the full size first; each further one has half the height and width, rounded up.
         blocks: residual blocks at each size, each way; a number or one for each size.
         attention: for each size whether its blocks attend; the middle always does.
         heads: of the attention.
@@ -138,10 +136,9 @@ class UNet(nn.Module):
 
     def __init__(
         self, channels=1, widths=(32, 64, 128), *, blocks=1, attention=None, heads=4, classes=0,
-        features="sinusoidal", time_scale=1.0, conditioning="adagn", dropout=0.0, out_channels=None, patch=1,
+        features="sinusoidal", time_scale=1.0, conditioning="adagn", dropout=0.0, out_channels=None,
     ):  # fmt: skip
         super().__init__()
-        whole(patch=patch)
         sizes = len(widths)
         blocks = (blocks,) * sizes if isinstance(blocks, int) else tuple(blocks)
         attention = (*[False] * (sizes - 1), True) if attention is None else tuple(attention)
@@ -149,11 +146,11 @@ class UNet(nn.Module):
             raise ValueError(
                 f"expected blocks (at least 1) and attention for each of {sizes} widths, got {blocks}, {attention}"
             )
-        self.channels, self.sizes, self.patch = channels, sizes, patch
+        self.channels, self.sizes = channels, sizes
         self.settings = dict(
             channels=channels, widths=tuple(widths), blocks=blocks, attention=attention, heads=heads, classes=classes,
             features=features, time_scale=time_scale, conditioning=conditioning, dropout=dropout,
-            out_channels=out_channels, patch=patch,
+            out_channels=out_channels,
         )  # fmt: skip
         width = 4 * widths[0]
         self.embed = TimeEmbedding(width, features, time_scale, classes)
@@ -161,7 +158,7 @@ class UNet(nn.Module):
         def stage(c_in, c_out, attend):
             return Stage(c_in, c_out, width, attend, heads, conditioning, dropout)
 
-        self.stem = nn.Conv2d(channels * patch**2, widths[0], 3, padding=1)
+        self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
         for i, c in enumerate(widths):
@@ -171,20 +168,19 @@ class UNet(nn.Module):
                 self.shrink.append(nn.Conv2d(c, widths[i + 1], 3, stride=2, padding=1))
                 self.grow.append(nn.Conv2d(widths[i + 1], c, 3, padding=1))
         self.middle = stage(widths[-1], widths[-1], True)
-        last = nn.Conv2d(widths[0], (out_channels or channels) * patch**2, 3, padding=1)
-        self.head = nn.Sequential(group_norm(widths[0]), nn.SiLU(), zeroed(last))
+        self.head = nn.Sequential(
+            group_norm(widths[0]), nn.SiLU(), zeroed(nn.Conv2d(widths[0], out_channels or channels, 3, padding=1))
+        )
         self.to(memory_format=torch.channels_last)  # convolutions run faster so, on CPU and GPU
 
     def forward(self, x, t, y=None):
         """x: (B, channels, H, W), any H and W. t: (B,). y: (B,) labels or None. Returns (B, out_channels, H, W)."""
-        least = self.patch * 2 ** (self.sizes - 1)
-        if x.ndim != 4 or x.shape[1] != self.channels or min(x.shape[2:]) < least:
+        if x.ndim != 4 or x.shape[1] != self.channels or min(x.shape[2:]) < 2 ** (self.sizes - 1):
+            least = 2 ** (self.sizes - 1)
             raise ValueError(
                 f"expected images (B, {self.channels}, H, W) of at least {least}×{least} pixels, got {tuple(x.shape)}"
             )
-        H, W = x.shape[2:]
-        x = F.pad(x, (0, -W % self.patch, 0, -H % self.patch), "replicate")  # up to whole patches
-        e, h, skips = self.embed(t, y), self.stem(F.pixel_unshuffle(x, self.patch)), []
+        e, h, skips = self.embed(t, y), self.stem(x), []
         for i, stages in enumerate(self.down):
             h = self.shrink[i - 1](h) if i else h
             for stage in stages:
@@ -196,4 +192,4 @@ class UNet(nn.Module):
                 h = stage(torch.cat([h, skips.pop()], 1), e)
             if i:  # back to the size of the skips above, which need not be exactly double
                 h = self.grow[i - 1](F.interpolate(h, size=skips[-1].shape[2:]))
-        return F.pixel_shuffle(self.head(h), self.patch)[:, :, :H, :W]
+        return self.head(h)

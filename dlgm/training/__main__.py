@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from .. import data, plots
-from ..data.folder import RUN_FILES
+from ..data.folder import of_a_run
 from ..denoiser import Denoiser
 from ..nets import UNet
 from ..schedules import cosine_beta, linear_beta
@@ -130,8 +130,7 @@ def pictures(args):
     size, source = args.size or 32, Path(args.source)
     if source.is_dir() and source.resolve() == args.out.resolve():
         raise ValueError(f"--out is the folder of the pictures, {source}; name another one, it may lie inside")
-    of_a_run = any((args.out / name).exists() for name in RUN_FILES)
-    if source.resolve() in args.out.resolve().parents and args.out.is_dir() and not of_a_run:
+    if source.resolve() in args.out.resolve().parents and args.out.is_dir() and not of_a_run(args.out):
         with contextlib.suppress(data.DataError):  # it holds none
             count = len(data.find(args.out).files)
             raise ValueError(f"--out is a folder with {count} of the pictures, {args.out}; name a new one")

@@ -1,6 +1,6 @@
 """Where the time of a training step goes, and how far its convolutions are from plain ones.
 
-    python tests/benchmarks/profile_step.py [--widths 16,32,64,112] [--patch 1] [--threads 1]
+    python tests/benchmarks/profile_step.py [--widths 16,32,64,112] [--threads 1]
 
 Batch 64 of 1×28×28, float32. First a table: the processor time of each kind of operation in one step. Then the
 roofline: every convolution of the network is timed beside a plain 3×3 convolution with as many channels in and out
@@ -29,7 +29,7 @@ KINDS = {  # kind -> parts of the names of torch's operations; the first that fi
     "activation": ("silu",),
     "attention": ("attention", "bmm", "softmax"),
     "linear layers": ("addmm", "aten::mm", "aten::t"),
-    "resizing and concatenation": ("cat", "upsample", "pixel_", "slice", "narrow"),
+    "resizing and concatenation": ("cat", "upsample", "slice", "narrow"),
     "optimiser, average, limits": ("foreach", "Optimizer", "lerp", "addcdiv", "addcmul_", "vector_norm", "sqrt"),
     "noise and data": ("normal_", "randn", "rand", "index", "uniform"),
 }
@@ -80,12 +80,11 @@ def main():
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--widths", default="16,32,64,112")
-    parser.add_argument("--patch", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    net = UNet(1, tuple(map(int, args.widths.split(","))), patch=args.patch)
+    net = UNet(1, tuple(map(int, args.widths.split(","))))
     x, t = torch.randn(BATCH, 1, SIZE, SIZE), torch.full((BATCH,), 500.0)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         net(x, t)

@@ -23,7 +23,7 @@ from pathlib import Path
 import peers
 import torch
 
-from dlgm import data, metrics, nets, training
+from dlgm import data, metrics, nets, training, vlb
 from dlgm.denoiser import Clipped, Denoiser
 from dlgm.samplers import DDIM, DDPM, sample
 from dlgm.schedules import cosine_beta, linear_beta, time_grid
@@ -62,7 +62,7 @@ CONTESTANTS = {
 
 @torch.no_grad()
 def quality(model, contestant, n):
-    """(Fréchet distance of n samples from the training images, share of samples that the classifier is sure of)."""
+    """Fréchet distance of n samples from the training images, how many the classifier is sure of, bits/dim."""
     judge, generator, found = nets.Classifier(), torch.Generator().manual_seed(1), []
     training.load_weights(judge, data.checkpoint("judge_mnist"))
     times = time_grid(model.schedule, contestant.sample_steps)
@@ -71,7 +71,10 @@ def quality(model, contestant, n):
         found.append(metrics.features(judge, sample(Clipped(model), contestant.sampler, x_T, times, generator)))
     found = torch.cat(found)
     sure = (judge.head(found).softmax(1).amax(1) > 0.9).float().mean().item()
-    return metrics.frechet_distance(found, metrics.features(judge, data.load("mnist")[0])), sure
+    test, generator = data.load("mnist", split="test")[0][:300], torch.Generator().manual_seed(3)
+    nats = torch.cat([vlb.vlb_estimate(Clipped(model), part, 30, generator, "posterior") for part in test.split(100)])
+    bits = nats.mean().item() / (test[0].numel() * math.log(2))
+    return metrics.frechet_distance(found, metrics.features(judge, data.load("mnist")[0])), sure, bits
 
 
 def run(contestant, minutes, seed, n):
@@ -92,8 +95,8 @@ def run(contestant, minutes, seed, n):
         start = time.process_time()
         step = next(walk)
         spent = min(budget, spent + time.process_time() - start)
-    distance, sure = quality(ema.model, contestant, n)
-    return {"minutes": minutes, "steps": step.number, "frechet": distance, "sure": sure}
+    distance, sure, bits = quality(ema.model, contestant, n)
+    return {"minutes": minutes, "steps": step.number, "frechet": distance, "sure": sure, "bits": bits}
 
 
 def reached(rows, level):
@@ -130,10 +133,14 @@ def main():
             found.setdefault(name, {}).setdefault(seed, []).append(row)
             print(
                 f"{name}, seed {seed}: {minutes:g} core-minutes, {row['steps']} steps, "
-                f"Fréchet distance {row['frechet']:.2f}, {row['sure']:.0%} sure",
+                f"Fréchet distance {row['frechet']:.2f}, {row['sure']:.0%} sure, {row['bits']:.3f} bits/dim",
                 flush=True,
             )
-    for level, (name, seeds) in itertools.product(LEVELS, found.items()):
+    if args.minutes:
+        for name, key in itertools.product(found, ("frechet", "bits")):
+            values = torch.tensor([rows[0][key] for rows in found[name].values()], dtype=torch.float64)
+            print(f"{args.minutes:g} core-minutes, {name}: {key} {metrics.estimate(values, 0)}")
+    for level, (name, seeds) in itertools.product([] if args.minutes else LEVELS, found.items()):
         when = torch.tensor([reached(rows, level) for rows in seeds.values()], dtype=torch.float64)
         inside, last = when[when.isfinite()], max(row["minutes"] for rows in seeds.values() for row in rows)
         said = (
