@@ -327,7 +327,7 @@ TIME_FEATURES = Exercise(
     properties=(Property("a shift of t turns each pair (sin, cos) by ω_i times the shift", _turns),),
     start="dim/2 angles for each t: t times rates that fall from 1 by equal factors. Then all sines, then all cosines.",
     hint="torch.arange(dim // 2, dtype=t.dtype) / (dim // 2) is the exponent; t[:, None] * rate has shape (B, dim/2).",
-    see="For t = 100, dim = 4: rates 1 and 0.01, so sin 100, sin 1, cos 100, cos 1.",
+    see="For t = 100, dim = 4, max_period 10,000: rates 1 and 0.01, so sin 100, sin 1, cos 100, cos 1.",
     mistakes=mistakes(
         time_features,
         ("exponent over dim",
@@ -702,7 +702,7 @@ TIMES_INSIDE = Exercise(
     start="You choose predict, x_0 and ε. Which of them lets you see what the loss hands to the network?",
     hint="predict may put x_t and t into a list; it returns something of x_t's shape. Choose x_0 and ε so that x_t "
     "depends on ᾱ alone.",
-    see="The first loss at T = 4, u = (0, 0.3, 0.6): told 0, 1, 2 and made 1, 2, 3.",
+    see="A loss that tells each time as one less, at T = 4, u = (0, 0.3, 0.6): told 0, 1, 2 and made 1, 2, 3.",
     mistakes=mistakes(
         times_inside,
         ("told for both",

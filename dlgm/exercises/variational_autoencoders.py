@@ -470,7 +470,7 @@ EFFECTIVE_BETA = Exercise(
     "then?",
     hint="A pixel with logit 0 costs log 2 nats; a coordinate with mean 1 and log-variance 0 costs half a nat. What "
     "does the loss make of each of these nats?",
-    see="For the first loss with B = 2, D = 6, d = 4: β = 6.",
+    see="For a loss that averages over pixels and sums over codes, with B = 2, D = 6, d = 4: β = 6.",
     mistakes=mistakes(
         effective_beta,
         ("the reciprocal", "this is a/b; β is the weight of the KL divided by that of the reconstruction, b/a.",
