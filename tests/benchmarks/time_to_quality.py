@@ -37,11 +37,12 @@ class Contestant:
     """A network and a recipe: what is predicted, on which schedule, how it is trained, averaged and sampled."""
 
     net: str
-    minutes: tuple
+    minutes: tuple = (1.5, 2.5, 4, 6)
     predicts: str = "v"
     schedule: object = cosine_beta
     optimizer: object = training.Muon
     lr: float = 2e-3
+    batch: int = 64
     warmup: int = 100
     ema: float = 0.99
     sampler: object = DDIM()
@@ -88,7 +89,7 @@ def run(contestant, minutes, seed, n):
         return contestant.lr * min(1.0, (step + 1) / contestant.warmup) * 0.5 * (1 + math.cos(math.pi * spent / budget))
 
     walk = training.steps(
-        model, image_loss, data.to_uint8(data.load("mnist")[0]), steps=10**9, batch_size=64, lr=rate, clip=1.0,
+        model, image_loss, data.to_uint8(data.load("mnist")[0]), steps=10**9, batch_size=contestant.batch, lr=rate, clip=1.0,
         optimizer=contestant.optimizer, ema=ema, seed=seed,
     )  # fmt: skip
     while spent < budget:
