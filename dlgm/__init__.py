@@ -29,6 +29,7 @@ The map, in reading order. A file imports only what stands above it (in the pack
     plots              the house style of the figures
     training           one loop for the whole course; checkpoints; ``python -m dlgm.train``
     train
+    distillation       a student makes in one step what its teacher makes in two
 
     course             what only the notebooks and their makers call
     plots.*            the figures of one lesson, named as its notebook

@@ -24,6 +24,7 @@ from torch import nn
 import dlgm
 from dlgm import (
     denoiser,
+    distillation,
     elbo,
     families,
     gaussian,
@@ -93,6 +94,9 @@ class World:
         )
     )
     labelled = property(lambda w: denoiser.Denoiser(w.module(lambda: nets.UNet(1, (8,), heads=2, classes=3)), w.s, "v"))
+    told = property(
+        lambda w: denoiser.Denoiser(w.module(lambda: nets.UNet(1, (8,), heads=2, classes=3, guided=True)), w.s, "v")
+    )
     mix = property(lambda w: mixtures.GaussianMixture(*map(w.c, (torch.tensor([0.3, 0.7]), torch.eye(2), SPREAD))))
     mix1 = property(lambda w: mixtures.GaussianMixture([0.4, 0.6], w.c(torch.tensor([-1.0, 1.0])), [0.04, 0.09]))
     classes = property(
@@ -385,6 +389,29 @@ CASES = {
     ),
     "guidance.drop_labels": lambda w: [guidance.drop_labels((w.y, w.z), 0.5, (7, 0.0), w.g)],
     "guidance.drop_labels there": lambda w: guidance.drop_labels(w.y, 0.5, 7, w.there),
+    "distillation.target": lambda w: [
+        distillation.target(w.mix.denoiser(w.s), w.z[:4], t, m, r)
+        for t, m, r in ((9, 5, 0), (12, 11, 10), (w.tb, w.tb - 1, w.tb - 2))
+    ] + [distillation.Perfect(w.den, [12, 9, 5, 2, 0])(w.x, 5).x0],
+    "distillation.loss": lambda w: [
+        distillation.loss(w.den, w.den, w.x, w.c(torch.tensor([12, 9, 5, 2, 0])), g, weight)
+        for g in (w.g, w.there) for weight in distillation.WEIGHTS
+    ],
+    "distillation.guided_loss": lambda w: distillation.guided_loss(
+        w.told, lambda v: guidance.ClassifierFree(w.labelled, v), w.x, w.tb, w.z[:4, 0], w.y[:4], w.g
+    ),
+    "distillation.consistency_loss": lambda w: [
+        distillation.consistency_loss(w.den, w.den, w.den, w.x, w.c(torch.tensor([12, 9, 0])), g)
+        for g in (w.g, w.there)
+    ],
+    "distillation.halve": lambda w: [
+        list(student.parameters()) for student, _ in [
+            distillation.halve(
+                w.labelled, [12, 9, 5, 2, 0], w.pictures, steps=2, batch_size=4, lr=1e-4, decay=0.9, device=w.device,
+                device_noise=False, progress=False,
+            )
+        ]
+    ],
     "guided.LabelledMixture": lambda w: [w.classes.denoiser(w.s)(w.z, 4, y=y).x0 for y in (None, w.y)],
     "mixtures.log_marginal": lambda w: w.mix.log_marginal(w.vp, w.z, 0.3),
     "mixtures.bayes float64": lambda w: mixtures.bayes(w.z, tensors.host([0.4, 0.6])),
@@ -528,6 +555,7 @@ HOST = {
     "hvae.step_gaps": lambda w: hvae.step_gaps(w.mix, w.s4, "beta", 5),
 } | dict.fromkeys([  # made by rule
     "bounds.nodes", "bounds.every_path", "bounds.exact_terms", "bounds.model_law", "bounds.path_posteriors",
+    "distillation.student_times", "distillation.weights",
     "loop.batch_indices", "losses.convert_weight", "losses.vlb_weight",
     "metrics.radial_power_spectrum",
     "mixtures.ring", "tensors.choose", "vlb.gaussian_vlb",
@@ -568,7 +596,10 @@ def cases(device):
 EXEMPT = dict.fromkeys(
     ["images.load_images", "machine.free_memory", "machine.has_bfloat16", "machine.processes"], "takes no tensors"
 )
-EXEMPT |= dict.fromkeys([f"guided.{law}_variance" for law in ("tilted", "flow", "diffusion")], "numbers for numbers")
+EXEMPT |= dict.fromkeys(
+    ["distillation.spread", *(f"guided.{law}_variance" for law in ("tilted", "flow", "diffusion"))],
+    "numbers for numbers",
+)
 EXEMPT |= dict.fromkeys(
     ["mixtures.ExactDenoiser.x0_variance", "spectrum.Spectrum.x0_variance"], "a number for a number"
 )

@@ -123,7 +123,7 @@ class UNet(nn.Module):
         blocks: residual blocks at each size, each way; a number or one for each size.
         attention: for each size whether its blocks attend; the middle always does.
         heads: of the attention.
-        classes: number of labels y, 0 for none.
+        classes: number of labels y, 0 for none. guided: whether it is told a guidance weight w.
         features, time_scale: see ``time.TimeEmbedding``.
         conditioning: "adagn" or "add"; see ``Modulated``.
         dropout: inside the blocks.
@@ -137,6 +137,7 @@ class UNet(nn.Module):
     def __init__(
         self, channels=1, widths=(32, 64, 128), *, blocks=1, attention=None, heads=4, classes=0,
         features="sinusoidal", time_scale=1.0, conditioning="adagn", dropout=0.0, out_channels=None,
+        guided=False,
     ):  # fmt: skip
         super().__init__()
         sizes = len(widths)
@@ -150,10 +151,10 @@ class UNet(nn.Module):
         self.settings = dict(
             channels=channels, widths=tuple(widths), blocks=blocks, attention=attention, heads=heads, classes=classes,
             features=features, time_scale=time_scale, conditioning=conditioning, dropout=dropout,
-            out_channels=out_channels,
+            out_channels=out_channels, guided=guided,
         )  # fmt: skip
         width = 4 * widths[0]
-        self.embed = TimeEmbedding(width, features, time_scale, classes)
+        self.embed = TimeEmbedding(width, features, time_scale, classes, guided)
 
         def stage(c_in, c_out, attend):
             return Stage(c_in, c_out, width, attend, heads, conditioning, dropout)
@@ -173,14 +174,14 @@ class UNet(nn.Module):
         )
         self.to(memory_format=torch.channels_last)  # convolutions run faster so, on CPU and GPU
 
-    def forward(self, x, t, y=None):
-        """x: (B, channels, H, W), any H and W. t: (B,). y: (B,) labels or None. Returns (B, out_channels, H, W)."""
+    def forward(self, x, t, y=None, w=None):
+        """(B, channels, H, W), any H and W -> (B, out_channels, H, W). t, y, w: (B,), see ``time.TimeEmbedding``."""
         if x.ndim != 4 or x.shape[1] != self.channels or min(x.shape[2:]) < 2 ** (self.sizes - 1):
             least = 2 ** (self.sizes - 1)
             raise ValueError(
                 f"expected images (B, {self.channels}, H, W) of at least {least}×{least} pixels, got {tuple(x.shape)}"
             )
-        e, h, skips = self.embed(t, y), self.stem(x), []
+        e, h, skips = self.embed(t, y, w), self.stem(x), []
         for i, stages in enumerate(self.down):
             h = self.shrink[i - 1](h) if i else h
             for stage in stages:

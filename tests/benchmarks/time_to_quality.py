@@ -36,28 +36,32 @@ LEVELS = (5.0, 3.5, 2.5)
 class Contestant:
     """A network and a recipe: what is predicted, on which schedule, how it is trained, averaged and sampled."""
 
-    net: str
-    minutes: tuple = (1.5, 2.5, 4, 6)
+    net: str = "dlgm"
+    minutes: tuple = (3,)
     predicts: str = "v"
     schedule: object = cosine_beta
     optimizer: object = training.Muon
     lr: float = 2e-3
-    batch: int = 64
+    batch: int = 32
     warmup: int = 100
     ema: float = 0.99
     sampler: object = DDIM()
     sample_steps: int = 25
 
 
+OWN_RECIPE = dict(  # train_unconditional.py of diffusers, with 50 steps of its ancestral sampler in the place of 1000
+    predicts="eps", schedule=linear_beta, lr=1e-4, batch=16, warmup=500, ema=0.9999, sampler=DDPM(), sample_steps=50,
+    optimizer=functools.partial(torch.optim.AdamW, betas=(0.95, 0.999), weight_decay=1e-6),
+)  # fmt: skip
 CONTESTANTS = {
-    "dlgm": Contestant("dlgm", (1.5, 2.5, 4, 6)),
-    "dlgm, Adam": Contestant("dlgm", (1.5, 2.5, 4, 6), optimizer=torch.optim.Adam),
-    "diffusers, our recipe": Contestant("diffusers", (4, 8, 12)),
-    # train_unconditional.py of diffusers, with 50 steps of its ancestral sampler in the place of 1000
-    "diffusers, its own recipe": Contestant(
-        "diffusers", (8,), "eps", linear_beta,
-        functools.partial(torch.optim.AdamW, betas=(0.95, 0.999), weight_decay=1e-6), 1e-4, 500, 0.9999, DDPM(), 50,
-    ),
+    "dlgm": Contestant("dlgm", (1, 1.5, 2, 3)),
+    "diffusers, our recipe": Contestant("diffusers", (2, 4, 8)),
+    "diffusers, its own recipe": Contestant("diffusers", (8,), **OWN_RECIPE),
+}
+TRIALS = {  # one thing changed of the first
+    "Adam": Contestant(optimizer=torch.optim.Adam), "batch 16": Contestant(batch=16), "batch 64": Contestant(batch=64),
+    "Adam, batch 64": Contestant(optimizer=torch.optim.Adam, batch=64), "rate 3e-3": Contestant(lr=3e-3),
+    "decay .98": Contestant(ema=0.98), "decay .995": Contestant(ema=0.995),
 }  # fmt: skip
 
 
@@ -89,8 +93,8 @@ def run(contestant, minutes, seed, n):
         return contestant.lr * min(1.0, (step + 1) / contestant.warmup) * 0.5 * (1 + math.cos(math.pi * spent / budget))
 
     walk = training.steps(
-        model, image_loss, data.to_uint8(data.load("mnist")[0]), steps=10**9, batch_size=contestant.batch, lr=rate, clip=1.0,
-        optimizer=contestant.optimizer, ema=ema, seed=seed,
+        model, image_loss, data.to_uint8(data.load("mnist")[0]), steps=10**9, batch_size=contestant.batch, lr=rate,
+        clip=1.0, optimizer=contestant.optimizer, ema=ema, seed=seed,
     )  # fmt: skip
     while spent < budget:
         start = time.process_time()
@@ -116,7 +120,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", choices=CONTESTANTS)
+    parser.add_argument("--only", choices=CONTESTANTS | TRIALS)
     parser.add_argument("--minutes", type=float, help="one budget in the place of the contestant's")
     parser.add_argument("--samples", type=int, default=2000)
     args = parser.parse_args()
@@ -124,12 +128,11 @@ def main():
     args.out.mkdir(parents=True, exist_ok=True)
     found = {}
     for name, seed in itertools.product([args.only] if args.only else CONTESTANTS, range(args.seeds)):
-        for minutes in [args.minutes] if args.minutes else CONTESTANTS[name].minutes:
+        contestant = (CONTESTANTS | TRIALS)[name]
+        for minutes in [args.minutes] if args.minutes else contestant.minutes:
             file = args.out / f"{name} {minutes:g} {seed}.json".replace(",", "").replace(" ", "_")
             if not file.exists():
-                file.write_text(
-                    json.dumps(run(CONTESTANTS[name], minutes, seed, args.samples)) + "\n", encoding="utf-8"
-                )
+                file.write_text(json.dumps(run(contestant, minutes, seed, args.samples)) + "\n", encoding="utf-8")
             row = json.loads(file.read_text(encoding="utf-8"))
             found.setdefault(name, {}).setdefault(seed, []).append(row)
             print(
