@@ -98,6 +98,7 @@ def test_e_14_a_weight_that_is_used(world, generator):
 
 
 def test_clipping_comes_after_guiding(world, generator):
+    """M-21: the guided answer is clipped, or divided by the quantile that sticks out; inside nothing happens."""
     (schedule, t), (x, y) = SCHEDULES["cosine"], points(generator)
     exact = world.denoiser(schedule)
     free = ClassifierFree(exact, 4.0)
