@@ -1,8 +1,10 @@
 """Figures of lesson 16: clouds of guided samples, three laws, classifiers by time."""
 
+import math
+
 from . import BLUE, GREY, ORANGE, figure, styled
 
-WINDOW = 2.4
+WINDOW = 2.8
 
 
 def _cloud(ax, others, asked, x, title):
@@ -57,8 +59,11 @@ def classifiers(times, rows):
     for (name, (losses, lengths)), colour, style in zip(
         rows.items(), (GREY, BLUE, ORANGE), ("--", "-", "-."), strict=True
     ):
-        left.plot(times, losses, color=colour, ls=style, label=name)
-        right.plot(times, lengths, color=colour, ls=style)
+        over = {"zorder": 3} if style == "--" else {}  # dashes that lie on a line
+        left.plot(times, losses, color=colour, ls=style, label=name, **over)
+        right.plot(times, lengths, color=colour, ls=style, **over)
+    left.axhline(math.log(2), color=GREY, lw=0.8)
+    left.text(times[-1], math.log(2), "log 2", color=GREY, ha="right", va="bottom", fontsize=9)
     left.set(xlabel="t", ylim=(0, None))
     left.set_title("−log p(y | x_t), nats")
     right.set(xlabel="t", yscale="log")
@@ -81,6 +86,6 @@ def guided_panel(others, asked, x, log_p, title):
     bars = dict(bins=40, range=(-8, 0.5), density=True)
     right.hist(log_p[1].clamp(min=-8), color="#9ecae1", label="data of the class", **bars)
     right.hist(log_p[0].clamp(min=-8), color=ORANGE, histtype="step", lw=1.8, label="samples", **bars)
-    right.set(xlabel="log p(x | y), nats (all below −8 in the first bar)", ylim=(0, 1.1))
+    right.set(xlabel="log p(x | y), nats (all below −8 in the first bar)", ylabel="density", ylim=(0, 1))
     right.legend(loc="upper left")
     return fig
