@@ -29,6 +29,6 @@ FID = {
 # Source: Ho & Salimans 2022, table 1, by way of deck 002; ledger NUM-3.
 CLASSIFIER_FREE = {0: (1.80, 53.71), 1: (12.6, 170.1), 3: (24.83, 250.4)}
 
-# FID of samples of an unconditional ImageNet model guided by a classifier of scale γ.
-# Source: Dhariwal & Nichol 2021, figure 3 (corgis), by way of deck 002; ledger NUM-4.
+# FID of samples of an unconditional ImageNet 256 × 256 model guided by a classifier of scale γ.
+# Source: Dhariwal & Nichol 2021, table 4, by way of deck 002 (beside figure 3, corgis); ledger NUM-4.
 CLASSIFIER_SCALE = {1: 33.0, 10: 12.0}

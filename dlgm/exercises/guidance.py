@@ -308,7 +308,8 @@ CONDITIONAL_CHAIN = Exercise(
     ),
     start="Write q(x_{t−1}, y | x_t) as a product. What does its sum over x_{t−1} say?",
     hint="The label depends on x_t only by way of x_{t−1}: q(y | x_{t−1}, x_t) = q(y | x_{t−1}).",
-    see="Two states as in the first case: rows (3/7, 4/7) and (1/5, 4/5); q(y | x_t) = 0.35, 0.5.",
+    see="reverse (0.75, 0.25), (0.5, 0.5) and likelihood 0.2, 0.8: rows (3/7, 4/7) and (1/5, 4/5); q(y | x_t) = 0.35, "
+    "0.5.",
 )  # fmt: skip
 
 
