@@ -424,6 +424,18 @@ def test_accumulation_changes_the_noise_but_not_the_meaning():
         fit(a, loss, data, steps=1, batch_size=16, accumulate=5, progress=False)
 
 
+def test_a_run_from_before_a_setting_existed_goes_on_where_the_setting_is_off(tmp_path):
+    file = tmp_path / "run.pt"
+    run(line(), 10, checkpoint=file)
+    state = torch.load(file, weights_only=True)
+    assert state["settings"].pop("clip") is None
+    torch.save(state, file)
+    assert len(run(line(), 12, checkpoint=file).loss) == 12
+    torch.save(state, file)
+    with pytest.raises(ValueError, match="clip None there, 1.0 here"):
+        run(line(), 12, checkpoint=file, clip=1.0)
+
+
 def test_dropout_resumes_bit_for_bit_too(tmp_path):
     def net():
         torch.manual_seed(0)

@@ -95,7 +95,8 @@ def read_checkpoint(path, model, optimiser, ema, settings):
         raise ValueError(
             f"{path.name} is not a checkpoint of this loop, or it is damaged; remove it, or name another file"
         ) from error
-    different = [_difference(k, theirs.get(k), v) for k, v in settings.items() if theirs.get(k) != v]
+    asked = {k: v for k, v in settings.items() if v or k in theirs}  # what is new here, and off, was off there
+    different = [_difference(k, theirs.get(k), v) for k, v in asked.items() if theirs.get(k) != v]
     if different:
         raise ValueError(
             f"{path.name} belongs to a run with other settings ({'; '.join(different)}); name another file"
