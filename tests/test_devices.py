@@ -398,14 +398,15 @@ CASES = {
         for g in (w.g, w.there) for weight in distillation.WEIGHTS
     ],
     "distillation.guided_loss": lambda w: distillation.guided_loss(
-        w.told, lambda v: guidance.ClassifierFree(w.labelled, v), w.x, w.tb, w.z[:4, 0], w.y[:4], w.g
+        w.told, lambda v, d=w.labelled: guidance.ClassifierFree(d, v), w.x, w.tb, w.z[:4, 0], w.y[:4], w.g
     ),
     "distillation.consistency_loss": lambda w: [
         distillation.consistency_loss(w.den, w.den, w.den, w.x, w.c(torch.tensor([12, 9, 0])), g)
         for g in (w.g, w.there)
     ],
     "distillation.halve": lambda w: [
-        list(student.parameters()) for student, _ in [
+        student(w.x, 9, y=w.y[:4]).x0
+        for student, _ in [
             distillation.halve(
                 w.labelled, [12, 9, 5, 2, 0], w.pictures, steps=2, batch_size=4, lr=1e-4, decay=0.9, device=w.device,
                 device_noise=False, progress=False,
