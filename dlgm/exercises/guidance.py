@@ -1,5 +1,4 @@
-"""Exercises of lesson 16: guidance in ε, the tilted step, the conditional chain, whose scale is whose, the "
-"guided flow.
+"""Exercises of lesson 16: guidance in ε, the tilted step, a conditional chain, whose scale is whose, the guided flow.
 
 Ledger GUIDE-2, GUIDE-4, GUIDE-5, GUIDE-7, GUIDE-10, GUIDE-13, E-14, E-17, E-33, E-47.
 """
