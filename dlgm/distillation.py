@@ -20,7 +20,7 @@ from .denoiser import Denoiser, Prediction, Wrapper
 from .losses import convert_weight
 from .process import q_sample
 from .schedules import listed
-from .tensors import expand, home, known, randn_like, sum_non_batch
+from .tensors import expand, home, host, known, randn_like, sum_non_batch
 
 WEIGHTS = ("snr", "truncated", "snr+1")
 
@@ -66,11 +66,11 @@ def target(teacher, x_t, t, m, s, **cond):
     Source: Salimans & Ho 2022, algorithm 2; ledger DIST-2, DIST-3.
     """
     schedule = teacher.schedule
-    first = teacher(x_t, t, **cond).x0
-    second = teacher(ddim_step(schedule, x_t, first, t, m), m, **cond).x0
-    root_t, root_m, root_s = (torch.as_tensor(schedule.logsnr(v), device="cpu").div(2).exp() for v in (t, m, s))
+    root_t, root_m, root_s = ((host(schedule.logsnr(v)) / 2).exp() for v in (t, m, s))
     if not ((root_t < root_m) & (root_m < root_s)).all():
         raise ValueError(f"expected s < m < t, got s={s}, m={m}, t={t}")
+    first = teacher(x_t, t, **cond).x0
+    second = teacher(ddim_step(schedule, x_t, first, t, m), m, **cond).x0
     share = expand((root_m - root_t) / (root_s - root_t), x_t)
     return share * first + (1 - share) * second
 
@@ -124,8 +124,13 @@ def loss(student, teacher, x0, times, generator=None, weight="snr+1", **cond):
     first = 2 * torch.randint(pairs, (len(x0),), generator=generator, device=home(generator)).cpu()
     t, m, s = (times[first + k] for k in range(3))
     x_t = q_sample(schedule, x0, t, randn_like(x0, generator))
-    error = sum_non_batch((target(teacher, x_t, t, m, s, **cond) - student(x_t, t, **cond).x0).square())
-    return expand(weights(schedule, t, weight), error) * error
+    return _weighted(target(teacher, x_t, t, m, s, **cond), student(x_t, t, **cond), weight)
+
+
+def _weighted(aim, answer, weight):
+    """w(λ_t) ‖aim − x̂_0‖² of a Prediction at its time: (B,)."""
+    error = sum_non_batch((aim - answer.x0).square())
+    return expand(weights(answer.schedule, answer.t, weight), error) * error
 
 
 def halve(teacher, times, data, *, steps, student=None, weight="snr+1", lr=1e-3, decay=None, **options):
@@ -210,12 +215,10 @@ def guided_loss(student, guided, x0, t, w, y, generator=None, weight="snr+1"):
         x0: (B, ...). t, w, y: (B,).
     Source: Meng et al. 2023, section 3.1; ledger DIST-5, M-20.
     """
-    schedule = student.schedule
-    x_t = q_sample(schedule, x0, t, randn_like(x0, generator))
+    x_t = q_sample(student.schedule, x0, t, randn_like(x0, generator))
     with torch.no_grad():
         aim = guided(w)(x_t, t, y=y).x0
-    error = sum_non_batch((aim - student(x_t, t, y=y, w=w).x0).square())
-    return expand(weights(schedule, t, weight), error) * error
+    return _weighted(aim, student(x_t, t, y=y, w=w), weight)
 
 
 def consistency_loss(student, average, teacher, x0, times, generator=None, **cond):
