@@ -108,11 +108,14 @@ def judge(steps, name):
 
 
 def ddpm(steps, name, widths, out_channels=1, loss=image_loss, lr=2e-3, **kind):
-    """A denoiser of images, v-prediction on the cosine schedule; the average of its weights is what counts."""
+    """A denoiser of images, v-prediction on the cosine schedule, by Muon; the average of its weights is what counts."""
     x = data.to_uint8(data.load(name)[0])
     model = Denoiser(nets.UNet(1, widths, out_channels=out_channels), schedules.cosine_beta(), "v", **kind)
     ema = training.EMA(model, 0.999)
-    options = {"batch_size": 64, "lr": training.CosineLR(lr, steps), "clip": 1.0, "ema": ema, "precision": "auto"}
+    options = {
+        "batch_size": 64, "lr": training.CosineLR(lr, steps), "optimizer": training.Muon, "clip": 1.0, "ema": ema,
+        "precision": "auto",
+    }  # fmt: skip
     return Recipe(model, loss, x, lambda model: measure_ddpm(model, name), name, options, torch.float16)
 
 

@@ -19,7 +19,7 @@ from dlgm.nets import (
     UNet,
     sinusoidal,
 )
-from dlgm.nets.unet import Modulated
+from dlgm.nets.unet import Modulated, group_norm
 from dlgm.oracles import GaussianMixture
 from dlgm.process import q_sample
 from dlgm.schedules import cosine_beta
@@ -92,6 +92,14 @@ def test_a_fresh_unet_answers_zero_and_its_blocks_are_the_identity():
     for kind in ("adagn", "add"):
         layer = Modulated(8, 32, kind)
         torch.testing.assert_close(layer(x, e), layer.norm(x), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("channels, size", [(16, 16), (112, 16), (8, 8), (24, 8), (10, 2), (5, 1)])
+def test_group_normalisation_makes_groups_of_sixteen_channels_or_a_part_of_sixteen(channels, size):
+    x = noise(2, channels, 3, 3)
+    grouped = x.reshape(2, channels // size, -1)
+    grouped = (grouped - grouped.mean(2, keepdim=True)) / (grouped.var(2, unbiased=False, keepdim=True) + 1e-5).sqrt()
+    torch.testing.assert_close(group_norm(channels)(x), grouped.reshape(x.shape))
 
 
 def test_arch_6_adaptive_group_norm_is_scale_and_shift_of_the_normalised():
@@ -239,7 +247,7 @@ def test_arch_6_the_mlp_is_its_formula():
 
 def test_arch_6_the_other_conditioning_adds_before_the_norm():
     layer, h, e = randomised(Modulated(16, 32, "add")), noise(2, 16, 3, 3), noise(2, 32, seed=1)
-    assert layer.norm.num_groups == 8  # in a group of one channel the norm would take the shift away again
+    assert layer.norm.num_groups == 1  # in a group of one channel the norm would take the shift away again
     torch.testing.assert_close(layer(h, e), layer.norm(h + layer.project(e)[:, :, None, None]))
 
 

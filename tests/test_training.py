@@ -1,5 +1,6 @@
 """The training loop: a resumed run equals an uninterrupted one, nothing is lost or overwritten, bad data stop it."""
 
+import json
 import math
 import os
 import subprocess
@@ -620,6 +621,18 @@ def test_what_cannot_be_loaded_or_described(tmp_path):
         describe(Denoiser(nn.Linear(2, 2), cosine_beta(10)))
     rebuilt = build(describe(denoiser()))
     assert [p.shape for p in rebuilt.parameters()] == [p.shape for p in denoiser().parameters()]
+
+
+def test_networks_that_computed_something_else_with_their_weights_are_refused(tmp_path):
+    """A U-Net of the first version normalised in other groups, with weights of the same shapes."""
+    now = Denoiser(UNet(1, (8,), heads=2), cosine_beta(10))
+    parts = json.loads(describe(now))
+    assert parts.pop("version") == UNet.version == 2
+    save_weights(now, tmp_path / "old.safetensors", denoiser=json.dumps(parts))
+    with pytest.raises(ValueError, match="holds a UNet of version 1, here it has version 2"):
+        load(tmp_path / "old.safetensors")
+    save(now, tmp_path / "new.safetensors")
+    assert describe(load(tmp_path / "new.safetensors")[0]) == describe(now)
 
 
 @pytest.mark.parametrize("what", ["gradient", "weights"])

@@ -30,8 +30,8 @@ def layer_table(net, images):
         net: a ``nets.UNet``.
         images: (1, C, H, W), of the size to be looked at.
     Returns:
-        A list of dicts with part, level (0 is full size), out (C, H, W), parameters, and macs, the multiply-adds of
-        convolutions and linear layers (the products inside attention are not counted).
+        A list of dicts with part, level (where it computes; 0 is full size), out (C, H, W), parameters, and macs, the
+        multiply-adds of convolutions and linear layers (the products inside attention are not counted).
     Source: ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7.
     """
     last = net.sizes - 1
@@ -42,7 +42,7 @@ def layer_table(net, images):
     parts += [("middle", last, ["middle"])]
     for i in reversed(range(net.sizes)):
         parts += [(f"up {i}", i, [f"up.{i}.{k}" for k in range(len(net.up[i]))])]
-        parts += [(f"grow {i}", i - 1, [f"grow.{i - 1}"])] if i else []
+        parts += [(f"grow {i}", i, [f"grow.{i - 1}"])] if i else []
     parts += [("head", 0, ["head"])]
     seen = {}
 

@@ -19,8 +19,8 @@ from .time import TimeEmbedding
 
 
 def group_norm(channels):
-    """Group normalisation with groups of equal size, 8 of them where the channels allow."""
-    return nn.GroupNorm(math.gcd(8, channels), channels)
+    """Group normalisation in groups of 16 channels, or of the largest part of 16 that divides them."""
+    return nn.GroupNorm(channels // math.gcd(16, channels), channels)
 
 
 class Modulated(nn.Module):
@@ -102,6 +102,19 @@ class SelfAttention(nn.Module):
         return x + self.out(h.permute(0, 3, 1, 2))
 
 
+class Grow(nn.Conv2d):
+    """A convolution, then nearest neighbours to the size of the skip, which need not be exactly double.
+
+    In this order the convolution has a quarter of the pixels; the block that follows smooths the squares.
+
+    Source: ledger ARCH-2.
+    """
+
+    def forward(self, h, size):
+        """(B, c_in, h, w) -> (B, c_out, *size)."""
+        return F.interpolate(super().forward(h), size=tuple(size))
+
+
 class Stage(nn.Module):
     """A ResBlock, and self-attention after it where asked for."""
 
@@ -133,6 +146,8 @@ class UNet(nn.Module):
             that often, or of other channels.
     Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B; ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7, QUIZ-1.3, M-25.
     """
+
+    version = 2  # of what is computed from the weights; the first normalised in 8 groups and grew before convolving
 
     def __init__(
         self, channels=1, widths=(32, 64, 128), *, blocks=1, attention=None, heads=4, classes=0,
@@ -167,7 +182,7 @@ class UNet(nn.Module):
             self.up.append(nn.ModuleList(stage(2 * c, c, attention[i]) for _ in range(blocks[i])))
             if i + 1 < sizes:
                 self.shrink.append(nn.Conv2d(c, widths[i + 1], 3, stride=2, padding=1))
-                self.grow.append(nn.Conv2d(widths[i + 1], c, 3, padding=1))
+                self.grow.append(Grow(widths[i + 1], c, 3, padding=1))
         self.middle = stage(widths[-1], widths[-1], True)
         self.head = nn.Sequential(
             group_norm(widths[0]), nn.SiLU(), zeroed(nn.Conv2d(widths[0], out_channels or channels, 3, padding=1))
@@ -191,6 +206,6 @@ class UNet(nn.Module):
         for i, stages in reversed(list(enumerate(self.up))):
             for stage in stages:
                 h = stage(torch.cat([h, skips.pop()], 1), e)
-            if i:  # back to the size of the skips above, which need not be exactly double
-                h = self.grow[i - 1](F.interpolate(h, size=skips[-1].shape[2:]))
+            if i:
+                h = self.grow[i - 1](h, skips[-1].shape[2:])
         return self.head(h)

@@ -28,7 +28,7 @@ def meaning(model):
         betas = shape["betas"]
         digest = hashlib.sha256(json.dumps(betas).encode()).hexdigest()[:8]
         shape = f"{len(betas)} steps, β from {betas[0]:.3g} to {betas[-1]:.3g}, {digest}"
-    settings = {f"{network} {name}": value for name, value in settings.items()}
+    settings = {f"{network} {name}": value for name, value in (settings | {"version": parts["version"]}).items()}
     return settings | {"schedule": f"{schedule} {shape}", "predicts": parts["predicts"], "variance": parts["variance"]}
 
 
@@ -166,6 +166,7 @@ def describe(denoiser):
     return json.dumps(
         {
             "net": [type(net).__name__, net.settings],
+            "version": getattr(net, "version", 1),
             "schedule": [
                 type(schedule).__name__, {"betas": schedule.beta[1:].tolist()} if discrete else asdict(schedule)
             ],
@@ -176,9 +177,19 @@ def describe(denoiser):
 
 
 def build(description):
-    """The Denoiser that ``describe`` described, with fresh weights."""
+    """The Denoiser that ``describe`` described, with fresh weights.
+
+    Raises:
+        ValueError: networks of this name computed something else when it was described.
+    """
     parts = json.loads(description)
     (net, net_settings), (schedule, schedule_settings) = parts["net"], parts["schedule"]
+    theirs, ours = parts.get("version", 1), getattr(getattr(nets, net), "version", 1)
+    if theirs != ours:
+        raise ValueError(
+            f"the file holds a {net} of version {theirs}, here it has version {ours} and would compute something else "
+            "with those weights; train it again, or load it with the dlgm that wrote it"
+        )
     schedule = getattr(schedules, schedule)(**schedule_settings)
     net = getattr(nets, net)(**net_settings)
     return Denoiser(net, schedule, parts["predicts"], parts.get("variance", "fixed"))

@@ -7,8 +7,8 @@ One thread; about 20 core-minutes in all. Each row is written to OUT/NAME.json w
 stopped goes on with the rows that are missing. Fréchet distances are in the features of the shipped classifier, of
 samples against all training images, beside that of as many real images against the others ("real").
 
-nets: digits of 14 × 14 pixels (2 × 2 averages), widths 16 and 32, 400 steps of 32 images, loss on ε, averaged weights,
-500 samples in 25 DDIM steps, doubled in size for the classifier. samplers: 28 × 28 pixels, 300 samples.
+nets: digits of 14 × 14 pixels (2 × 2 averages), widths 16 and 32, 400 steps of 32 images by Muon, loss on ε, averaged
+weights, 500 samples in 25 DDIM steps, doubled in size for the classifier. samplers: 28 × 28 pixels, 300 samples.
 """
 
 import argparse
@@ -76,7 +76,7 @@ VARIANTS = {  # name -> (network, schedule, what it predicts)
     "T = 100": lambda: (unet(time_scale=10.0), cosine_beta(100), "v"),
     "linear schedule": lambda: (unet(), linear_beta(), "v"),
     "ε head": lambda: (unet(), cosine_beta(), "eps"),
-    "Muon": lambda: (unet(), cosine_beta(), "v"),
+    "Adam": lambda: (unet(), cosine_beta(), "v"),
 }
 WALKS = {"DDIM": DDIM(), "variance β̃": DDPM(), "variance β": DDPM("beta")}
 
@@ -123,7 +123,7 @@ def train_variant(name, seed):
     start = time.process_time()
     training.fit(
         model, loss, train, steps=STEPS, batch_size=BATCH, lr=training.CosineLR(3e-3, STEPS, 50), clip=1.0, ema=ema,
-        seed=seed, progress=False, optimizer=training.Muon if name == "Muon" else torch.optim.Adam,
+        seed=seed, progress=False, optimizer=torch.optim.Adam if name == "Adam" else training.Muon,
     )  # fmt: skip
     seconds, generator, classifier = time.process_time() - start, torch.Generator().manual_seed(seed), judge()
     times = time_grid(model.schedule, 25)

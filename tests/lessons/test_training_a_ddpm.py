@@ -54,6 +54,7 @@ def test_arch_1_2_7_the_table_counts_what_a_unet_does():
         assert table[part]["out"] == shape
     assert table["stem"]["macs"] == 63 * 9 * 2 * 8 and table["shrink 1"]["macs"] == 20 * 9 * 8 * 16
     assert table["head"]["macs"] == 63 * 9 * 8 * 2 and table["head"]["parameters"] == 16 + 9 * 8 * 2 + 2
+    assert table["grow 1"]["macs"] == 20 * 9 * 16 * 8 and table["grow 1"]["level"] == 1  # before it grows
     block = 63 * (9 * 16 * 8 + 9 * 8 * 8 + 16 * 8) + 32 * 16  # two convolutions, the shortcut, the time's layer
     assert table["up 0"]["macs"] == block
     embedding = sum(p.numel() for p in net.embed.parameters())
