@@ -154,7 +154,7 @@ def measure_ddpm(model, name, images=500, evaluations=100, samples=2000):
     a, b = (metrics.features(classifier, images) for images in (torch.cat(drawn), train))
     return {
         "data": f"{len(train)} training images; {len(test)} test images",
-        "bits_per_dim": f"{bits} ({images} test images, {evaluations} stratified times each; {variance}, x0 clipped)",
+        "bits_per_dim": f"{bits} ({images} images, {evaluations} times each; {variance}, x0 clipped)",
         "frechet": f"{metrics.frechet_distance(a, b):.4f} ({samples} samples, DDIM, 50 steps; in judge_{name})",
         "frechet_floor": f"{metrics.frechet_floor(b, samples).value:.4f} ({samples} real images against the others)",
     }

@@ -23,13 +23,32 @@ from pathlib import Path
 import peers
 import torch
 
-from dlgm import data, metrics, nets, training, vlb
+from dlgm import data, losses, metrics, nets, training, vlb
 from dlgm.denoiser import Clipped, Denoiser
 from dlgm.samplers import DDIM, DDPM, sample
 from dlgm.schedules import cosine_beta, linear_beta, time_grid
+from dlgm.tensors import randn_like
 from dlgm.training import image_loss
 
 LEVELS = (5.0, 3.5, 2.5)
+
+
+def loss_with(weight=lambda snr: 1.0, middle=False, most=0):
+    """A loss on v. weight: of SNR. middle: t = T · sigmoid of a normal number. most: pixels to move images by."""
+
+    def loss(model, batch, generator, step):
+        x0, T = data.from_uint8(batch), model.schedule.T
+        if most:
+            move = torch.randint(-most, most + 1, (2,), generator=generator).tolist()
+            x0 = torch.roll(x0, move, (2, 3))
+        if middle:
+            t = (T * torch.randn(len(x0), generator=generator).sigmoid()).long() + 1
+        else:
+            t = losses.sample_t(model.schedule, len(x0), generator)
+        w = weight(model.schedule.logsnr(t).exp())
+        return losses.prediction_loss(model, x0, t, randn_like(x0, generator), weight=w).mean() / x0[0].numel()
+
+    return loss
 
 
 @dataclass(frozen=True)
@@ -40,6 +59,7 @@ class Contestant:
     minutes: tuple = (3,)
     predicts: str = "v"
     schedule: object = cosine_beta
+    loss: object = image_loss
     optimizer: object = training.Muon
     lr: float = 2e-3
     batch: int = 32
@@ -62,6 +82,9 @@ TRIALS = {  # one thing changed of the first
     "Adam": Contestant(optimizer=torch.optim.Adam), "batch 16": Contestant(batch=16), "batch 64": Contestant(batch=64),
     "Adam, batch 64": Contestant(optimizer=torch.optim.Adam, batch=64), "rate 3e-3": Contestant(lr=3e-3),
     "decay .98": Contestant(ema=0.98), "decay .995": Contestant(ema=0.995),
+    "min-SNR 5": Contestant(loss=loss_with(lambda snr: snr.clamp(max=5) / (snr + 1))),  # Hang et al. 2023
+    "sigmoid": Contestant(loss=loss_with(lambda snr: snr / (snr + 1) / (1 + snr * math.exp(-2)))),  # Kingma 2023
+    "middle times": Contestant(loss=loss_with(middle=True)), "moved": Contestant(loss=loss_with(most=1)),
 }  # fmt: skip
 
 
@@ -93,7 +116,7 @@ def run(contestant, minutes, seed, n):
         return contestant.lr * min(1.0, (step + 1) / contestant.warmup) * 0.5 * (1 + math.cos(math.pi * spent / budget))
 
     walk = training.steps(
-        model, image_loss, data.to_uint8(data.load("mnist")[0]), steps=10**9, batch_size=contestant.batch, lr=rate,
+        model, contestant.loss, data.to_uint8(data.load("mnist")[0]), steps=10**9, batch_size=contestant.batch, lr=rate,
         clip=1.0, optimizer=contestant.optimizer, ema=ema, seed=seed,
     )  # fmt: skip
     while spent < budget:
