@@ -145,7 +145,7 @@ def test_the_tables_of_the_digits_say_what_the_text_says():
     for name, gap in (("bound, posterior, minus flow", 0.09), ("bound, predicted, minus flow", 0.03)):
         value, error = bits[name]
         assert round(value, 2) == gap and value > 2 * error
-    assert bits["flow, as a density of pixels"][0] - bits["flow"][0] == pytest.approx(0.19, abs=0.005)
+    assert bits["flow, as a density of pixels"][0] - bits["flow"][0] == pytest.approx(0.34, abs=0.005)
     sigma = cosine_beta(1000).noise(1)
     assert -math.log2(sigma * math.sqrt(2 * math.pi * math.e)) == pytest.approx(5.2, abs=0.05)
 
