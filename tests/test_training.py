@@ -14,7 +14,7 @@ from torch import nn
 
 from dlgm.denoiser import Denoiser
 from dlgm.losses import simple_loss
-from dlgm.nets import UNet
+from dlgm.nets import TimeMLP, UNet
 from dlgm.schedules import VE, VPCosine, VPLinear, cosine_beta
 from dlgm.tensors import randn_like
 from dlgm.training import (
@@ -34,6 +34,7 @@ from dlgm.training import (
     step_seed,
     steps,
 )  # fmt: skip
+from dlgm.training.files import meaning
 
 
 def line(seed=0):
@@ -633,6 +634,9 @@ def test_networks_that_computed_something_else_with_their_weights_are_refused(tm
         load(tmp_path / "old.safetensors")
     save(now, tmp_path / "new.safetensors")
     assert describe(load(tmp_path / "new.safetensors")[0]) == describe(now)
+    same = Denoiser(TimeMLP(2), cosine_beta(10))  # what never changed is described as ever, and old runs of it go on
+    assert "version" not in json.loads(describe(same)) and not any("version" in name for name in meaning(same))
+    assert meaning(now)["UNet version"] == 2
 
 
 @pytest.mark.parametrize("what", ["gradient", "weights"])

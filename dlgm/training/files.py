@@ -28,7 +28,9 @@ def meaning(model):
         betas = shape["betas"]
         digest = hashlib.sha256(json.dumps(betas).encode()).hexdigest()[:8]
         shape = f"{len(betas)} steps, β from {betas[0]:.3g} to {betas[-1]:.3g}, {digest}"
-    settings = {f"{network} {name}": value for name, value in (settings | {"version": parts["version"]}).items()}
+    if "version" in parts:
+        settings["version"] = parts["version"]
+    settings = {f"{network} {name}": value for name, value in settings.items()}
     return settings | {"schedule": f"{schedule} {shape}", "predicts": parts["predicts"], "variance": parts["variance"]}
 
 
@@ -166,13 +168,13 @@ def describe(denoiser):
     return json.dumps(
         {
             "net": [type(net).__name__, net.settings],
-            "version": getattr(net, "version", 1),
             "schedule": [
                 type(schedule).__name__, {"betas": schedule.beta[1:].tolist()} if discrete else asdict(schedule)
             ],
             "predicts": denoiser.predicts,
             "variance": denoiser.variance,
         }
+        | ({"version": net.version} if hasattr(net, "version") else {})
     )  # fmt: skip
 
 
