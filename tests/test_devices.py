@@ -36,6 +36,7 @@ from dlgm import (
     nets,
     parameterization,
     process,
+    restoration,
     samplers,
     schedules,
     scores,
@@ -46,7 +47,7 @@ from dlgm import (
 )
 from dlgm.nets import inspect as looks
 from dlgm.nets import time
-from dlgm.oracles import bounds, chains, guided, latent, mixtures, spectrum
+from dlgm.oracles import affine, bounds, chains, guided, latent, mixtures, spectrum
 from dlgm.training import files
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
@@ -98,6 +99,7 @@ class World:
         lambda w: denoiser.Denoiser(w.module(lambda: nets.UNet(1, (8,), heads=2, classes=3, guided=True)), w.s, "v")
     )
     mix = property(lambda w: mixtures.GaussianMixture(*map(w.c, (torch.tensor([0.3, 0.7]), torch.eye(2), SPREAD))))
+    bell = property(lambda w: mixtures.GaussianMixture([1.0], [[0.3, -0.5]], w.c(SPREAD[:1])))
     mix1 = property(lambda w: mixtures.GaussianMixture([0.4, 0.6], w.c(torch.tensor([-1.0, 1.0])), [0.04, 0.09]))
     classes = property(
         lambda w: guided.LabelledMixture([w.mix, mixtures.GaussianMixture([1.0], [[0.5, -1.0]], [0.3])], [0.4, 0.6])
@@ -404,6 +406,27 @@ CASES = {
         distillation.consistency_loss(w.den, w.den, w.den, w.x, w.c(torch.tensor([12, 9, 0])), g)
         for g in (w.g, w.there)
     ],
+    "restoration.Linear": lambda w: [
+        v for a in (
+            restoration.mask(w.c(torch.arange(16).reshape(1, 4, 4) % 3 > 0)), restoration.downsample((1, 4, 4), 2),
+            restoration.grey((1, 4, 4)), restoration.box_blur((1, 4, 4), 3),
+        ) for y in [a(w.x)] for v in (y, a.transpose(y), a.solve(y, 0.5, 0.1))
+    ] + [restoration.grey((1, 4, 4)).inverse(w.x), restoration.matrix(w.c(torch.eye(2)))(w.z)],
+    "restoration.samplers": lambda w: [
+        samplers.sample(w.den, make(samplers.DDPM(), known, w.eps), w.x, [9, 4, 0], w.g)
+        for make in (restoration.Replacement, restoration.RePaint)
+        for known in (w.c(torch.arange(4) > 1), torch.arange(4, device="cpu") > 1)
+    ],
+    "restoration.denoisers": lambda w: [
+        d(w.x, 5).v for a in [restoration.box_blur((1, 4, 4), 3)] for d in (
+            restoration.Reconstruction(w.den, a, w.eps, 0.1), restoration.NullSpace(w.den, a, a(w.eps)),
+            restoration.Reconstruction(w.den, a, w.eps, 0.1, restoration.none, 2.0),
+            restoration.Views(w.den, ((lambda x: x.flip(3),) * 2, (lambda x: -x,) * 2)),
+        )
+    ],
+    "restoration.edit": lambda w: restoration.edit(w.den, w.x, [9, 4, 0], generator=w.g),
+    "restoration.outpaint": lambda w: restoration.outpaint(w.den, w.x, 2, [9, 4, 0], 2, w.g, 2),
+    "affine.conditional": lambda w: affine.conditional(w.z[0], w.c(SPREAD[0]), w.z[1:2], w.z[2, :1], 0.3),
     "distillation.halve": lambda w: [
         student(w.x, 9, y=w.y[:4]).x0
         for student, _ in [
@@ -550,13 +573,16 @@ HOST = {
         w.spec.step_kl(w.s, [12, 5, 0]), spectrum.Spectrum.power_law(3).variances,
         spectrum.Spectrum.photographs(2, 4).variances,
     ],
+    "affine.walk_law": lambda w: affine.walk_law(
+        w.bell.denoiser(w.s), samplers.DDPM(), [12, 5, 0], w.c(torch.zeros(2)), w.c(torch.eye(2))
+    ),
     "spectrum.walk": lambda w: spectrum.walk(
         w.spec.denoiser(w.s), samplers.DPMSolverPP(2), w.c(torch.tensor([12, 7, 5])), w.spec.marginal(w.s, 12)
     ),
     "hvae.step_gaps": lambda w: hvae.step_gaps(w.mix, w.s4, "beta", 5),
 } | dict.fromkeys([  # made by rule
     "bounds.nodes", "bounds.every_path", "bounds.exact_terms", "bounds.model_law", "bounds.path_posteriors",
-    "distillation.student_times", "distillation.weights",
+    "distillation.student_times", "distillation.weights", "restoration.of_unit_data",
     "loop.batch_indices", "losses.convert_weight", "losses.vlb_weight",
     "metrics.radial_power_spectrum",
     "mixtures.ring", "tensors.choose", "vlb.gaussian_vlb",
@@ -598,7 +624,10 @@ EXEMPT = dict.fromkeys(
     ["images.load_images", "machine.free_memory", "machine.has_bfloat16", "machine.processes"], "takes no tensors"
 )
 EXEMPT |= dict.fromkeys(
-    ["distillation.spread", *(f"guided.{law}_variance" for law in ("tilted", "flow", "diffusion"))],
+    [
+        "distillation.spread",
+        *(f"guided.{law}_variance" for law in ("tilted", "flow", "diffusion")),
+    ],
     "numbers for numbers",
 )
 EXEMPT |= dict.fromkeys(

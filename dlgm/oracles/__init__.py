@@ -4,11 +4,12 @@ mixtures    Gaussian mixtures and finite data sets at every noise level; classes
 chains      a discrete Markov chain, summed
 latent      linear-Gaussian models with one or many latents; one nonlinear model by quadrature
 spectrum    diagonal Gaussian data: the exact law of every walk, the exact price of a step
+affine      the exact mean and covariance of any walk that is affine in its state
 guided      labelled mixtures; what guidance draws, as closed forms
 bounds      worlds in which every average of the variational bound is exact
 """
 
-from . import bounds, guided
+from . import affine, bounds, guided
 from .chains import DiscreteChain
 from .guided import LabelledMixture
 from .latent import LinearGaussian, LinearGaussianChain, NonlinearModel
@@ -17,5 +18,5 @@ from .spectrum import Spectrum
 
 __all__ = [
     "ClassDensities", "DiscreteChain", "EmpiricalData", "GaussianMixture", "LabelledMixture", "LinearGaussian",
-    "LinearGaussianChain", "NonlinearModel", "Spectrum", "bayes", "bounds", "guided", "ring",
+    "LinearGaussianChain", "NonlinearModel", "Spectrum", "affine", "bayes", "bounds", "guided", "ring",
 ]  # fmt: skip
