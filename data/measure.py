@@ -1,9 +1,12 @@
-"""Measures what the lessons quote of the networks in checkpoints/ and is too long for a lesson.
+"""Measures what the lessons quote and is too long for a lesson, mostly of the networks in checkpoints/.
 
     python data/measure.py bits_mnist       # bits per dimension against steps, under several variances: lesson 10
     python data/measure.py steps_mnist      # Fréchet distance against steps, for several samplers: lesson 11
     python data/measure.py calls_mnist      # the same against calls of the network, for the solvers: lesson 14
     python data/measure.py flow_mnist       # bits per dimension by the flow, beside the bound: lesson 14
+    python data/measure.py guidance_mnist   # hits, variety and Fréchet distance against the guidance weight: lesson 16
+    python data/measure.py students_mnist   # Fréchet distance of few steps, by students and by solvers: lesson 17
+    python data/measure.py ways_digits8     # one step learned by halvings, by consistency, from pairs: lesson 17
     python data/measure.py steps_mnist --out folder
 
 A table is a file measured/NAME.json: each entry has its value and standard error, and the file says by which command it
@@ -11,6 +14,7 @@ was made. ``data.measured(NAME)`` reads it.
 """
 
 import argparse
+import copy
 import functools
 import json
 import math
@@ -20,12 +24,12 @@ from pathlib import Path
 
 import torch
 
-from dlgm import data, likelihood, metrics, nets, training, vlb
-from dlgm.denoiser import Clipped, Respaced
+from dlgm import data, distillation, guidance, likelihood, losses, metrics, nets, training, vlb
+from dlgm.denoiser import Clipped, Denoiser, Respaced
 from dlgm.gaussian import Gaussian
 from dlgm.process import q_sample
 from dlgm.samplers import DDIM, DDPM, DPMSolverPP, EulerMaruyama, Heun, sample
-from dlgm.schedules import time_grid, time_of
+from dlgm.schedules import cosine_beta, time_grid, time_of
 
 HERE = Path(__file__).resolve().parent
 BITS = {"ddpm_mnist": ("beta", "posterior"), "ddpm_mnist_variance": ("beta", "posterior", "predicted")}
@@ -94,6 +98,12 @@ def distance(model, sampler, times, images, seeds):
     return metrics.estimate(torch.tensor(found), 0)
 
 
+def karras(schedule, N):
+    """N ≥ 2 steps: from noise/signal 80 to t = 1 by Karras' spacing, and then to 0."""
+    top = int(time_of(schedule, [-2 * math.log(80)])[0])
+    return torch.cat([time_grid(schedule, N - 1, top, 1, "karras"), torch.zeros(1, dtype=torch.int64)])
+
+
 @torch.no_grad()
 def steps_mnist(images=1000, steps=(10, 20, 50), seeds=3):
     """The Fréchet distance of digits from one network by several samplers."""
@@ -112,17 +122,117 @@ def calls_mnist(images=1000, calls=(5, 8, 12, 20, 40), seeds=3):
     80 to t = 1, and then 0.
     """
     model = network("ddpm_mnist_variance")
-    schedule, top = model.schedule, int(time_of(model.schedule, [-2 * math.log(80)])[0])
+    schedule = model.schedule
     yield "floor", metrics.frechet_floor(judged()[1], images)
     for n in calls:
         for name, (sampler, even, steps) in SOLVERS.items():
             N = steps(n)
-            if even:
-                times = time_grid(schedule, N)
-            else:
-                times = torch.cat([time_grid(schedule, N - 1, top, 1, "karras"), torch.zeros(1, dtype=torch.int64)])
+            times = time_grid(schedule, N) if even else karras(schedule, N)
             used = 2 * N - 1 if name == "heun" else n
             yield f"{name} {used}", distance(model, sampler, times, images, seeds)
+
+
+@torch.no_grad()
+def guidance_mnist(images=400, steps=20, weights=range(8), seeds=3):
+    """What guidance buys and costs: hits, fidelity, variety and Fréchet distance of digits by DDIM, for each w.
+
+    Seeds differ in the samples and in the real digits that fidelity and variety are counted with.
+    """
+    model, _ = training.load(data.checkpoint("ddpm_mnist_labels"))
+    judge, y = nets.Classifier(), torch.arange(images) % 10
+    training.load_weights(judge, data.checkpoint("judge_mnist"))
+    features, real = judged()
+    yield "floor", metrics.frechet_floor(real, images)
+    for w in weights:
+        found = {name: [] for name in ("hits", "fidelity", "variety", "distance")}
+        for seed in range(seeds):
+            x_T = model.schedule.start((images, 1, 28, 28), torch.Generator().manual_seed(seed))
+            guide = Clipped(guidance.ClassifierFree(model, float(w)))
+            parts = zip(x_T.split(200), y.split(200), strict=True)
+            grid = time_grid(model.schedule, steps)
+            seen = features(torch.cat([sample(guide, DDIM(), x, grid, y=told) for x, told in parts]))
+            fidelity, variety = metrics.precision_recall(real[seed * images : (seed + 1) * images], seen)
+            values = metrics.hit_rate(judge.head(seen), y), fidelity, variety, metrics.frechet_distance(seen, real)
+            for name, value in zip(found, values, strict=True):
+                found[name].append(float(getattr(value, "value", value)))
+        for name, values in found.items():
+            yield f"{name} {w}", metrics.estimate(torch.tensor(values), 0)
+
+
+@torch.no_grad()
+def students_mnist(images=1000, calls=(8, 4, 2, 1), seeds=3):
+    """The Fréchet distance of digits in few calls: by students, and by their first teacher without any training."""
+    model = network("ddpm_mnist")
+    yield "floor", metrics.frechet_floor(judged()[1], images)
+    yield "teacher 100", distance(model, DDIM(), time_grid(model.schedule, 100), images, seeds)
+    for n in calls:
+        times = time_grid(model.schedule, n)
+        yield f"student {n}", distance(network(f"student_mnist_{n}"), DDIM(), times, images, seeds)
+        yield f"ddim {n}", distance(model, DDIM(), times, images, seeds)
+        if n > 2:  # in two steps, the last of them DDIM's, there is nothing to look back to
+            yield f"dpm++ 2 {n}", distance(model, DPMSolverPP(2), karras(model.schedule, n), images, seeds)
+
+
+def ways_digits8(budgets=(450, 1800), pairs=6000, seeds=3):
+    """How far one step ends from the 64-step walks of the same starts, in grey levels, after so many training steps.
+
+    One small teacher of 8 × 8 digits, its walk of 8 steps, and three ways to learn that walk as one step, with the same
+    network, optimiser and number of training steps. "pairs" are the starts and ends of so many walks.
+    """
+    schedule, x0 = cosine_beta(), data.load("digits8")[0].flatten(1)
+    options = {"batch_size": 256, "optimizer": training.Muon, "progress": False}
+
+    def fitted(net, loss, examples, steps, lr, decay, seed):
+        ema, rate = training.EMA(net, decay), training.CosineLR(lr, steps, 0)
+        training.fit(net, lambda net, batch, g, step: loss(net, ema.model, batch, g).mean() / 64, examples, steps=steps,
+                     lr=rate, ema=ema, seed=seed, **options)  # fmt: skip
+        return ema.model
+
+    def plain(net, mean, x0, g):
+        t, eps = torch.randint(1, 1001, (len(x0),), generator=g), torch.randn(x0.shape, generator=g)
+        return losses.prediction_loss(net, x0, t, eps)
+
+    def walk(denoiser, steps, x_T):
+        with torch.no_grad():
+            return sample(Clipped(denoiser), DDIM(), x_T, time_grid(schedule, steps))
+
+    torch.manual_seed(0)
+    teacher = fitted(Denoiser(nets.TimeMLP(64, width=128), schedule, "v"), plain, x0, 2000, 3e-3, 0.99, 0)
+    eight, generator = time_grid(schedule, 8), torch.Generator().manual_seed(0)
+    starts, noise = (schedule.start((n, 64), generator) for n in (500, pairs))
+    long, walks = walk(teacher, 64, starts), (noise, walk(teacher, 8, noise))
+
+    def off(ends):
+        return (ends - long).square().mean(1).sqrt() * 127.5
+
+    def start():
+        return copy.deepcopy(teacher).requires_grad_(True)
+
+    def halved(steps, seed):
+        net, times = teacher, eight
+        while len(times) > 2:
+            net, times = distillation.halve(
+                Clipped(net), times, x0, student=copy.deepcopy(net).requires_grad_(True), steps=steps // 3, lr=5e-3,
+                decay=0.98, seed=seed, **options,
+            )  # fmt: skip
+        return net
+
+    def consistent(net, mean, x0, g):
+        return distillation.consistency_loss(net, mean, Clipped(teacher), x0, eight, g)
+
+    def by_pairs(net, mean, pair, g):
+        return (net(pair[0], 1000).x0 - pair[1]).square().sum(1)
+
+    ways = {
+        "halvings": halved,
+        "consistency": lambda steps, seed: fitted(start(), consistent, x0, steps, 5e-3, 0.98, seed),
+        "pairs": lambda steps, seed: fitted(start(), by_pairs, walks, steps, 5e-3, 0.98, seed),
+    }
+    yield "teacher 8", metrics.estimate(off(walk(teacher, 8, starts)), 0)
+    for steps in budgets:
+        for name, way in ways.items():
+            found = [off(walk(way(steps, seed), 1, starts)).mean() for seed in range(seeds)]
+            yield f"{name} {steps}", metrics.estimate(torch.stack(found), 0)
 
 
 @torch.no_grad()
@@ -171,6 +281,9 @@ TABLES = {
         calls_mnist,
         "squared Fréchet distance of 1000 samples, in judge_mnist, against calls; 3 seeds",
     ),
+    "guidance_mnist": (guidance_mnist, "400 digits for each w, DDIM in 20 steps, in judge_mnist; 3 seeds"),
+    "students_mnist": (students_mnist, "squared Fréchet distance of 1000 samples, in judge_mnist; 3 seeds"),
+    "ways_digits8": (ways_digits8, "one step of a small network: grey levels from the ends of 64 steps; 3 seeds"),
     "flow_mnist": (flow_mnist, "bits per dimension of 300 test images, by the flow and by the bound"),
 }
 

@@ -10,6 +10,7 @@ standard errors.
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import math
@@ -20,12 +21,13 @@ from pathlib import Path
 
 import torch
 
-from dlgm import data, elbo, losses, metrics, nets, schedules, training, vae, vlb
+from dlgm import data, distillation, elbo, guidance, losses, metrics, nets, samplers, schedules, training, vae, vlb
 from dlgm.denoiser import Clipped, Denoiser
 from dlgm.tensors import randn_like
 from dlgm.training import draw, image_loss
 
 HERE = Path(__file__).resolve().parent
+STUDENT = {"batch_size": 64, "optimizer": training.Muon, "clip": 1.0, "precision": "auto"}
 LICENCES = {"mnist": "CC BY-SA 3.0", "fashion": "MIT"}
 
 
@@ -107,16 +109,21 @@ def judge(steps, name):
     return Recipe(nets.Classifier(), loss, data.load(name), measure, name, options, torch.float16)
 
 
-def ddpm(steps, name, widths, out_channels=1, loss=image_loss, lr=2e-3, **kind):
-    """A denoiser of images, v-prediction on the cosine schedule, by Muon; the average of its weights is what counts."""
-    x = data.to_uint8(data.load(name)[0])
-    model = Denoiser(nets.UNet(1, widths, out_channels=out_channels), schedules.cosine_beta(), "v", **kind)
+def ddpm(steps, name, widths, out_channels=1, loss=image_loss, lr=2e-3, classes=0, **kind):
+    """A denoiser of images, v-prediction on the cosine schedule, by Muon; the average of its weights is what counts.
+
+    With classes it is told the label, which is hidden for a tenth of the images.
+    """
+    x, y = data.load(name, raw=True)
+    net = nets.UNet(1, widths, out_channels=out_channels, classes=classes)
+    model = Denoiser(net, schedules.cosine_beta(), "v", **kind)
     ema = training.EMA(model, 0.999)
     options = {
         "batch_size": 64, "lr": training.CosineLR(lr, steps), "optimizer": training.Muon, "clip": 1.0, "ema": ema,
         "precision": "auto",
     }  # fmt: skip
-    return Recipe(model, loss, x, lambda model: measure_ddpm(model, name), name, options, torch.float16)
+    split = (x, y) if classes else x
+    return Recipe(model, loss, split, lambda model: measure_ddpm(model, name), name, options, torch.float16)
 
 
 def ddpm_variance(steps, name, widths):
@@ -137,27 +144,135 @@ def ddpm_variance(steps, name, widths):
     return recipe
 
 
+def aimed(teacher, times, told=lambda batch, generator: {}):
+    """The loss of a student of ``teacher`` on the grid ``times``; told(batch, generator): what both are told."""
+
+    def loss(model, batch, generator, step):
+        x0 = data.from_uint8(batch[0] if isinstance(batch, tuple) else batch)
+        found = distillation.loss(model, teacher, x0, times, generator, **told(batch, generator))
+        return found.mean() / x0[0].numel()
+
+    return loss
+
+
+def taught(network, loss, split, steps):
+    """A copy of the network after so many training steps of a student; the average of its weights."""
+    model = copy.deepcopy(network).requires_grad_(True).train()
+    ema = training.EMA(model, 0.99)
+    training.fit(model, loss, split, steps=steps, lr=training.CosineLR(1e-3, steps, 0), ema=ema, **STUDENT)
+    return ema.model
+
+
+def last_of(network, loss, split, steps, measure):
+    """The recipe of the student that is stored, which starts from ``network``."""
+    model = copy.deepcopy(network).requires_grad_(True).train()
+    options = STUDENT | {"lr": training.CosineLR(1e-3, steps, 0), "ema": training.EMA(model, 0.99)}
+    return Recipe(model, loss, split, measure, "mnist", options, torch.float16)
+
+
+def student(steps, N, longest=64, early=150):
+    """A student of N steps, 8, 4, 2 or 1: that of 2N steps is its teacher, and what it starts from.
+
+    The first, of 8, comes from the denoiser's ``longest`` steps by halvings of ``early`` training steps each, and a
+    last one.
+    """
+    network, _ = training.load(data.checkpoint("ddpm_mnist" if N == 8 else f"student_mnist_{2 * N}"))
+    times = schedules.time_grid(network.schedule, longest if N == 8 else 2 * N)
+    x = data.load("mnist", raw=True)[0]
+    while len(times) > 2 * N + 1:
+        network, times = taught(network, aimed(Clipped(network), times), x, early), times[::2]
+    teacher = Clipped(network)
+    return last_of(network, aimed(teacher, times), x, steps, lambda model: measure_student(model, teacher, times))
+
+
+def guided_student(steps, N=4, most=4.0, first=600, early=(150, 200)):
+    """A student of N steps that is told the label and the guidance weight w, 0 to ``most``.
+
+    First one network takes the place of the two guided answers, for all w and t; then that one is halved.
+    """
+    plain, _ = training.load(data.checkpoint("ddpm_mnist_labels"))
+    network = Denoiser(nets.UNet(**plain.net.settings | {"guided": True}), plain.schedule, "v")
+    network.load_state_dict(plain.state_dict(), strict=False)  # but for what hears w, which starts at 0
+    split = data.load("mnist", raw=True)
+
+    def told(batch, generator):
+        y = batch[1]
+        return {"y": y, "w": most * torch.rand(len(y), generator=generator, device=y.device)}
+
+    def one_for_two(model, batch, generator, step):
+        x0, t = data.from_uint8(batch[0]), torch.randint(1, plain.schedule.T + 1, (len(batch[1]),), generator=generator)
+        cond = told(batch, generator)
+        guided = lambda w: Clipped(guidance.ClassifierFree(plain, w))  # noqa: E731
+        return distillation.guided_loss(model, guided, x0, t, generator=generator, **cond).mean() / x0[0].numel()
+
+    network = taught(network, one_for_two, split, first)
+    times = schedules.time_grid(network.schedule, N * 2 ** (1 + len(early)))
+    for steps_of in early:
+        network, times = taught(network, aimed(Clipped(network), times, told), split, steps_of), times[::2]
+    return last_of(network, aimed(Clipped(network), times, told), split, steps, lambda model: measure_guided(model, N))
+
+
+@torch.no_grad()
+def few_steps(model, steps, samples=2000, **cond):
+    """Samples of a student in so many steps, from seeds 0, 1, ...; cond: of a hundred each."""
+    times = schedules.time_grid(model.schedule, steps)
+
+    def walk(seed):
+        x_T = model.schedule.start((100, 1, 28, 28), torch.Generator().manual_seed(seed))
+        return samplers.sample(Clipped(model), samplers.DDIM(), x_T, times, **cond)
+
+    return torch.cat([walk(seed) for seed in range(samples // 100)])
+
+
+def measure_student(model, teacher, times):
+    """How far a student's walks end from its teacher's, and how good they are."""
+    N, drawn = len(times) // 2, few_steps(model, len(times) // 2)
+    apart = (drawn[:100] - few_steps(teacher, 2 * N, 100)).square().mean((1, 2, 3)).sqrt()
+    return seen_by_judge(drawn, "mnist", N) | {"apart": f"{metrics.estimate(apart, 0)} of the range [-1, 1]"}
+
+
+def measure_guided(model, N, weights=(0.0, 1.0, 4.0)):
+    """How good the samples of each weight are."""
+    y, card = torch.arange(100) % 10, {}
+    for w in weights:
+        drawn = few_steps(model, N, y=y, w=torch.full((100,), w))
+        card |= {f"{name}, w = {w:g}": entry for name, entry in seen_by_judge(drawn, "mnist", N, y).items()}
+    return card
+
+
+def seen_by_judge(drawn, name, steps, y=None):
+    """Entries of a card: the Fréchet distance of samples from the training images, hits where y says what was asked."""
+    classifier, train = nets.Classifier(), data.load(name)[0]
+    training.load_weights(classifier, data.checkpoint(f"judge_{name}"))
+    a, b = (metrics.features(classifier, images) for images in (drawn, train))
+    n = len(drawn)
+    card = {
+        "frechet": f"{metrics.frechet_distance(a, b):.4f} ({n} samples, DDIM, {steps} steps; in judge_{name})",
+        "frechet_floor": f"{metrics.frechet_floor(b, n).value:.4f} ({n} real images against the others)",
+    }
+    return card if y is None else card | {"hits": f"{metrics.hit_rate(classifier.head(a), y.repeat(n // len(y)))}"}
+
+
 @torch.no_grad()
 def measure_ddpm(model, name, images=500, evaluations=100, samples=2000):
-    """Bits per dimension of held-out images, and the Fréchet distance of samples from the training images."""
+    """Bits per dimension of held-out images, and the Fréchet distance of samples from the training images.
+
+    A network with labels is told them: log p(x | y), and samples of all classes alike.
+    """
     device, generator = next(model.parameters()).device, torch.Generator().manual_seed(0)
     variance = {"fixed": "posterior", "learned": "predicted"}[model.variance]
-    test, train = (data.load(name, split=which)[0] for which in ("test", "train"))
-    bound = [
-        vlb.vlb_estimate(Clipped(model), part.to(device), evaluations, generator, variance).cpu()
-        for part in test[:images].split(100)
-    ]
+    (test, y), (train, _) = (data.load(name, split=which) for which in ("test", "train"))
+    bound, classes = [], model.null_label
+    for k in range(0, images, 100):
+        x0, cond = test[k : k + 100].to(device), {"y": y[k : k + 100].to(device)} if classes else {}
+        bound.append(vlb.vlb_estimate(Clipped(model), x0, evaluations, generator, variance, **cond).cpu())
     bits = metrics.estimate(torch.cat(bound) / (test[0].numel() * math.log(2)), 0)
     drawn = [draw(model, 100, test.shape[-1], seed=seed, device=device).cpu() for seed in range(samples // 100)]
-    classifier = nets.Classifier()
-    training.load_weights(classifier, data.checkpoint(f"judge_{name}"))
-    a, b = (metrics.features(classifier, images) for images in (torch.cat(drawn), train))
-    return {
+    about = {
         "data": f"{len(train)} training images; {len(test)} test images",
         "bits_per_dim": f"{bits} ({images} images, {evaluations} times each; {variance}, x0 clipped)",
-        "frechet": f"{metrics.frechet_distance(a, b):.4f} ({samples} samples, DDIM, 50 steps; in judge_{name})",
-        "frechet_floor": f"{metrics.frechet_floor(b, samples).value:.4f} ({samples} real images against the others)",
     }
+    return about | seen_by_judge(torch.cat(drawn), name, 50, torch.arange(100) % classes if classes else None)
 
 
 RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's position, so nothing is moved there
@@ -169,6 +284,10 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
     "ddpm_mnist": (10_000, lambda steps: ddpm(steps, "mnist", (16, 32, 64, 112))),
     "ddpm_mnist_variance": (4_000, lambda steps: ddpm_variance(steps, "mnist", (16, 32, 64, 112))),
     "ddpm_fashion": (7_000, lambda steps: ddpm(steps, "fashion", (16, 32, 64, 112))),
+    "student_mnist_8": (400, lambda steps: student(steps, 8)),
+    "student_mnist_4": (800, lambda steps: student(steps, 4)),
+    "student_mnist_2": (1_000, lambda steps: student(steps, 2)),
+    "student_mnist_1": (1_200, lambda steps: student(steps, 1)),
 }
 
 

@@ -1,0 +1,90 @@
+"""A thousand digits in few steps: students, their first teacher's 100, diffusers' network and scheduler.
+
+    python tests/benchmarks/few_steps.py [--threads 2] [--images 1000]
+
+For each: calls of a network, seconds, digits a second, and the squared Fréchet distance in judge_mnist, all from the
+same starts. diffusers' network has as many parameters and seeded weights: its seconds do not depend on them, and its
+distance is not printed. Its scheduler, DPMSolverMultistepScheduler, takes as many calls as DPM-Solver++(2) takes with
+our teacher to come within 1.25 times the distance of its 100 steps (``--calls``). Nothing else should run meanwhile.
+"""
+
+import argparse
+import math
+import time
+
+import peers
+import torch
+
+from dlgm import data, metrics, nets, training
+from dlgm.denoiser import Clipped
+from dlgm.samplers import DDIM, DPMSolverPP, sample
+from dlgm.schedules import time_grid, time_of
+
+
+def karras(schedule, N):
+    """N steps as lesson 14's DPM-Solver++(2) takes them: from noise/signal 80 to t = 1, and then to 0."""
+    top = int(time_of(schedule, [-2 * math.log(80)])[0])
+    return torch.cat([time_grid(schedule, N - 1, top, 1, "karras"), torch.zeros(1, dtype=torch.int64)])
+
+
+@torch.no_grad()
+def ours(name, sampler, times, starts):
+    """Samples of a shipped denoiser."""
+    model = Clipped(training.load(data.checkpoint(name))[0])
+    grid = times(model.schedule)
+    return torch.cat([sample(model, sampler, part, grid) for part in starts.split(100)])
+
+
+@torch.no_grad()
+def theirs(net, calls, starts):
+    """As many calls of diffusers' network by its multistep scheduler."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    drawn = []
+    for x in starts.split(100):
+        scheduler = DPMSolverMultistepScheduler(beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction")
+        scheduler.set_timesteps(calls)
+        for t in scheduler.timesteps:
+            x = scheduler.step(net(x, t.expand(len(x))), t, x).prev_sample
+        drawn.append(x)
+    return torch.cat(drawn)
+
+
+def main():
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--calls", type=int, default=16)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    schedule = training.load(data.checkpoint("ddpm_mnist"))[0].schedule
+    starts = schedule.start((args.images, 1, 28, 28), torch.Generator().manual_seed(0))
+    runs = {  # name -> calls, function
+        "teacher, DDIM": (100, lambda: ours("ddpm_mnist", DDIM(), lambda s: time_grid(s, 100), starts)),
+        "teacher, DPM-Solver++(2)": (
+            args.calls, lambda: ours("ddpm_mnist", DPMSolverPP(2), lambda s: karras(s, args.calls), starts),
+        ),
+    }  # fmt: skip
+    for n in (8, 4, 2, 1):
+        runs[f"student of {n}"] = (
+            n, lambda n=n: ours(f"student_mnist_{n}", DDIM(), lambda s: time_grid(s, n), starts),
+        )  # fmt: skip
+    others = peers.available()
+    if "diffusers" in others:
+        runs["diffusers, DPMSolver"] = (args.calls, lambda: theirs(others["diffusers"], args.calls, starts))
+    judge = nets.Classifier()
+    training.load_weights(judge, data.checkpoint("judge_mnist"))
+    real = metrics.features(judge, data.load("mnist")[0])
+    print(f"{args.threads} threads, {args.images} digits of 28 × 28; real digits: "
+          f"{metrics.frechet_floor(real, args.images)}")  # fmt: skip
+    for name, (calls, draw) in runs.items():
+        start = time.perf_counter()
+        x = draw()
+        seconds = time.perf_counter() - start
+        quality = "" if "diffusers" in name else f"{metrics.frechet_distance(metrics.features(judge, x), real):8.3f}"
+        print(f"{name:26s} {calls:4d} calls {seconds:8.1f} s {args.images / seconds:8.0f} digits/s {quality}")
+
+
+if __name__ == "__main__":
+    main()
