@@ -284,6 +284,7 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
     "ddpm_mnist": (10_000, lambda steps: ddpm(steps, "mnist", (16, 32, 64, 112))),
     "ddpm_mnist_variance": (4_000, lambda steps: ddpm_variance(steps, "mnist", (16, 32, 64, 112))),
     "ddpm_fashion": (7_000, lambda steps: ddpm(steps, "fashion", (16, 32, 64, 112))),
+    "ddpm_mnist_labels": (10_000, lambda steps: ddpm(steps, "mnist", (16, 32, 64, 112), classes=10)),
     "student_mnist_8": (400, lambda steps: student(steps, 8)),
     "student_mnist_4": (800, lambda steps: student(steps, 4)),
     "student_mnist_2": (1_000, lambda steps: student(steps, 2)),

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from dlgm import data, distillation, training, vae, vlb
+from dlgm import data, distillation, metrics, nets, training, vae, vlb
 from dlgm.denoiser import Clipped
 from dlgm.process import q_sample
 from dlgm.schedules import time_grid

@@ -1,8 +1,8 @@
-"""Figures of lesson 16: clouds of guided samples, three laws, classifiers by time."""
+"""Figures of lesson 16: clouds of guided samples, three laws, classifiers by time, fit against variety."""
 
 import math
 
-from . import BLUE, GREY, ORANGE, figure, styled
+from . import BLUE, GREEN, GREY, ORANGE, figure, styled
 
 WINDOW = 2.8
 
@@ -88,4 +88,27 @@ def guided_panel(others, asked, x, log_p, title):
     right.hist(log_p[0].clamp(min=-8), color=ORANGE, histtype="step", lw=1.8, label="samples", **bars)
     right.set(xlabel="log p(x | y), nats (all below −8 in the first bar)", ylabel="density", ylim=(0, 1))
     right.legend(loc="upper left")
+    return fig
+
+
+@styled
+def tradeoff(weights, rows, floor):
+    """Shares and the Fréchet distance against w, with two standard errors.
+
+    Args:
+        rows: dict "hits", "fidelity", "variety", "distance" -> list of (value, error). floor: (value, error), a line.
+    """
+    fig, (left, right) = figure(8.4, 3.2, 1, 2)
+    looks = {"hits": (BLUE, "o", left), "fidelity": (GREEN, "^", left), "variety": (ORANGE, "s", left)}
+    looks["distance"] = (GREY, "D", right)
+    for name, (colour, marker, ax) in looks.items():
+        values, errors = zip(*rows[name], strict=True)
+        ax.errorbar(weights, values, [2 * e for e in errors], color=colour, marker=marker, ms=4.5, lw=1.5, label=name)
+    left.set(xlabel="w", ylim=(0, 1.03))
+    left.set_title("share")
+    left.legend(loc="lower left")
+    right.axhline(floor[0], color=GREY, ls=":", lw=1.2)
+    right.text(weights[-1], floor[0], "real digits", color=GREY, ha="right", va="bottom", fontsize=9)
+    right.set(xlabel="w", ylim=(0, None))
+    right.set_title("squared Fréchet distance")
     return fig

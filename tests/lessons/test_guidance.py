@@ -116,6 +116,11 @@ def test_figures_draw_what_they_are_given():
     assert [len(ax.lines) for ax in fig.axes] == [4, 3] and list(fig.axes[1].lines[2].get_ydata()) == [1, 90]
     fig = figures.guided_panel(grey, blue, x, (-x[:, 0].abs(), -blue[:, 0].abs()), "γ = 2")
     assert fig.axes[0].get_title() == "γ = 2" and "log p(x | y)" in fig.axes[1].get_xlabel()
+    rows = {name: [(0.5, 0.01), (0.9, 0.02)] for name in ("hits", "fidelity", "variety", "distance")}
+    left, right = figures.tradeoff([0, 4], rows, (0.2, 0.01)).axes
+    assert [b.get_label() for b in left.containers] == ["hits", "fidelity", "variety"]
+    assert right.containers[0].lines[2][0].get_segments()[1][:, 1].tolist() == pytest.approx([0.86, 0.94])
+    assert right.lines[-1].get_ydata()[0] == 0.2
 
 
 def test_the_plane_of_the_lesson_is_steered_by_bayes():
