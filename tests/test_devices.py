@@ -45,6 +45,9 @@ from dlgm import (
     vae,
     vlb,
 )
+from dlgm import (
+    latent as smaller,
+)
 from dlgm.nets import inspect as looks
 from dlgm.nets import time
 from dlgm.oracles import affine, bounds, chains, guided, latent, mixtures, spectrum
@@ -406,6 +409,19 @@ CASES = {
         distillation.consistency_loss(w.den, w.den, w.den, w.x, w.c(torch.tensor([12, 9, 0])), g)
         for g in (w.g, w.there)
     ],
+    "latent.VectorQuantizer": lambda w: [
+        q := w.module(lambda: smaller.VectorQuantizer(5, 2)), *q(w.draw(3, 2, 4)), q.nearest(w.z), q.vectors(w.y),
+        q.perplexity(w.y),
+    ][1:],
+    "latent.LatentDiffusion": lambda w: [
+        m for scale in [smaller.Scale.of(w.x)]
+        for d in [smaller.LatentDiffusion(lambda x: 2 * x, lambda z: z / 2, w.den, scale)]
+        for m in (scale, d.encode(w.x), d.decode(w.x), d.sample((4, 1, 4, 4), [9, 4, 0], w.there))
+    ],
+    "latent.Orthogonal": lambda w: [
+        v for o in [smaller.Orthogonal.fit(w.draw(9, 3), 2)]
+        for v in (o.encode(w.draw(4, 3)), o.decode(w.z), o.residual(w.draw(4, 3)))
+    ],
     "restoration.Linear": lambda w: [
         v for a in (
             restoration.mask(w.c(torch.arange(16).reshape(1, 4, 4) % 3 > 0)), restoration.downsample((1, 4, 4), 2),
@@ -626,6 +642,7 @@ EXEMPT = dict.fromkeys(
 EXEMPT |= dict.fromkeys(
     [
         "distillation.spread",
+        *(f"latent.{name}" for name in ("attention_cost", "conv_cost", "first_state", "logsnr_shift")),
         *(f"guided.{law}_variance" for law in ("tilted", "flow", "diffusion")),
     ],
     "numbers for numbers",
@@ -716,7 +733,8 @@ def answers(device, reached=None):
 def says_so(name):
     """Whether the docstring of a function, its class or its module speaks of the CPU."""
     first, *path = name.split()[0].split(".")
-    here = next(m for m in [*MODULES, training] if short(m) == first)
+    named = [m for m in [*MODULES, training] if short(m) == first]  # dlgm.latent and dlgm.oracles.latent
+    here = next((m for m in named if path and hasattr(m, path[0])), named[0])
     docs = [here.__doc__]
     for part in path:
         here = getattr(here, part, None)
