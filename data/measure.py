@@ -132,6 +132,18 @@ def calls_mnist(images=1000, calls=(5, 8, 12, 20, 40), seeds=3):
             yield f"{name} {used}", distance(model, sampler, times, images, seeds)
 
 
+def balanced_floor(features, y, images, splits=5):
+    """The Fréchet distance of so many real digits, as many of each class, to the others; the error is of the splits."""
+    found = []
+    for seed in range(splits):
+        order = torch.randperm(len(y), generator=torch.Generator().manual_seed(seed))
+        kept = torch.cat([order[y[order] == k][: images // 10] for k in range(10)])
+        others = torch.ones(len(y), dtype=torch.bool)
+        others[kept] = False
+        found.append(metrics.frechet_distance(features[kept], features[others]))
+    return metrics.estimate(torch.tensor(found), 0)
+
+
 @torch.no_grad()
 def guidance_mnist(images=400, steps=20, weights=range(8), seeds=3):
     """What guidance buys and costs: hits, fidelity, variety and Fréchet distance of digits by DDIM, for each w.
@@ -143,6 +155,7 @@ def guidance_mnist(images=400, steps=20, weights=range(8), seeds=3):
     training.load_weights(judge, data.checkpoint("judge_mnist"))
     features, real = judged()
     yield "floor", metrics.frechet_floor(real, images)
+    yield "floor, classes alike", balanced_floor(real, data.load("mnist")[1], images)
     for w in weights:
         found = {name: [] for name in ("hits", "fidelity", "variety", "distance")}
         for seed in range(seeds):

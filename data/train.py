@@ -289,6 +289,7 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
     "student_mnist_4": (800, lambda steps: student(steps, 4)),
     "student_mnist_2": (1_000, lambda steps: student(steps, 2)),
     "student_mnist_1": (1_200, lambda steps: student(steps, 1)),
+    "student_mnist_guided": (600, guided_student),
 }
 
 

@@ -115,6 +115,16 @@ def test_a_student_ends_where_its_card_says_and_learned_every_step(train, N):
         assert ours < before, (N, t)
 
 
+def test_dist_5_the_guided_student_draws_what_its_card_says(train):
+    model, card = training.load(data.checkpoint("student_mnist_guided"))
+    judge, y = nets.Classifier(), torch.arange(100) % 10
+    training.load_weights(judge, data.checkpoint("judge_mnist"))
+    for w in (0.0, 4.0):
+        drawn = train.few_steps(model, 4, 100, y=y, w=torch.full((100,), w))
+        found, (value, error) = metrics.hit_rate(judge(drawn), y), number(card[f"hits, w = {w:g}"])
+        assert abs(found.value.item() - value) < 4.5 * math.hypot(error, found.error.item()) + 0.01
+
+
 def test_unknown_missing_and_altered_checkpoints_are_named(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no checkpoint is called 'vae'; there are cvae_mnist, "):
         data.checkpoint("vae")
