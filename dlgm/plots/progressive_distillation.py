@@ -39,7 +39,7 @@ def panel(real, student, plain, variances, kept, title):
     ax.axhline(1, color=GREY, lw=0.8)
     ax.set(xlabel="variance of the direction", xscale="log", ylim=(0, 1.1))
     ax.set_title("spread kept")
-    ax.legend(loc="center", bbox_to_anchor=(0.5, 0.54))
+    fig.legend(loc="outside lower right", ncols=2)
     fig.suptitle(title)
     return fig
 
