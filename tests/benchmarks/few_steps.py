@@ -3,9 +3,10 @@
     python tests/benchmarks/few_steps.py [--threads 2] [--images 1000]
 
 For each: calls of a network, seconds, digits a second, and the squared Fréchet distance in judge_mnist, all from the
-same starts. diffusers' network has as many parameters and seeded weights: its seconds do not depend on them, and its
-distance is not printed. Its scheduler, DPMSolverMultistepScheduler, takes as many calls as DPM-Solver++(2) takes with
-our teacher to come within 1.25 times the distance of its 100 steps (``--calls``). Nothing else should run meanwhile.
+same starts, hundreds of them. diffusers' network has as many parameters and seeded weights: its seconds do not depend
+on them, and its distance is not printed. Its scheduler, DPMSolverMultistepScheduler, takes as many calls as
+DPM-Solver++(2) takes with our teacher to come within 1.25 times the distance of its 100 steps (``--calls``). Nothing
+else should run meanwhile.
 """
 
 import argparse
@@ -28,11 +29,11 @@ def karras(schedule, N):
 
 
 @torch.no_grad()
-def ours(name, sampler, times, starts):
-    """Samples of a shipped denoiser."""
+def ours(name, sampler, times, starts, **told):
+    """Samples of a shipped denoiser; told: conditions of a hundred each."""
     model = Clipped(training.load(data.checkpoint(name))[0])
     grid = times(model.schedule)
-    return torch.cat([sample(model, sampler, part, grid) for part in starts.split(100)])
+    return torch.cat([sample(model, sampler, part, grid, **told) for part in starts.split(100)])
 
 
 @torch.no_grad()
@@ -70,6 +71,13 @@ def main():
         runs[f"student of {n}"] = (
             n, lambda n=n: ours(f"student_mnist_{n}", DDIM(), lambda s: time_grid(s, n), starts),
         )  # fmt: skip
+    y = torch.arange(100) % 10
+    runs["told the digit, DDIM"] = (
+        100, lambda: ours("ddpm_mnist_labels", DDIM(), lambda s: time_grid(s, 100), starts, y=y),
+    )  # fmt: skip
+    runs["its student of 4, w = 0"] = (
+        4, lambda: ours("student_mnist_guided", DDIM(), lambda s: time_grid(s, 4), starts, y=y, w=torch.zeros(100)),
+    )  # fmt: skip
     others = peers.available()
     if "diffusers" in others:
         runs["diffusers, DPMSolver"] = (args.calls, lambda: theirs(others["diffusers"], args.calls, starts))
