@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from .samplers import DDIM, sample
-from .tensors import same_shape, whole
+from .tensors import double, host, same_shape, whole
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -61,8 +61,9 @@ class VectorQuantizer(nn.Module):
 
     def perplexity(self, indices):
         """exp of the entropy of how often each vector is used: 1 if one is, K if all are used alike; a number."""
-        p = torch.bincount(indices.flatten(), minlength=self.codebook.num_embeddings).double()
-        return torch.exp(-torch.special.xlogy(p / p.sum(), p / p.sum()).sum()).item()
+        p = torch.bincount(indices.flatten(), minlength=self.codebook.num_embeddings)
+        p = double(p) / len(indices.flatten())
+        return torch.exp(-torch.special.xlogy(p, p).sum()).item()
 
 
 # ---- the scale of codes ---------------------------------------------------------------------------------------------
@@ -178,7 +179,7 @@ class Orthogonal:
 
         Source: Tipping & Bishop 1999; ledger LAT-1.
         """
-        values, vectors = torch.linalg.eigh(torch.cov(x.double().T, correction=0))
+        values, vectors = torch.linalg.eigh(torch.cov(host(x).T, correction=0))
         rest = x.shape[1] - latent
         return cls(vectors[:, rest:].flip(1).to(x), values[:rest].mean().item())
 

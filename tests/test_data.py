@@ -53,8 +53,8 @@ def faces():
 # ---- the committed files -------------------------------------------------
 def test_manifest_lists_exactly_the_files_and_the_folder_stays_small():
     assert set(MANIFEST) == {p.name for p in DATA.glob("*.npz")}
-    # 40 MB is what the course allows itself, so that cloning it stays quick.
-    assert sum(p.stat().st_size for p in DATA.rglob("*") if p.is_file()) < 40e6
+    # 60 MB is what the course allows itself, so that cloning it stays quick.
+    assert sum(p.stat().st_size for p in DATA.rglob("*") if p.is_file()) < 60e6
 
 
 @pytest.mark.parametrize("file", sorted(MANIFEST))
