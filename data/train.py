@@ -155,19 +155,18 @@ def aimed(teacher, times, told=lambda batch, generator: {}):
     return loss
 
 
-def taught(network, loss, split, steps):
-    """A copy of the network after so many training steps of a student; the average of its weights."""
-    model = copy.deepcopy(network).requires_grad_(True).train()
-    ema = training.EMA(model, 0.99)
-    training.fit(model, loss, split, steps=steps, lr=training.CosineLR(1e-3, steps, 0), ema=ema, **STUDENT)
-    return ema.model
-
-
-def last_of(network, loss, split, steps, measure):
-    """The recipe of the student that is stored, which starts from ``network``."""
+def begun(network, loss, split, steps, measure=None):
+    """The recipe of a student that starts from ``network``; measure: of the one that is stored."""
     model = copy.deepcopy(network).requires_grad_(True).train()
     options = STUDENT | {"lr": training.CosineLR(1e-3, steps, 0), "ema": training.EMA(model, 0.99)}
     return Recipe(model, loss, split, measure, "mnist", options, torch.float16)
+
+
+def taught(network, loss, split, steps):
+    """A copy of the network after so many training steps of a student; the average of its weights."""
+    recipe = begun(network, loss, split, steps)
+    training.fit(recipe.model, loss, split, steps=steps, **recipe.options)
+    return recipe.options["ema"].model
 
 
 def student(steps, N, longest=64, early=150):
@@ -182,7 +181,7 @@ def student(steps, N, longest=64, early=150):
     while len(times) > 2 * N + 1:
         network, times = taught(network, aimed(Clipped(network), times), x, early), times[::2]
     teacher = Clipped(network)
-    return last_of(network, aimed(teacher, times), x, steps, lambda model: measure_student(model, teacher, times))
+    return begun(network, aimed(teacher, times), x, steps, lambda model: measure_student(model, teacher, times))
 
 
 def guided_student(steps, N=4, most=4.0, first=600, early=(150, 200)):
@@ -209,7 +208,7 @@ def guided_student(steps, N=4, most=4.0, first=600, early=(150, 200)):
     times = schedules.time_grid(network.schedule, N * 2 ** (1 + len(early)))
     for steps_of in early:
         network, times = taught(network, aimed(Clipped(network), times, told), split, steps_of), times[::2]
-    return last_of(network, aimed(Clipped(network), times, told), split, steps, lambda model: measure_guided(model, N))
+    return begun(network, aimed(Clipped(network), times, told), split, steps, lambda model: measure_guided(model, N))
 
 
 @torch.no_grad()

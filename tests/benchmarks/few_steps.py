@@ -10,28 +10,24 @@ else should run meanwhile.
 """
 
 import argparse
-import math
+import sys
 import time
 
 import peers
 import torch
 
-from dlgm import data, metrics, nets, training
-from dlgm.denoiser import Clipped
+from dlgm import data, metrics
 from dlgm.samplers import DDIM, DPMSolverPP, sample
-from dlgm.schedules import time_grid, time_of
+from dlgm.schedules import time_grid
 
-
-def karras(schedule, N):
-    """N steps as lesson 14's DPM-Solver++(2) takes them: from noise/signal 80 to t = 1, and then to 0."""
-    top = int(time_of(schedule, [-2 * math.log(80)])[0])
-    return torch.cat([time_grid(schedule, N - 1, top, 1, "karras"), torch.zeros(1, dtype=torch.int64)])
+sys.path.append(str(data.data_folder()))
+import measure  # noqa: E402  (data/measure.py)
 
 
 @torch.no_grad()
 def ours(name, sampler, times, starts, **told):
     """Samples of a shipped denoiser; told: conditions of a hundred each."""
-    model = Clipped(training.load(data.checkpoint(name))[0])
+    model = measure.network(name)
     grid = times(model.schedule)
     return torch.cat([sample(model, sampler, part, grid, **told) for part in starts.split(100)])
 
@@ -59,12 +55,12 @@ def main():
     parser.add_argument("--calls", type=int, default=16)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    schedule = training.load(data.checkpoint("ddpm_mnist"))[0].schedule
+    schedule = measure.network("ddpm_mnist").schedule
     starts = schedule.start((args.images, 1, 28, 28), torch.Generator().manual_seed(0))
     runs = {  # name -> calls, function
         "teacher, DDIM": (100, lambda: ours("ddpm_mnist", DDIM(), lambda s: time_grid(s, 100), starts)),
         "teacher, DPM-Solver++(2)": (
-            args.calls, lambda: ours("ddpm_mnist", DPMSolverPP(2), lambda s: karras(s, args.calls), starts),
+            args.calls, lambda: ours("ddpm_mnist", DPMSolverPP(2), lambda s: measure.karras(s, args.calls), starts),
         ),
     }  # fmt: skip
     for n in (8, 4, 2, 1):
@@ -81,16 +77,14 @@ def main():
     others = peers.available()
     if "diffusers" in others:
         runs["diffusers, DPMSolver"] = (args.calls, lambda: theirs(others["diffusers"], args.calls, starts))
-    judge = nets.Classifier()
-    training.load_weights(judge, data.checkpoint("judge_mnist"))
-    real = metrics.features(judge, data.load("mnist")[0])
+    features, real = measure.judged()
     print(f"{args.threads} threads, {args.images} digits of 28 × 28; real digits: "
           f"{metrics.frechet_floor(real, args.images)}")  # fmt: skip
     for name, (calls, draw) in runs.items():
         start = time.perf_counter()
         x = draw()
         seconds = time.perf_counter() - start
-        quality = "" if "diffusers" in name else f"{metrics.frechet_distance(metrics.features(judge, x), real):8.3f}"
+        quality = "" if "diffusers" in name else f"{metrics.frechet_distance(features(x), real):8.3f}"
         print(f"{name:26s} {calls:4d} calls {seconds:8.1f} s {args.images / seconds:8.0f} digits/s {quality}")
 
 
