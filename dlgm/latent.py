@@ -11,10 +11,56 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from . import nets
 from .samplers import DDIM, sample
 from .tensors import double, host, same_shape, whole
+from .vae import gaussian_from, standard_kl
 
 LOG_2PI = math.log(2 * math.pi)
+
+
+# ---- codes that are Gaussians ---------------------------------------------------------------------------------------
+class KLAutoencoder(nn.Module):
+    """A VAE whose code is a small picture, and whose decoder is trusted to ``noise_std``: q(z | x) = N(mean, var).
+
+        loss = mean (x − x̂)² + 2 s² KL(q(z | x) ‖ N(0, I))/P,  x̂ of a draw z ~ q,  P entries of x,  s = noise_std
+
+    which is 2 s²/P times the negative ELBO with p(x | z) = N(x̂, s² I), but for a constant: a small weight of the KL is
+    a decoder that claims to be exact, and leaves the scale of the codes free.
+
+    Args:
+        channels: of the pictures. widths: see ``nets.encoder``; the side shrinks by 2^len(widths). code: channels of z.
+        noise_std: s, in the units of x.
+    Raises:
+        ValueError: noise_std is not positive.
+    Source: Rombach et al. 2022, section 3.1 and appendix G; Kingma & Welling 2014; ledger LAT-1, M-29.
+    """
+
+    def __init__(self, channels=3, widths=(32, 64), code=4, noise_std=0.02):
+        super().__init__()
+        if not noise_std > 0:
+            raise ValueError(f"expected noise_std > 0, got {noise_std}")
+        self.noise_std = noise_std
+        self.encoder = nets.encoder(channels, widths, 2 * code)
+        self.decoder = nets.decoder(channels, widths, code)
+
+    def posterior(self, x):
+        """q(z | x), a Gaussian of shape (B, code, h, w)."""
+        return gaussian_from(self.encoder(x))
+
+    def encode(self, x):
+        """The means of q(z | x): (B, C, H, W) -> (B, code, h, w)."""
+        return self.posterior(x).mean
+
+    def decode(self, z):
+        """(B, code, h, w) -> (B, C, H, W)."""
+        return self.decoder(z)
+
+    def loss(self, x, generator=None):
+        """See above: a number, in units of x²."""
+        q = self.posterior(x)
+        kl = standard_kl(q).flatten(1).sum(1).mean() / x[0].numel()
+        return (x - self.decode(q.sample(generator))).square().mean() + 2 * self.noise_std**2 * kl
 
 
 # ---- codes that are whole numbers -----------------------------------------------------------------------------------
@@ -64,6 +110,35 @@ class VectorQuantizer(nn.Module):
         p = torch.bincount(indices.flatten(), minlength=self.codebook.num_embeddings)
         p = double(p) / len(indices.flatten())
         return torch.exp(-torch.special.xlogy(p, p).sum()).item()
+
+
+class VQAutoencoder(nn.Module):
+    """An autoencoder whose code is a grid of whole numbers, indices of a codebook's vectors.
+
+        loss = mean (x − x̂)² + the codebook's own loss (``VectorQuantizer``),  x̂ of the vectors
+
+    Args:
+        channels, widths: see ``KLAutoencoder``. size, dim: of the codebook.
+    Source: van den Oord et al. 2017; ledger LAT-1, M-29.
+    """
+
+    def __init__(self, channels=3, widths=(32, 64), size=256, dim=8):
+        super().__init__()
+        self.encoder, self.decoder = nets.encoder(channels, widths, dim), nets.decoder(channels, widths, dim)
+        self.quantizer = VectorQuantizer(size, dim)
+
+    def encode(self, x):
+        """Indices: (B, C, H, W) -> (B, h, w)."""
+        return self.quantizer.nearest(self.encoder(x))
+
+    def decode(self, indices):
+        """Pictures of indices: (B, h, w) -> (B, C, H, W)."""
+        return self.decoder(self.quantizer.vectors(indices))
+
+    def loss(self, x, generator=None):
+        """See above: a number. Nothing is drawn."""
+        q, _, moved = self.quantizer(self.encoder(x))
+        return (x - self.decoder(q)).square().mean() + moved
 
 
 # ---- the scale of codes ---------------------------------------------------------------------------------------------
@@ -215,6 +290,29 @@ def attention_cost(size, channels):
     """
     n = size**2
     return 4 * n * channels**2 + 2 * n**2 * channels
+
+
+def unet_cost(net, size):
+    """Multiply-adds of one call of a ``nets.UNet`` for a picture of size × size, by the two rules above: a number.
+
+    Layers that the time passes through, normalisations and activations are left out.
+
+    Source: ledger LAT-2.
+    """
+    s = net.settings
+    widths, sides = s["widths"], [-(-size // 2**i) for i in range(net.sizes)]
+
+    def block(side, a, b):
+        return conv_cost(side, a, b) + conv_cost(side, b, b) + (a != b) * conv_cost(side, a, b, 1)
+
+    total = conv_cost(size, s["channels"] + s["beside"], widths[0])
+    total += conv_cost(size, widths[0], s["out_channels"] or s["channels"])
+    for i, (side, c) in enumerate(zip(sides, widths, strict=True)):
+        attend = s["attention"][i] * attention_cost(side, c)
+        total += s["blocks"][i] * (block(side, c, c) + block(side, 2 * c, c) + 2 * attend)
+        if i:
+            total += 2 * conv_cost(side, widths[i - 1], c)  # on the way down and up
+    return total + block(sides[-1], widths[-1], widths[-1]) + attention_cost(sides[-1], widths[-1])
 
 
 def first_state(schedule, std, t):

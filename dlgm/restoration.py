@@ -5,8 +5,8 @@ known into each state (``Replacement``, ``RePaint``), push the score by the grad
 (``Reconstruction``), or correct x̂_0 where A sees it (``NullSpace``). None draws from p(x_0 | y) in general; in a
 Gaussian world what each draws from is known exactly (``oracles.affine``), so its bias is a number.
 
-``edit`` walks from the middle, ``outpaint`` goes on beside what is there, ``Views`` asks for a picture that is one in
-several views.
+``edit`` walks from the middle, ``outpaint`` goes on beside what is there, ``Views`` and ``Bands`` ask for a picture
+that is several at once.
 """
 
 from dataclasses import dataclass, replace
@@ -308,3 +308,24 @@ class Views(Wrapper):
             for (there, back), cond in zip(self.views, conds, strict=True)
         ]
         return Prediction(self.schedule, x_t, t, eps=torch.stack(eps).mean(0))
+
+
+@dataclass(frozen=True)
+class Bands(Wrapper):
+    """A denoiser of a picture that is one thing from afar and another from near: ε̂ = L ε̂(far) + (I − L) ε̂(near).
+
+    L keeps what is coarse, such as ``box_blur``. If both conditions are the same, so is ε̂.
+
+    Args:
+        low: a ``Linear`` from pictures to pictures. far, near: dicts of conditions.
+    Source: Geng et al. 2024 (Factorized Diffusion), equation 5; ledger APP-1, M-38.
+    """
+
+    low: Linear
+    far: dict
+    near: dict
+
+    def __call__(self, x_t, t):
+        """x_t: (B, ...); t: a number or (B,). Returns a Prediction."""
+        far, near = (self.denoiser(x_t, t, **cond).eps for cond in (self.far, self.near))
+        return Prediction(self.schedule, x_t, t, eps=near + self.low(far - near))

@@ -703,6 +703,14 @@ def test_every_attribute_shows_in_the_picture(faces):
                 assert (pictures[i] - pictures[j]).abs().max() > 15 / 127.5, (name, values[i], values[j])
 
 
+def test_facts_are_the_places_of_the_values(faces):
+    drawn = [faces.draw_attributes(seeded(k)) for k in range(5)]
+    y = data.faces.facts(drawn)
+    assert y.shape == (5, len(ATTRIBUTES)) and not y.is_floating_point()
+    for row, face in zip(y.tolist(), drawn, strict=True):
+        assert {name: ATTRIBUTES[name][k] for name, k in zip(ATTRIBUTES, row, strict=True)} == face
+
+
 def test_faces_refuse_what_they_cannot_draw(faces):
     face = faces.draw_attributes(seeded())
     for broken, message in (

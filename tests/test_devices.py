@@ -438,8 +438,17 @@ CASES = {
             restoration.Reconstruction(w.den, a, w.eps, 0.1), restoration.NullSpace(w.den, a, a(w.eps)),
             restoration.Reconstruction(w.den, a, w.eps, 0.1, restoration.none, 2.0),
             restoration.Views(w.den, ((lambda x: x.flip(3),) * 2, (lambda x: -x,) * 2)),
+            restoration.Bands(w.den, a, {}, {}),
         )
     ],
+    "smaller.autoencoders": lambda w: [
+        [m.loss(w.x, w.g), m.decode(m.encode(w.x))]
+        for make in (lambda: smaller.KLAutoencoder(1, (16,), 2), lambda: smaller.VQAutoencoder(1, (16,), 5, 2))
+        for m in [w.module(make)]
+    ],
+    "unet.UNet beside": lambda w: w.module(lambda: nets.UNet(1, (8, 8), heads=2, beside=1))(
+        w.x, w.tb[:4], beside=w.eps
+    ),
     "restoration.edit": lambda w: restoration.edit(w.den, w.x, [9, 4, 0], generator=w.g),
     "restoration.outpaint": lambda w: restoration.outpaint(w.den, w.x, 2, [9, 4, 0], 2, w.g, 2),
     "affine.conditional": lambda w: affine.conditional(w.z[0], w.c(SPREAD[0]), w.z[1:2], w.z[2, :1], 0.3),

@@ -4,14 +4,18 @@ import math
 
 import pytest
 import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from dlgm import latent, nets
-from dlgm.gaussian import MultivariateGaussian
+from dlgm import latent, nets, training
+from dlgm.data.faces import Faces
+from dlgm.gaussian import Gaussian, MultivariateGaussian
 from dlgm.latent import LatentDiffusion, Orthogonal, Scale, VectorQuantizer
 from dlgm.oracles import GaussianMixture
 from dlgm.process import q_marginal
 from dlgm.schedules import DiscreteSchedule, VPCosine, cosine_beta, time_grid
+from dlgm.vae import standard_kl
 
 F64 = torch.float64
 
@@ -125,7 +129,8 @@ def test_lat_1_samples_are_decoded_codes(generator):
 
 
 def counted(net, *args):
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    plain = sdpa_kernel(SDPBackend.MATH)  # of the fused one the counter knows nothing
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), plain:
         net(*args)
     return counter.get_total_flops() / 2
 
@@ -140,3 +145,57 @@ def test_lat_2_costs_as_counted():
     assert latent.conv_cost(32, 4, 4) == 16 * latent.conv_cost(8, 4, 4)
     products = [latent.attention_cost(n, 16) - 4 * n**2 * 16**2 for n in (32, 8)]
     assert products[0] == 256 * products[1] and math.isclose(products[1], 2 * 64**2 * 16)
+
+
+@pytest.mark.parametrize(("settings", "size"), [
+    (dict(channels=3, widths=(16, 32, 64, 96)), 32), (dict(channels=4, widths=(64, 96)), 8),
+    (dict(channels=1, widths=(8, 24), blocks=(2, 1), attention=(True, True), out_channels=2, beside=2), 10),
+])  # fmt: skip
+def test_lat_2_the_cost_of_a_network_as_counted(settings, size):
+    """LAT-2: the model against a counter of operations, within 10 %."""
+    net, aside = nets.UNet(**settings), settings.get("beside")
+    x = torch.zeros(1, settings["channels"], size, size)
+    beside = torch.zeros(1, aside, size, size) if aside else None
+    found = counted(net, x, torch.ones(1), None, None, beside)
+    assert latent.unet_cost(net, size) == pytest.approx(found, rel=0.1)
+
+
+def faces(n=64):
+    return Faces(64).batch(n, torch.Generator().manual_seed(3), size=16)[0]
+
+
+def test_m_29_the_loss_is_a_bound_and_its_weight_a_claim():
+    """LAT-1, M-29: loss = 2 s²/P (−ELBO) but for a constant, the ELBO that of a VAE with variance s²."""
+    torch.manual_seed(0)
+    model, x = latent.KLAutoencoder(3, (16, 16), 4, noise_std=0.3), faces(5)
+    nn.init.normal_(model.encoder[-1].weight, std=0.1)
+    q, seed = model.posterior(x), 4
+    z = q.sample(torch.Generator().manual_seed(seed))
+    P = x[0].numel()
+    elbo = Gaussian(model.decode(z), 0.09).log_prob(x) - standard_kl(q).flatten(1).sum(1)
+    constant = 0.09 * math.log(2 * math.pi * 0.09)
+    found = model.loss(x, torch.Generator().manual_seed(seed))
+    assert found.item() == pytest.approx(-2 * 0.09 / P * elbo.mean().item() - constant, rel=1e-4)
+    torch.testing.assert_close(model.encode(x), q.mean)
+    with pytest.raises(ValueError, match="expected noise_std > 0, got 0"):
+        latent.KLAutoencoder(noise_std=0)
+
+
+@pytest.mark.parametrize("kind", ("kl", "vq"))
+def test_m_29_autoencoders_learn_to_give_back(kind):
+    torch.manual_seed(0)
+    model = latent.KLAutoencoder(3, (16, 16)) if kind == "kl" else latent.VQAutoencoder(3, (16, 16), 32, 4)
+    x = faces()
+    error = lambda: (model.decode(model.encode(x)) - x).square().mean().item()  # noqa: E731
+    before = error()
+    training.fit(
+        model, lambda m, batch, g, step: m.loss(batch, g), x, steps=60, batch_size=32, lr=2e-3,
+        optimizer=training.Muon, progress=False,
+    )  # fmt: skip
+    assert error() < 0.25 * before
+    if kind == "vq":
+        indices = model.encode(x)
+        assert indices.shape == (64, 4, 4) and not indices.is_floating_point()
+        loss, quantizer = model.loss(x), model.quantizer
+        q, _, moved = quantizer(model.encoder(x))
+        torch.testing.assert_close(loss, (x - model.decoder(q)).square().mean() + moved)

@@ -17,6 +17,8 @@ from dlgm.nets import (
     TimeEmbedding,
     TimeMLP,
     UNet,
+    decoder,
+    encoder,
     sinusoidal,
 )
 from dlgm.nets.unet import Modulated, group_norm
@@ -214,7 +216,7 @@ def test_settings_build_the_same_network_again():
     mlp = dict(dim=3, width=16, layers=3, classes=2, features="fourier", time_scale=5.0)
     unet = dict(
         channels=2, widths=(8, 16), blocks=(1, 2), attention=(True, False), heads=2, classes=3, features="fourier",
-        time_scale=5.0, conditioning="add", dropout=0.25, out_channels=4, guided=True,
+        time_scale=5.0, conditioning="add", dropout=0.25, out_channels=4, guided=True, beside=3,
     )  # fmt: skip
     for kind, settings in ((TimeMLP, mlp), (UNet, unet), (Classifier, dict(channels=3, classes=4, width=8))):
         net = kind(**settings)
@@ -226,9 +228,49 @@ def test_settings_build_the_same_network_again():
     assert TimeMLP(2).settings == dict(dim=2, width=128, layers=2, **default)
     assert UNet().settings == dict(
         channels=1, widths=(32, 64, 128), blocks=(1, 1, 1), attention=(False, False, True), heads=4,
-        conditioning="adagn", dropout=0.0, out_channels=None, guided=False, **default,
+        conditioning="adagn", dropout=0.0, out_channels=None, guided=False, beside=0, **default,
     )  # fmt: skip
     assert Classifier().settings == dict(channels=1, classes=10, width=16)
+
+
+def test_cond_2_a_picture_beside_x_t():
+    """COND-2: it starts as a network without it, then hears of it; what does not fit is refused."""
+    net, x, t, picture = (
+        UNet(2, (8, 16), heads=2, beside=3),
+        noise(2, 2, 8, 8),
+        torch.tensor([1.0, 5.0]),
+        noise(2, 3, 8, 8),
+    )
+    plain = UNet(2, (8, 16), heads=2)
+    missing, unexpected = plain.load_state_dict(net.state_dict(), strict=False)
+    assert (missing, unexpected) == ([], ["aside.weight"])
+    net.head[2].weight.data.normal_()
+    plain.head[2].weight.data.copy_(net.head[2].weight)
+    torch.testing.assert_close(net(x, t, beside=picture), plain(x, t), rtol=0, atol=0)
+    nn.init.normal_(net.aside.weight)
+    assert (net(x, t, beside=picture) - plain(x, t)).abs().max() > 0.1
+    for wrong in (None, picture[:, :2], picture[..., :4]):
+        with pytest.raises(ValueError, match=r"expected a picture beside x of shape \(2, 3, 8, 8\), got"):
+            net(x, t, beside=wrong)
+    with pytest.raises(ValueError, match=r"of shape None, got \(2, 3, 8, 8\)"):
+        plain(x, t, beside=picture)
+
+
+def test_m_29_a_grid_of_codes_and_back():
+    """A far pixel moves a code only through the normalisation, by little; an example does not see the batch."""
+    down, up = encoder(3, (16, 32), 4), decoder(3, (16, 32), 4)
+    for net in (down, up):  # what starts at zero hides the blocks
+        for p in net.parameters():
+            nn.init.normal_(p, std=0.1)
+    x = noise(2, 3, 64, 64)
+    z = down(x)
+    torch.testing.assert_close(z[1:], down(x[1:]))
+    torch.testing.assert_close(up(z)[1:], up(z[1:]))
+    assert up(z).shape == x.shape
+    moved = x.clone()
+    moved[:, :, :4, :4] += 3
+    change = (down(moved) - z).abs().amax((0, 1))
+    assert change.shape == (16, 16) and change[8:, 8:].max() < 0.05 * change[0, 0]
 
 
 def test_arch_6_the_mlp_is_its_formula():

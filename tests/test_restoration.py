@@ -289,3 +289,21 @@ def test_linear_is_what_it_says():
     twice = Linear(lambda x: 2 * x, (2,))
     y = torch.tensor([[1.0, -3.0]], dtype=F64)
     assert twice.transpose(y).tolist() == [[2.0, -6.0]] and twice.inverse(y).tolist() == [[0.5, -1.5]]
+
+
+def test_app_1_two_bands_of_one_picture():
+    """APP-1: one condition twice changes nothing; what is coarse is the first's, what is fine the second's."""
+    schedule, low = cosine_beta(), restoration.box_blur((1, 6, 6), 3)
+
+    class Told:
+        def __init__(self):
+            self.schedule = schedule
+
+        def __call__(self, x_t, t, y):
+            return Prediction(schedule, x_t, t, eps=x_t * y)
+
+    x = torch.randn(2, 1, 6, 6, generator=torch.Generator().manual_seed(0), dtype=F64)
+    same = restoration.Bands(Told(), low, {"y": 2.0}, {"y": 2.0})(x, 500)
+    torch.testing.assert_close(same.eps, 2 * x)
+    both = restoration.Bands(Told(), low, {"y": 1.0}, {"y": 3.0})(x, 500).eps
+    torch.testing.assert_close(both, low(x) + 3 * (x - low(x)))

@@ -255,6 +255,11 @@ class Faces:
         return self._rows[f"{part}/{drawing}"] if drawing else self._nothing
 
 
+def facts(attributes):
+    """Attributes as whole numbers, (n, 11): for each face and each key of ATTRIBUTES the place of its value there."""
+    return torch.tensor([[values.index(a[name]) for name, values in ATTRIBUTES.items()] for a in attributes])
+
+
 def _rgb(name, attributes):
     """(n, 3, 1, 1) in [0, 1]: the colour that each face has for one of the colour attributes."""
     codes = torch.tensor([COLOURS[name][a[name]] for a in attributes])

@@ -4,12 +4,13 @@ import torch
 from torch import nn
 
 from .classifier import Classifier
+from .codes import decoder, encoder
 from .time import Fourier, Sinusoidal, TimeEmbedding, sinusoidal
 from .unet import ResBlock, SelfAttention, UNet
 
 __all__ = [
     "Classifier", "Conditioned", "Fourier", "ResBlock", "SelfAttention", "Sinusoidal", "TimeEmbedding", "TimeMLP",
-    "UNet", "mlp", "sinusoidal",
+    "UNet", "decoder", "encoder", "mlp", "sinusoidal",
 ]  # fmt: skip
 
 

@@ -49,8 +49,8 @@ class Modulated(nn.Module):
 
 def zeroed(layer):
     """The layer with weights and bias zero: what it is added to starts unchanged."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for p in layer.parameters():
+        nn.init.zeros_(p)
     return layer
 
 
@@ -141,10 +141,13 @@ class UNet(nn.Module):
         conditioning: "adagn" or "add"; see ``Modulated``.
         dropout: inside the blocks.
         out_channels: ``channels`` unless said; twice as many where a variance is predicted too.
+        beside: channels of a picture that is given with x_t and laid beside it: a half, a small one made large, a grey
+            one. What reads it starts at zero, so that the network starts as one without it.
     Raises:
         ValueError: widths, blocks and attention do not fit each other; when called, an image too small to be halved
             that often, or of other channels.
-    Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B; ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7, QUIZ-1.3, M-25.
+    Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B; ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7, QUIZ-1.3, M-25;
+        beside: Saharia et al. 2022 (Palette), ledger COND-2.
     """
 
     version = 2  # of what is computed from the weights; the first normalised in 8 groups and grew before convolving
@@ -152,7 +155,7 @@ class UNet(nn.Module):
     def __init__(
         self, channels=1, widths=(32, 64, 128), *, blocks=1, attention=None, heads=4, classes=0,
         features="sinusoidal", time_scale=1.0, conditioning="adagn", dropout=0.0, out_channels=None,
-        guided=False,
+        guided=False, beside=0,
     ):  # fmt: skip
         super().__init__()
         sizes = len(widths)
@@ -166,7 +169,7 @@ class UNet(nn.Module):
         self.settings = dict(
             channels=channels, widths=tuple(widths), blocks=blocks, attention=attention, heads=heads, classes=classes,
             features=features, time_scale=time_scale, conditioning=conditioning, dropout=dropout,
-            out_channels=out_channels, guided=guided,
+            out_channels=out_channels, guided=guided, beside=beside,
         )  # fmt: skip
         width = 4 * widths[0]
         self.embed = TimeEmbedding(width, features, time_scale, classes, guided)
@@ -175,6 +178,7 @@ class UNet(nn.Module):
             return Stage(c_in, c_out, width, attend, heads, conditioning, dropout)
 
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.aside = zeroed(nn.Conv2d(beside, widths[0], 3, padding=1, bias=False)) if beside else None
         self.down, self.up = nn.ModuleList(), nn.ModuleList()
         self.shrink, self.grow = nn.ModuleList(), nn.ModuleList()
         for i, c in enumerate(widths):
@@ -189,14 +193,22 @@ class UNet(nn.Module):
         )
         self.to(memory_format=torch.channels_last)  # convolutions run faster so, on CPU and GPU
 
-    def forward(self, x, t, y=None, w=None):
-        """(B, channels, H, W), any H and W -> (B, out_channels, H, W). t, y, w: (B,), see ``time.TimeEmbedding``."""
+    def forward(self, x, t, y=None, w=None, beside=None):
+        """(B, channels, H, W), any H and W -> (B, out_channels, H, W). t, y, w: (B,), see ``time.TimeEmbedding``.
+
+        beside: (B, channels of it, H, W), where there is such a picture.
+        """
         if x.ndim != 4 or x.shape[1] != self.channels or min(x.shape[2:]) < 2 ** (self.sizes - 1):
             least = 2 ** (self.sizes - 1)
             raise ValueError(
                 f"expected images (B, {self.channels}, H, W) of at least {least}×{least} pixels, got {tuple(x.shape)}"
             )
         e, h, skips = self.embed(t, y, w), self.stem(x), []
+        want = None if self.aside is None else (len(x), self.aside.in_channels, *x.shape[2:])
+        got = None if beside is None else tuple(beside.shape)
+        if got != want:
+            raise ValueError(f"expected a picture beside x of shape {want}, got {got}")
+        h = h if beside is None else h + self.aside(beside)
         for i, stages in enumerate(self.down):
             h = self.shrink[i - 1](h) if i else h
             for stage in stages:
