@@ -7,6 +7,8 @@
     python data/measure.py guidance_mnist   # hits, variety and Fréchet distance against the guidance weight: lesson 16
     python data/measure.py students_mnist   # Fréchet distance of few steps, by students and by solvers: lesson 17
     python data/measure.py ways_digits8     # one step learned by halvings, by consistency, from pairs: lesson 17
+    python data/measure.py spaces_faces     # pixels and codes after equal seconds of training: lesson 18
+    python data/measure.py restoration_digits8  # completions beside the exact posterior's: lesson 19
     python data/measure.py steps_mnist --out folder
 
 A table is a file measured/NAME.json: each entry has its value and standard error, and the file says by which command it
@@ -20,11 +22,14 @@ import json
 import math
 import platform
 import sys
+import time
 from pathlib import Path
 
 import torch
 
-from dlgm import data, distillation, guidance, likelihood, losses, metrics, nets, training, vlb
+from dlgm import data, distillation, guidance, latent, likelihood, losses, metrics, nets, training, vlb
+from dlgm.course.restoration import SoftDigits, palette, walk
+from dlgm.data.faces import ATTRIBUTES, Faces
 from dlgm.denoiser import Clipped, Denoiser, Respaced
 from dlgm.gaussian import Gaussian
 from dlgm.process import q_sample
@@ -287,6 +292,120 @@ def flow_mnist(images=300, steps=200, batch=100, evaluations=100):
         yield name, metrics.estimate(torch.cat(values), 0)
 
 
+def restoration_digits8(seeds=3, digits=3, draws=40, steps=50, training_steps=1500):
+    """Lower halves of soft digits, by each method of lesson 19 and by the exact posterior, for so many digits a seed.
+
+    "psnr" is that of a draw and "psnr of the mean" that of the draws' mean, against the true lower half; "spread" the
+    draws' standard deviation over the exact posterior's; "distance" the energy distance from its draws. "trained" is a
+    network that was shown halves (Palette), the others ask the exact denoiser.
+    """
+    world, found = SoftDigits(), {}
+    unknown = ~world.known
+
+    def db(error):
+        return 10 * math.log10(4 / error.mean().item())
+
+    for seed in range(seeds):
+        generator = torch.Generator().manual_seed(seed)
+        truth, y = world.draw(digits, generator)
+        many, known = y.repeat_interleave(draws, 0), world.answers(y, draws, generator)
+        ways = {name: (*way, {}) for name, way in world.methods(many).items()}
+        ways["trained"] = (DDPM(), palette(world, training_steps, seed), {"beside": many})
+        ends = {"exact": world.answers(y, draws, generator)}
+        for name, (sampler, denoiser, cond) in ways.items():
+            source = torch.Generator().manual_seed(seed)  # the same starts for all
+            ends[name] = walk(world, sampler, denoiser, many, source, steps, **cond).reshape(known.shape)
+        wanted, real = known[:, :, unknown], truth[:, unknown]
+        for name, x in ends.items():
+            x = x[:, :, unknown]
+            row = {
+                "psnr": db((x - real[:, None]).square()),
+                "psnr of the mean": db((x.mean(1) - real).square()),
+                "spread": (x.var(1).mean() / wanted.var(1).mean()).sqrt().item(),
+                "distance": sum(metrics.energy_distance(a, b).value.item() for a, b in zip(x, wanted, strict=True))
+                / digits,
+            }
+            for key, value in row.items():
+                found.setdefault(f"{name}: {key}", []).append(value)
+    for name, values in found.items():
+        yield name, metrics.estimate(torch.tensor(values), 0)
+
+
+@functools.cache
+def faces():
+    """(uint8 faces of 32 × 32 pixels, features of pictures in the judge's eyes, a function, those of the faces)."""
+    v = Faces(64).batch(20_000, torch.Generator().manual_seed(0), size=32)[0]
+    judge = nets.Classifier(3, sum(map(len, ATTRIBUTES.values())), 24)
+    training.load_weights(judge, data.checkpoint("judge_faces"))
+    see = lambda images: metrics.features(judge, images)  # noqa: E731
+    return data.to_uint8(v), see, see(v)
+
+
+def autoencoder(name="autoencoder_faces"):
+    """A shipped autoencoder of faces."""
+    model = latent.VQAutoencoder() if name == "vq_faces" else latent.KLAutoencoder()
+    training.load_weights(model, data.checkpoint(name))
+    return model
+
+
+def spaces_faces(marks=(30, 90), samples=500, steps=25, seeds=3):
+    """The Fréchet distance of faces after so many seconds of the processor, for denoisers of pixels and of codes.
+
+    Two networks, one recipe. "codes, not scaled" have a standard deviation of 1/0.18215. "given back" are real faces
+    through the autoencoder, whose own training is not in the seconds.
+    """
+    v, see, real = faces()
+    model = autoencoder()
+    with torch.no_grad():
+        codes = torch.cat([model.encode(data.from_uint8(part)) for part in v.split(500)])
+        back = torch.cat([model.decode(part) for part in codes[:2000].split(500)]).clamp(-1, 1)
+    scale = latent.Scale.of(codes)
+    z = scale.down(codes)
+    yield "floor", metrics.frechet_floor(real, samples)
+    parts = [metrics.frechet_distance(see(part), real) for part in back.split(samples)]
+    yield "given back", metrics.estimate(torch.tensor(parts), 0)
+    k = 1 / 0.18215
+    spaces = {  # name -> what is diffused, its way back, widths, the range of x̂_0
+        "pixels": (data.from_uint8(v), lambda x: x, (16, 32, 64, 96), 1.0),
+        "codes": (z, lambda z: model.decode(scale.up(z)), (64, 96), math.inf),
+        "codes, not scaled": (k * z, lambda z: model.decode(scale.up(z / k)), (64, 96), math.inf),
+    }
+
+    def loss(net, x0, generator, step):
+        t, eps = losses.sample_t(net.schedule, len(x0), generator), torch.randn(x0.shape, generator=generator)
+        return losses.prediction_loss(net, x0, t, eps, weight=1 / x0[0].numel()).mean()
+
+    @torch.no_grad()
+    def judged(net, shape, up, reach, seed):
+        generator, drawn = torch.Generator().manual_seed(seed), []
+        for _ in range(samples // 100):
+            x_T, times = net.schedule.start((100, *shape), generator), time_grid(net.schedule, steps)
+            drawn.append(up(sample(Clipped(net, -reach, reach), DDIM(), x_T, times)).clamp(-1, 1))
+        return metrics.frechet_distance(see(torch.cat(drawn)), real)
+
+    found = {}
+    for seed in range(seeds):
+        for name, (x, up, widths, reach) in spaces.items():
+            torch.manual_seed(seed)
+            net = Denoiser(nets.UNet(x.shape[1], widths), cosine_beta(), "v")
+            ema, left = training.EMA(net, 0.99), list(marks)
+            walk = training.steps(net, loss, x, steps=100_000, batch_size=64, lr=2e-3, optimizer=training.Muon,
+                                  clip=1.0, ema=ema, seed=seed)  # fmt: skip
+            begin = time.process_time()
+            for step in walk:
+                if time.process_time() - begin < left[0]:
+                    continue
+                mark = left.pop(0)
+                found.setdefault(f"{name} {mark}", []).append(judged(ema.model, x.shape[1:], up, reach, seed))
+                found.setdefault(f"steps of {name} {mark}", []).append(float(step.number))
+                if not left:
+                    break
+                begin = time.process_time() - mark  # drawing does not count
+            walk.close()
+    for name, values in found.items():
+        yield name, metrics.estimate(torch.tensor(values), 0)
+
+
 TABLES = {
     "bits_mnist": (bits_mnist, "bits per dimension of 500 test images, 100 stratified times each at most"),
     "steps_mnist": (steps_mnist, "squared Fréchet distance of 1000 samples, in judge_mnist; 3 seeds"),
@@ -297,6 +416,14 @@ TABLES = {
     "guidance_mnist": (guidance_mnist, "400 digits for each w, DDIM in 20 steps, in judge_mnist; 3 seeds"),
     "students_mnist": (students_mnist, "squared Fréchet distance of 1000 samples, in judge_mnist; 3 seeds"),
     "ways_digits8": (ways_digits8, "one step of a small network: grey levels from the ends of 64 steps; 3 seeds"),
+    "spaces_faces": (
+        spaces_faces,
+        "squared Fréchet distance of 500 faces, in judge_faces, by seconds of training; 3 seeds",
+    ),
+    "restoration_digits8": (
+        restoration_digits8,
+        "lower halves of soft 8 × 8 digits, 40 draws each of 3 digits; 3 seeds",
+    ),
     "flow_mnist": (flow_mnist, "bits per dimension of 300 test images, by the flow and by the bound"),
 }
 

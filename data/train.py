@@ -11,6 +11,7 @@ standard errors.
 
 import argparse
 import copy
+import functools
 import hashlib
 import json
 import math
@@ -21,14 +22,30 @@ from pathlib import Path
 
 import torch
 
-from dlgm import data, distillation, elbo, guidance, losses, metrics, nets, samplers, schedules, training, vae, vlb
+from dlgm import (
+    data,
+    distillation,
+    elbo,
+    guidance,
+    latent,
+    losses,
+    metrics,
+    nets,
+    samplers,
+    schedules,
+    training,
+    vae,
+    vlb,
+)
+from dlgm.data.faces import ATTRIBUTES, Faces, facts
 from dlgm.denoiser import Clipped, Denoiser
 from dlgm.tensors import randn_like
 from dlgm.training import draw, image_loss
 
 HERE = Path(__file__).resolve().parent
 STUDENT = {"batch_size": 64, "optimizer": training.Muon, "clip": 1.0, "precision": "auto"}
-LICENCES = {"mnist": "CC BY-SA 3.0", "fashion": "MIT"}
+LICENCES = {"mnist": "CC BY-SA 3.0", "fashion": "MIT", "faces": "CC BY 4.0"}
+FACES = {"train": (20_000, 0), "test": (2_000, 1)}  # how many, and their seed
 
 
 @dataclass
@@ -42,6 +59,21 @@ class Recipe:
     source: str
     options: dict = field(default_factory=dict)
     dtype: torch.dtype | None = None  # in which the weights are stored
+
+
+@functools.cache
+def images(name, split="train"):
+    """(uint8 pictures, labels) of a set; the labels of faces (32 × 32) are their facts, (n, 11)."""
+    if name != "faces":
+        return data.load(name, split=split, raw=True)
+    n, seed = FACES[split]
+    x, _, attributes = Faces(64).batch(n, torch.Generator().manual_seed(seed), size=32)
+    return data.to_uint8(x), facts(attributes)
+
+
+def classifier_of(name):
+    """The network that judges pictures of a set, with fresh weights."""
+    return nets.Classifier(3, sum(map(len, ATTRIBUTES.values())), 24) if name == "faces" else nets.Classifier()
 
 
 def shifted(x, generator, most):
@@ -92,30 +124,41 @@ def bounds(model, test, K=500):
 
 
 def judge(steps, name):
-    """A classifier, whose features the Fréchet distance is taken in."""
+    """A classifier, whose features the Fréchet distance is taken in; of faces it tells every fact."""
+
+    def answers(model, v):
+        logits = model(data.from_uint8(v) if v.dtype == torch.uint8 else v)
+        return logits.split([len(values) for values in ATTRIBUTES.values()], 1) if name == "faces" else [logits]
 
     def loss(model, batch, generator, step):
-        x, y = batch
-        return torch.nn.functional.cross_entropy(model(shifted(x, generator, 2)), y)
+        v, y = batch
+        parts = answers(model, shifted(data.from_uint8(v), generator, 2))
+        return sum(
+            torch.nn.functional.cross_entropy(part, truth)
+            for part, truth in zip(parts, y.reshape(len(y), -1).T, strict=True)
+        )
 
     def measure(model):
-        x, y = data.load(name, split="test")
+        x, y = images(name, "test")
         with torch.no_grad():
-            right = (model(x).argmax(1) == y).float()
-        floor = metrics.frechet_floor(metrics.features(model, data.load(name)[0]), 2000)
-        return {"accuracy": metrics.estimate(right, 0), "frechet_floor": f"{floor.value:.4f}"}
+            parts = answers(model, x)
+        right = [(part.argmax(1) == truth).float() for part, truth in zip(parts, y.reshape(len(y), -1).T, strict=True)]
+        floor = metrics.frechet_floor(metrics.features(model, data.from_uint8(images(name)[0])), 2000)
+        names = [f"accuracy, {fact}" for fact in ATTRIBUTES] if name == "faces" else ["accuracy"]
+        told = {key: metrics.estimate(values, 0) for key, values in zip(names, right, strict=True)}
+        return told | {"frechet_floor": f"{floor.value:.4f}"}
 
     options = {"lr": training.CosineLR(3e-3, steps)}
-    return Recipe(nets.Classifier(), loss, data.load(name), measure, name, options, torch.float16)
+    return Recipe(classifier_of(name), loss, images(name), measure, name, options, torch.float16)
 
 
-def ddpm(steps, name, widths, out_channels=1, loss=image_loss, lr=2e-3, classes=0, **kind):
+def ddpm(steps, name, widths, out_channels=None, loss=image_loss, lr=2e-3, classes=0, **kind):
     """A denoiser of images, v-prediction on the cosine schedule, by Muon; the average of its weights is what counts.
 
     With classes it is told the label, which is hidden for a tenth of the images.
     """
-    x, y = data.load(name, raw=True)
-    net = nets.UNet(1, widths, out_channels=out_channels, classes=classes)
+    x, y = images(name)
+    net = nets.UNet(x.shape[1], widths, out_channels=out_channels, classes=classes)
     model = Denoiser(net, schedules.cosine_beta(), "v", **kind)
     ema = training.EMA(model, 0.999)
     options = {
@@ -241,7 +284,7 @@ def measure_guided(model, N, weights=(0.0, 1.0, 4.0)):
 
 def seen_by_judge(drawn, name, steps, y=None):
     """Entries of a card: the Fréchet distance of samples from the training images, hits where y says what was asked."""
-    classifier, train = nets.Classifier(), data.load(name)[0]
+    classifier, train = classifier_of(name), data.from_uint8(images(name)[0])
     training.load_weights(classifier, data.checkpoint(f"judge_{name}"))
     a, b = (metrics.features(classifier, images) for images in (drawn, train))
     n = len(drawn)
@@ -253,25 +296,78 @@ def seen_by_judge(drawn, name, steps, y=None):
 
 
 @torch.no_grad()
-def measure_ddpm(model, name, images=500, evaluations=100, samples=2000):
+def measure_ddpm(model, name, n=500, evaluations=100, samples=2000):
     """Bits per dimension of held-out images, and the Fréchet distance of samples from the training images.
 
     A network with labels is told them: log p(x | y), and samples of all classes alike.
     """
     device, generator = next(model.parameters()).device, torch.Generator().manual_seed(0)
     variance = {"fixed": "posterior", "learned": "predicted"}[model.variance]
-    (test, y), (train, _) = (data.load(name, split=which) for which in ("test", "train"))
+    (test, y), (train, _) = images(name, "test"), images(name)
+    test = data.from_uint8(test)
     bound, classes = [], model.null_label
-    for k in range(0, images, 100):
+    for k in range(0, n, 100):
         x0, cond = test[k : k + 100].to(device), {"y": y[k : k + 100].to(device)} if classes else {}
         bound.append(vlb.vlb_estimate(Clipped(model), x0, evaluations, generator, variance, **cond).cpu())
     bits = metrics.estimate(torch.cat(bound) / (test[0].numel() * math.log(2)), 0)
     drawn = [draw(model, 100, test.shape[-1], seed=seed, device=device).cpu() for seed in range(samples // 100)]
     about = {
         "data": f"{len(train)} training images; {len(test)} test images",
-        "bits_per_dim": f"{bits} ({images} images, {evaluations} times each; {variance}, x0 clipped)",
+        "bits_per_dim": f"{bits} ({n} images, {evaluations} times each; {variance}, x0 clipped)",
     }
     return about | seen_by_judge(torch.cat(drawn), name, 50, torch.arange(100) % classes if classes else None)
+
+
+def autoencoder(steps, model):
+    """A convolutional autoencoder of faces: its error is the ceiling of whatever is drawn through it."""
+
+    def loss(model, batch, generator, step):
+        return model.loss(data.from_uint8(batch), generator)
+
+    @torch.no_grad()
+    def measure(model):
+        x = data.from_uint8(images("faces", "test")[0])
+        z = model.encode(x)
+        error = (model.decode(z) - x).square().mean((1, 2, 3))
+        card = {"psnr_db": metrics.estimate(10 * (4 / error).log10(), 0)}
+        if isinstance(model, latent.VQAutoencoder):
+            return card | {
+                "perplexity": f"{model.quantizer.perplexity(z):.1f} of {model.quantizer.codebook.num_embeddings}"
+            }
+        return card | {"std": " ".join(f"{std:.3f}" for std in latent.Scale.of(z).std)}
+
+    options = STUDENT | {"lr": training.CosineLR(2e-3, steps)}
+    return Recipe(model, loss, images("faces")[0], measure, "faces", options, torch.float16)
+
+
+def opened_autoencoder():
+    """The shipped autoencoder of faces."""
+    model = latent.KLAutoencoder()
+    training.load_weights(model, data.checkpoint("autoencoder_faces"))
+    return model
+
+
+@torch.no_grad()
+def ldm(steps, widths):
+    """A denoiser of the scaled codes of faces, the recipe of ``ddpm`` otherwise."""
+    autoencoder = opened_autoencoder()
+    codes = torch.cat([autoencoder.encode(data.from_uint8(part)) for part in images("faces")[0].split(500)])
+    scale = latent.Scale.of(codes)
+    model = Denoiser(nets.UNet(codes.shape[1], widths), schedules.cosine_beta(), "v")
+
+    def loss(model, z, generator, step):
+        t, eps = losses.sample_t(model.schedule, len(z), generator), randn_like(z, generator)
+        return losses.prediction_loss(model, z, t, eps, weight=1 / z[0].numel()).mean()
+
+    def measure(model, samples=2000):
+        space = latent.LatentDiffusion(autoencoder.encode, autoencoder.decode, model, scale)
+        times, shape = schedules.time_grid(model.schedule, 50), (100, *codes.shape[1:])
+        drawn = [space.sample(shape, times, torch.Generator().manual_seed(k)) for k in range(samples // 100)]
+        return seen_by_judge(torch.cat(drawn).clamp(-1, 1), "faces", 50)
+
+    ema = training.EMA(model, 0.999)
+    options = STUDENT | {"lr": training.CosineLR(2e-3, steps), "ema": ema}
+    return Recipe(model, loss, scale.down(codes), measure, "faces", options, torch.float16)
 
 
 RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's position, so nothing is moved there
@@ -289,6 +385,11 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
     "student_mnist_2": (1_000, lambda steps: student(steps, 2)),
     "student_mnist_1": (1_200, lambda steps: student(steps, 1)),
     "student_mnist_guided": (600, guided_student),
+    "judge_faces": (2_000, lambda steps: judge(steps, "faces")),
+    "ddpm_faces": (3_000, lambda steps: ddpm(steps, "faces", (16, 32, 64, 96))),
+    "autoencoder_faces": (4_000, lambda steps: autoencoder(steps, latent.KLAutoencoder())),
+    "vq_faces": (2_500, lambda steps: autoencoder(steps, latent.VQAutoencoder())),
+    "ldm_faces": (5_000, lambda steps: ldm(steps, (64, 96))),
 }
 
 

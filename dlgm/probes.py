@@ -14,9 +14,9 @@ def hidden(denoiser, x0, t, part="middle", generator=None, batch=250):
     """What a part of a denoiser's network gives for x_t ~ q(x_t | x_0): (N, ...) -> (N, F).
 
     Args:
-        denoiser: a ``Denoiser``. t: a number. part: the name of a submodule of its network, such as "middle", "up.1".
+        denoiser: a ``Denoiser``. t: a number. part: the name of a submodule of its network, such as "middle", "up.1.0".
     Raises:
-        ValueError: the network has no such part.
+        ValueError: the network has no such part, or it is a list of parts.
     Source: Baranchuk et al. 2022, section 3; ledger APP-2, M-39.
     """
     names = [name for name, _ in denoiser.net.named_modules() if name]
@@ -29,6 +29,8 @@ def hidden(denoiser, x0, t, part="middle", generator=None, batch=250):
             denoiser(q_sample(denoiser.schedule, x, t, randn_like(x, generator)), t)
     finally:
         hook.remove()
+    if not found:
+        raise ValueError(f"the part {part!r} is never called; name a layer or block inside it")
     return torch.cat(found)
 
 

@@ -35,6 +35,7 @@ from dlgm import (
     metrics,
     nets,
     parameterization,
+    probes,
     process,
     restoration,
     samplers,
@@ -447,8 +448,10 @@ CASES = {
         for m in [w.module(make)]
     ],
     "unet.UNet beside": lambda w: w.module(lambda: nets.UNet(1, (8, 8), heads=2, beside=1))(
-        w.x, w.tb[:4], beside=w.eps
+        w.x, w.c(torch.ones(4)), beside=w.eps
     ),
+    "probes.hidden": lambda w: probes.hidden(w.den, w.x, 5, "conv", w.g),
+    "probes.linear_probe": lambda w: probes.linear_probe(w.z, w.y, w.z, w.y).value,
     "restoration.edit": lambda w: restoration.edit(w.den, w.x, [9, 4, 0], generator=w.g),
     "restoration.outpaint": lambda w: restoration.outpaint(w.den, w.x, 2, [9, 4, 0], 2, w.g, 2),
     "affine.conditional": lambda w: affine.conditional(w.z[0], w.c(SPREAD[0]), w.z[1:2], w.z[2, :1], 0.3),
@@ -651,7 +654,7 @@ EXEMPT = dict.fromkeys(
 EXEMPT |= dict.fromkeys(
     [
         "distillation.spread",
-        *(f"latent.{name}" for name in ("attention_cost", "conv_cost", "first_state", "logsnr_shift")),
+        *(f"latent.{name}" for name in ("attention_cost", "conv_cost", "first_state", "logsnr_shift", "unet_cost")),
         *(f"guided.{law}_variance" for law in ("tilted", "flow", "diffusion")),
     ],
     "numbers for numbers",

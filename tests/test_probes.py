@@ -44,6 +44,8 @@ def test_app_2_hidden_layers_are_those_of_noised_pictures(generator):
     assert found.shape == (5, 16 * 4 * 4) and len(probes.hidden(model, x0, 300, batch=2)) == 5
     with pytest.raises(ValueError, match="no part 'centre'; the first ones are embed"):
         probes.hidden(model, x0, 300, "centre")
+    with pytest.raises(ValueError, match="'up.1' is never called"):
+        probes.hidden(model, x0, 300, "up.1")
 
 
 def test_bad_shapes_are_refused():
