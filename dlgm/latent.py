@@ -272,6 +272,25 @@ class Orthogonal:
         return 0.5 * (lost + (self.W.shape[0] - self.W.shape[1]) * (LOG_2PI + math.log(self.noise_var)))
 
 
+# ---- one space for two kinds of things ------------------------------------------------------------------------------
+def contrastive_loss(scores):
+    """−½ mean_i [log softmax_j(s_ij) at j = i + log softmax_j(s_ji) at j = i]: each finds its partner; a number, nats.
+
+    Pairs (x_i, y_i) are drawn from p(x, y); s_ij is high where x_i and y_j belong together. For every N the best
+    scores are log p(x, y)/(p(x) p(y)) and a constant, the pointwise mutual information.
+
+    Args:
+        scores: (N, N).
+    Raises:
+        ValueError: they are not square.
+    Source: van den Oord et al. 2018; Radford et al. 2021, figure 3; ledger LAT-3, M-30.
+    """
+    if scores.ndim != 2 or scores.shape[0] != scores.shape[1]:
+        raise ValueError(f"expected scores (N, N), got {tuple(scores.shape)}")
+    own = torch.arange(len(scores), device=scores.device)
+    return 0.5 * sum(nn.functional.cross_entropy(s, own) for s in (scores, scores.T))
+
+
 # ---- what it costs --------------------------------------------------------------------------------------------------
 def conv_cost(size, channels_in, channels_out, kernel=3):
     """Multiply-adds of a convolution over size × size positions: k² C_in C_out size².

@@ -442,6 +442,7 @@ CASES = {
             restoration.Bands(w.den, a, {}, {}),
         )
     ],
+    "latent.contrastive_loss": lambda w: smaller.contrastive_loss(w.draw(5, 5)),
     "smaller.autoencoders": lambda w: [
         [m.loss(w.x, w.g), m.decode(m.encode(w.x))]
         for make in (lambda: smaller.KLAutoencoder(1, (16,), 2), lambda: smaller.VQAutoencoder(1, (16,), 5, 2))

@@ -135,6 +135,32 @@ def counted(net, *args):
     return counter.get_total_flops() / 2
 
 
+def test_lat_3_the_best_scores_are_mutual_informations(generator):
+    """LAT-3, M-30: over all batches of 2 and of 3 of a 2 x 3 world, the gradient vanishes at log p(x, y)/p(x)p(y)."""
+    p = torch.rand(2, 3, generator=generator, dtype=F64) + 0.1
+    p = p / p.sum()
+    best = (p / (p.sum(1, keepdim=True) * p.sum(0))).log()
+    cells = torch.cartesian_prod(torch.arange(2), torch.arange(3))
+    for N in (2, 3):
+        batches = torch.cartesian_prod(*[torch.arange(6)] * N)
+
+        def expected(S, batches=batches):
+            x, y = cells[batches].unbind(2)
+            share = p[x, y].prod(1)
+            return sum(w * latent.contrastive_loss(S[a][:, b]) for w, a, b in zip(share, x, y, strict=True))
+
+        S = (best + 0.7).requires_grad_()  # a constant does not matter
+        value = expected(S)
+        (slope,) = torch.autograd.grad(value, S)
+        assert slope.abs().max() < 1e-12
+        for _ in range(3):
+            assert expected(best + 0.3 * torch.randn(2, 3, generator=generator, dtype=F64)) > value
+    alike = latent.contrastive_loss(torch.zeros(5, 5))
+    assert alike.item() == pytest.approx(math.log(5))
+    with pytest.raises(ValueError, match=r"expected scores \(N, N\), got \(2, 3\)"):
+        latent.contrastive_loss(torch.zeros(2, 3))
+
+
 def test_lat_2_costs_as_counted():
     """LAT-2: convolutions exactly, attention within 10 %; a quarter of the side: 16 and 256 times less."""
     conv = torch.nn.Conv2d(5, 7, 3, padding=1)
