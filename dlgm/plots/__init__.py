@@ -70,7 +70,8 @@ def to_png(fig, colours=256):
     if colours is None:
         return out.getvalue()
     picture, small = Image.open(out).convert("RGB"), io.BytesIO()
-    picture.quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    kept = picture.quantize(colours, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)  # rare ones, too
+    kept.save(small, "PNG", optimize=True)
     return small.getvalue()
 
 
