@@ -168,6 +168,11 @@ def test_a_null_submission_earns_at_most_five_percent(name, null, zygote, tmp_pa
     assert result.points <= 0.05 * master.points, [(p.name, p.points) for p in result.parts if p.points]
 
 
+def hears_ctrl_c():
+    """A shell that starts pytest in the background has it, and its children, ignore the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_marks(tmp_path):
     """kill -9 after the first results, then Ctrl-C: nothing goes on behind, what is there is kept, the end is equal.
 
@@ -190,8 +195,9 @@ def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_marks(tmp_path):
     folder = tmp_path / "out" / "results"
     for number, count in ((signal.SIGKILL, 2), (signal.SIGINT, 4)):
         first = subprocess.Popen(
-            [*command("out"), "--jobs", "2"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+            [*command("out"), "--jobs", "2"], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            preexec_fn=hears_ctrl_c if os.name == "posix" else None,
+        )  # fmt: skip
         end = time.monotonic() + 300
         while len(list(folder.glob("*.json"))) < count and time.monotonic() < end:
             time.sleep(0.01)
