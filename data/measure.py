@@ -341,13 +341,6 @@ def faces():
     return data.to_uint8(v), see, see(v)
 
 
-def autoencoder(name="autoencoder_faces"):
-    """A shipped autoencoder of faces."""
-    model = latent.VQAutoencoder() if name == "vq_faces" else latent.KLAutoencoder()
-    training.load_weights(model, data.checkpoint(name))
-    return model
-
-
 def spaces_faces(marks=(30, 90), samples=500, steps=25, seeds=3):
     """The Fréchet distance of faces after so many seconds of the processor, for denoisers of pixels and of codes.
 
@@ -355,7 +348,8 @@ def spaces_faces(marks=(30, 90), samples=500, steps=25, seeds=3):
     through the autoencoder, whose own training is not in the seconds.
     """
     v, see, real = faces()
-    model = autoencoder()
+    model = latent.KLAutoencoder()
+    training.load_weights(model, data.checkpoint("autoencoder_faces"))
     with torch.no_grad():
         codes = torch.cat([model.encode(data.from_uint8(part)) for part in v.split(500)])
         back = torch.cat([model.decode(part) for part in codes[:2000].split(500)]).clamp(-1, 1)
@@ -389,10 +383,10 @@ def spaces_faces(marks=(30, 90), samples=500, steps=25, seeds=3):
             torch.manual_seed(seed)
             net = Denoiser(nets.UNet(x.shape[1], widths), cosine_beta(), "v")
             ema, left = training.EMA(net, 0.99), list(marks)
-            walk = training.steps(net, loss, x, steps=100_000, batch_size=64, lr=2e-3, optimizer=training.Muon,
-                                  clip=1.0, ema=ema, seed=seed)  # fmt: skip
+            run = training.steps(net, loss, x, steps=100_000, batch_size=64, lr=2e-3, optimizer=training.Muon,
+                                 clip=1.0, ema=ema, seed=seed)  # fmt: skip
             begin = time.process_time()
-            for step in walk:
+            for step in run:
                 if time.process_time() - begin < left[0]:
                     continue
                 mark = left.pop(0)
@@ -401,7 +395,7 @@ def spaces_faces(marks=(30, 90), samples=500, steps=25, seeds=3):
                 if not left:
                     break
                 begin = time.process_time() - mark  # drawing does not count
-            walk.close()
+            run.close()
     for name, values in found.items():
         yield name, metrics.estimate(torch.tensor(values), 0)
 

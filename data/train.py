@@ -126,23 +126,22 @@ def bounds(model, test, K=500):
 def judge(steps, name):
     """A classifier, whose features the Fréchet distance is taken in; of faces it tells every fact."""
 
-    def answers(model, v):
-        logits = model(data.from_uint8(v) if v.dtype == torch.uint8 else v)
-        return logits.split([len(values) for values in ATTRIBUTES.values()], 1) if name == "faces" else [logits]
+    def answers(model, x, y):
+        """Pairs of logits and labels, one for each question."""
+        logits, sizes = model(x), [len(values) for values in ATTRIBUTES.values()]
+        parts = logits.split(sizes, 1) if name == "faces" else [logits]
+        return zip(parts, y.reshape(len(y), -1).T, strict=True)
 
     def loss(model, batch, generator, step):
         v, y = batch
-        parts = answers(model, shifted(data.from_uint8(v), generator, 2))
-        return sum(
-            torch.nn.functional.cross_entropy(part, truth)
-            for part, truth in zip(parts, y.reshape(len(y), -1).T, strict=True)
-        )
+        pairs = answers(model, shifted(data.from_uint8(v), generator, 2), y)
+        return sum(torch.nn.functional.cross_entropy(part, truth) for part, truth in pairs)
 
     def measure(model):
-        x, y = images(name, "test")
+        v, y = images(name, "test")
         with torch.no_grad():
-            parts = answers(model, x)
-        right = [(part.argmax(1) == truth).float() for part, truth in zip(parts, y.reshape(len(y), -1).T, strict=True)]
+            pairs = answers(model, data.from_uint8(v), y)
+        right = [(part.argmax(1) == truth).float() for part, truth in pairs]
         floor = metrics.frechet_floor(metrics.features(model, data.from_uint8(images(name)[0])), 2000)
         names = [f"accuracy, {fact}" for fact in ATTRIBUTES] if name == "faces" else ["accuracy"]
         told = {key: metrics.estimate(values, 0) for key, values in zip(names, right, strict=True)}

@@ -59,6 +59,12 @@ def log_ticks(ax, values, form="{:g}", y=()):
     ax.minorticks_off()
 
 
+def errorbars(ax, row, **look):
+    """Values with two standard errors; row: list of (place, value, error)."""
+    places, values, errors = zip(*row, strict=True)
+    ax.errorbar(places, values, [2 * e for e in errors], ms=5, lw=1.5, **look)
+
+
 @styled
 def to_png(fig, colours=256):
     """The figure as the bytes of a PNG, the same bytes for the same figure.

@@ -2,7 +2,7 @@
 
 import torch
 
-from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_image, figure, log_ticks, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_image, errorbars, figure, log_ticks, styled
 
 
 @styled
@@ -56,9 +56,8 @@ def by_seconds(rows, floor, back):
     """
     fig, ax = figure(7.6, 3.3)
     for name, row in rows.items():
-        seconds, values, errors = zip(*row, strict=True)
         colour, marker = LOOKS[name]
-        ax.errorbar(seconds, values, [2 * e for e in errors], color=colour, marker=marker, ms=5, lw=1.5, label=name)
+        errorbars(ax, row, color=colour, marker=marker, label=name)
     ax.axhline(back[0], color=GREEN, ls="--", lw=1.2, label="real faces, given back")
     ax.axhline(floor[0], color=GREY, ls=":", lw=1.2, label="real faces")
     log_ticks(ax, [s for s, *_ in next(iter(rows.values()))], y=[0.5, 1, 2, 5, 10, 20, 50, 100])

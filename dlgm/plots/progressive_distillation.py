@@ -1,6 +1,6 @@
 """Figures of lesson 17: clouds of students, distance against calls, a panel of clouds and spreads."""
 
-from . import BLUE, GREEN, GREY, ORANGE, figure, log_ticks, styled
+from . import BLUE, GREEN, GREY, ORANGE, errorbars, figure, log_ticks, styled
 
 WINDOW = 2.0
 
@@ -60,9 +60,8 @@ def distance_by_calls(rows, teacher, floor):
     """
     fig, ax = figure(7.6, 3.4)
     for name, row in rows.items():
-        calls, values, errors = zip(*row, strict=True)
         label, colour, marker = LOOK[name]
-        ax.errorbar(calls, values, yerr=[2 * e for e in errors], color=colour, marker=marker, ms=5, lw=1.5, label=label)
+        errorbars(ax, row, color=colour, marker=marker, label=label)
     ax.axhline(teacher[0], color=BLUE, ls="--", lw=1.2, label="teacher, 100 calls")
     ax.axhline(floor[0], color=GREY, ls=":", lw=1.2, label="real digits")
     log_ticks(ax, [1, 2, 4, 8], y=[0.1, 0.3, 1, 3, 10, 30, 100])

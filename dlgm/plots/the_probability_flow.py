@@ -4,7 +4,7 @@ import torch
 
 from ..samplers import states
 from ..schedules import time_grid
-from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW, figure, log_ticks, styled
+from . import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW, errorbars, figure, log_ticks, styled
 
 COLOURS = (GREY, BLUE, ORANGE, SKY, GREEN, PINK)
 MARKERS = "xosv^D"
@@ -67,8 +67,7 @@ def distance_by_calls(rows, floor):
     """Fréchet distance against calls, with two standard errors; rows: dict label -> list of (calls, value, error)."""
     fig, ax = figure(7.6, 3.6)
     for (label, row), colour, marker in zip(rows.items(), COLOURS, MARKERS, strict=False):
-        calls, values, errors = zip(*row, strict=True)
-        ax.errorbar(calls, values, yerr=[2 * e for e in errors], color=colour, marker=marker, ms=5, lw=1.5, label=label)
+        errorbars(ax, row, color=colour, marker=marker, label=label)
     ax.axhline(floor, color=GREY, ls="--", lw=1.2, label="real digits")
     log_ticks(ax, [5, 8, 12, 20, 40], y=[0.2, 0.5, 1, 2, 5, 10])
     ax.set(xlabel="calls of the network", ylabel="squared Fréchet distance", ylim=(floor / 1.3, 20))
