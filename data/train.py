@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from dlgm import (
+    cascade,
     data,
     distillation,
     elbo,
@@ -37,7 +38,7 @@ from dlgm import (
     vae,
     vlb,
 )
-from dlgm.data.faces import ATTRIBUTES, Faces, facts
+from dlgm.data.faces import ATTRIBUTES, Faces, facts, held_out
 from dlgm.denoiser import Clipped, Denoiser
 from dlgm.tensors import randn_like
 from dlgm.training import draw, image_loss
@@ -369,6 +370,71 @@ def ldm(steps, widths):
     return Recipe(model, loss, scale.down(codes), measure, "faces", options, torch.float16)
 
 
+@functools.cache
+def captioned(size, split="train"):
+    """(uint8 pictures, captions, facts) of faces; the training faces lack the combinations of HELD_OUT."""
+    n, seed = FACES[split]
+    x, captions, attributes = Faces(64).batch(n, torch.Generator().manual_seed(seed), size=size)
+    kept = [i for i, a in enumerate(attributes) if split == "test" or not held_out(a)]
+    return data.to_uint8(x)[kept], [captions[i] for i in kept], facts([attributes[i] for i in kept])
+
+
+def told_captions(size, widths, attention, **kind):
+    """A denoiser of faces that reads captions, v-prediction on the cosine schedule, and (pictures, numbers of words)."""
+    v, captions, _ = captioned(size)
+    words = nets.Tokenizer.of(captions).words
+    net = nets.CaptionedUNet(words, channels=3, widths=widths, attention=attention, **kind)
+    return Denoiser(net, schedules.cosine_beta(), "v"), (v, net.tokenizer(captions))
+
+
+def slow(steps, lr=2e-3, batch=64):
+    """Options of a long run: Muon, a learning rate that falls to 0, an average of the weights."""
+    return STUDENT | {"lr": training.CosineLR(lr, steps), "batch_size": batch}
+
+
+def base(steps):
+    """The first network of the cascade: captions to faces of 16 × 16."""
+    model, split = told_captions(16, (32, 48, 64), (False, True, True))
+    options = slow(steps) | {"ema": training.EMA(model, 0.999)}
+    return Recipe(model, image_loss, split, measure_captions, "faces", options, torch.float16)
+
+
+def upsampler(steps, size, widths, attention, crop=None):
+    """A network of the cascade that makes faces of half the size into faces of ``size``, told the caption.
+
+    It is trained on squares of ``crop`` pixels, the same place for a whole batch.
+    """
+    model, split = told_captions(size, widths, attention, beside=3, noised=True)
+
+    def loss(model, batch, generator, step):
+        v, y = batch
+        if crop:
+            i, j = (2 * torch.randint((size - crop) // 2 + 1, (2,), generator=generator)).tolist()
+            v = v[:, :, i : i + crop, j : j + crop]
+        y = guidance.drop_labels(y, 0.1, model.null_label, generator)
+        return cascade.loss(model, data.from_uint8(v), generator, y=y).mean() / v[0].numel()
+
+    options = slow(steps, batch=32) | {"ema": training.EMA(model, 0.999)}
+    return Recipe(model, loss, split, lambda model: {}, "faces", options, torch.float16)
+
+
+def measure_captions(model):
+    return {}
+
+
+def moving(n, seed):
+    """(n, 16, 1, 20, 20) clips of digits of 12 pixels, as bytes."""
+    return data.to_uint8(data.moving_digits(n, torch.Generator().manual_seed(seed), size=20, digit=12)[0])
+
+
+def frames(steps):
+    """A denoiser of single frames of the moving digits."""
+    net = nets.UNet(1, (32, 48, 64), attention=(False, True, True))
+    model = Denoiser(net, schedules.cosine_beta(), "v")
+    options = slow(steps) | {"ema": training.EMA(model, 0.999)}
+    return Recipe(model, image_loss, moving(2000, 0).flatten(0, 1), lambda model: {}, "mnist", options, torch.float16)
+
+
 RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's position, so nothing is moved there
     "vae_mnist": (12_000, lambda steps: vae_mnist(steps, 16)),
     "vae_mnist_plane": (3_000, lambda steps: vae_mnist(steps, 2, most=0)),
@@ -389,6 +455,10 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
     "autoencoder_faces": (4_000, lambda steps: autoencoder(steps, latent.KLAutoencoder())),
     "vq_faces": (2_500, lambda steps: autoencoder(steps, latent.VQAutoencoder())),
     "ldm_faces": (5_000, lambda steps: ldm(steps, (64, 96))),
+    "base_faces": (4_500, base),
+    "upsampler_faces_32": (5_000, lambda steps: upsampler(steps, 32, (16, 32, 64), (False, True, True))),
+    "upsampler_faces_64": (5_000, lambda steps: upsampler(steps, 64, (16, 32, 48, 64), (False, False, True, True), 32)),
+    "frames_digits": (2_500, frames),
 }
 
 

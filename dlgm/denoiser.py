@@ -135,8 +135,9 @@ class Denoiser(torch.nn.Module):
 
     @property
     def null_label(self):
-        """The label y that stands for no label, which is also the number of classes; None for a net without labels."""
-        return getattr(self.net, "settings", {}).get("classes") or None
+        """What stands for "none" in y: the number of classes, or the padding of captions; None for a net without y."""
+        null = getattr(self.net, "null", None)
+        return (getattr(self.net, "settings", {}).get("classes") or None) if null is None else null
 
     def forward(self, x_t, t, **cond):
         """x_t: (B, ...); t: a number, () or (B,), best on the CPU, where schedules read it. Returns a Prediction."""

@@ -101,6 +101,10 @@ P_REAR_HAIR, P_BEARD = 0.5, 0.3  # how often a drawn face has them
 # The mouths "smiling" and "sad" are thin lines, at most 28 levels of 255 apart at 64 pixels and 10 at 32, less in a
 # beard. Drawn faces therefore wear the eyebrows of their expression, which show well down to 32 pixels.
 EYEBROWS = {"laughing": "happy", "angry": "angry", "surprised": "raised", "smiling": "happy", "sad": "sad"}
+HELD_OUT = (  # combinations that the networks of captions were never shown, for a test of composition
+    {"hair_colour": "pink", "beard": "full beard"},
+    {"hair_colour": "green", "background_colour": "rose"},
+)
 CHUNK = 128  # faces put together at once, to bound the memory
 
 
@@ -253,6 +257,11 @@ class Faces:
     def _row(self, part, value, choice):
         drawing = part if choice is None else PARTS[choice][value]
         return self._rows[f"{part}/{drawing}"] if drawing else self._nothing
+
+
+def held_out(attributes):
+    """Whether a face has one of the combinations of HELD_OUT."""
+    return any(all(attributes[name] == value for name, value in pair.items()) for pair in HELD_OUT)
 
 
 def facts(attributes):

@@ -73,32 +73,42 @@ class TimeEmbedding(nn.Module):
             T = 1000, 1000/T serves another T, 1000 serves continuous time. Fourier features are made for 0 to 1.
         classes: number of labels, 0 for none. Label ``classes`` is the null label, "none given".
         guided: whether a guidance weight w is told, too; at first nothing hangs on it.
+        noised: whether the noise level of a picture beside is told, too, a time like t; at first nothing hangs on it.
     Raises:
-        ValueError: unknown features; when called, a label or a weight for a network that was built without.
+        ValueError: unknown features; when called, a label, a weight or a level for a network that was built without.
     Source: ledger ARCH-4, ARCH-5, ARCH-7, COND-1; Meng et al. 2023 (w).
     """
 
-    def __init__(self, width, features="sinusoidal", time_scale=1.0, classes=0, guided=False):
+    def __init__(self, width, features="sinusoidal", time_scale=1.0, classes=0, guided=False, noised=False):
         super().__init__()
         known("time features", features, TIME_FEATURES)
         self.features, self.time_scale, self.classes = TIME_FEATURES[features](64), time_scale, classes
         self.layers = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
         self.label = nn.Embedding(classes + 1, 64) if classes else None
-        self.weight = nn.Sequential(Sinusoidal(64), nn.Linear(64, 64, bias=False)) if guided else None
-        if guided:
-            nn.init.zeros_(self.weight[1].weight)
+        self.weight, self.level = (self._number() if there else None for there in (guided, noised))
 
-    def forward(self, t, y=None, w=None):
-        """t: (B,). y: (B,) whole numbers 0..classes, or None for the null label. w: (B,), or None for 0."""
+    @staticmethod
+    def _number():
+        """Features of one more number, which start at zero."""
+        layers = nn.Sequential(Sinusoidal(64), nn.Linear(64, 64, bias=False))
+        nn.init.zeros_(layers[1].weight)
+        return layers
+
+    def forward(self, t, y=None, w=None, level=None):
+        """t: (B,). y: (B,) whole numbers 0..classes, or None for the null label. w, level: (B,), or None for 0."""
         if y is not None and self.label is None:
             raise ValueError("this network was built without labels (classes=0), so it cannot use y")
         features = self.features(t.float() * self.time_scale)
         if self.label is not None:
             y = torch.full((len(t),), self.classes, device=t.device) if y is None else y
             features = features + self.label(y)
-        if w is not None and self.weight is None:
-            raise ValueError("this network was built without a guidance weight (guided=False), so it cannot use w")
-        if self.weight is not None:
-            w = torch.zeros_like(features[:, 0]) if w is None else w
-            features = features + self.weight(100 * w.float())  # 0 to 10 becomes 0 to 1000, as times are
-        return self.layers(features)
+        # a weight of 0 to 10 becomes 0 to 1000, as times are
+        numbers = (("w", w, self.weight, 100.0), ("level", level, self.level, self.time_scale))
+        for name, value, layers, factor in numbers:
+            if value is not None and layers is None:
+                option = {"w": "guided", "level": "noised"}[name]
+                raise ValueError(f"this network was built without {name} ({option}=False), so it cannot use it")
+            if layers is not None:
+                value = torch.zeros_like(features[:, 0]) if value is None else value
+                features = features + layers(factor * value.float())
+        return self.layers(features.to(self.layers[0].weight.dtype))

@@ -5,10 +5,11 @@
                                  └─ down ─► blocks, middle, blocks ─ up ─┘                     quarter size
 
 On the way down a picture gets smaller and its channels more; on the way up the skips bring back where things were.
-Every block is told the time.
+Every block is told the time; those that attend may read a text.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +79,41 @@ class ResBlock(nn.Module):
         return self.shortcut(x) + h
 
 
+class Text(NamedTuple):
+    """A text as blocks read it: features (B, L, d), mask (B, L), true where there is a word, summary (B, d)."""
+
+    features: torch.Tensor
+    mask: torch.Tensor
+    summary: torch.Tensor
+
+
+class Told(NamedTuple):
+    """What a block hears besides the picture: e (B, width) of time and label, a Text, how many pictures make a clip."""
+
+    e: torch.Tensor
+    text: Text | None = None
+    frames: int = 1
+
+
+def attend(q, k, v, heads, mask=None):
+    """softmax(q kᵀ/√d) v, each head on its own: q (B, N, C), k, v (B, M, C) -> (B, N, C).
+
+    Args:
+        mask: (B, M), true where a key may be read; at least one in each row. None: all.
+    Source: Vaswani et al. 2017, equation 1; ledger ARCH-3, COND-3.
+    """
+    q, k, v = (z.unflatten(2, (heads, -1)).transpose(1, 2) for z in (q, k, v))
+    mask = None if mask is None else mask[:, None, None]
+    return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
+
+
+def heads_of(channels, heads):
+    """``heads``, if so many can share the channels."""
+    if channels % heads:
+        raise ValueError(f"{channels} channels cannot be shared among {heads} heads")
+    return heads
+
+
 class SelfAttention(nn.Module):
     """x + out(softmax(q kᵀ/√d) v) over all pixels, each of ``heads`` heads on its own; starts as x.
 
@@ -88,18 +124,41 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels, heads=4):
         super().__init__()
-        if channels % heads:
-            raise ValueError(f"{channels} channels cannot be shared among {heads} heads")
-        self.heads, self.norm = heads, group_norm(channels)
+        self.heads, self.norm = heads_of(channels, heads), group_norm(channels)
         self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), zeroed(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x):
         """(B, C, H, W) -> (B, C, H, W)."""
-        B, C, H, W = x.shape
-        pixels = self.qkv(self.norm(x)).flatten(2).transpose(1, 2)  # (B, HW, 3C)
-        q, k, v = pixels.reshape(B, H * W, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4)
-        h = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H, W, C)
-        return x + self.out(h.permute(0, 3, 1, 2))
+        q, k, v = self.qkv(self.norm(x)).flatten(2).transpose(1, 2).chunk(3, 2)  # (B, HW, C) each
+        h = attend(q, k, v, self.heads)
+        return x + self.out(h.transpose(1, 2).unflatten(2, x.shape[2:]))
+
+
+class CrossAttention(nn.Module):
+    """x + out(softmax(q kᵀ/√d) v), q of each pixel, k and v of each word of a text; starts as x.
+
+    The order of the words counts only through their features: permuting them with the mask changes nothing, nor does a
+    word that the mask hides.
+
+    Args:
+        channels: of x. context: numbers in the features of a word.
+    Source: Rombach et al. 2022, section 3.3; Saharia et al. 2022, section 2.2; ledger COND-3, M-27.
+    """
+
+    def __init__(self, channels, context, heads=4):
+        super().__init__()
+        self.heads, self.norm = heads_of(channels, heads), group_norm(channels)
+        self.q, self.kv = nn.Conv2d(channels, channels, 1), nn.Linear(context, 2 * channels)
+        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def projected(self, x, text):
+        """q (B, HW, C) and k, v (B, L, C)."""
+        return self.q(self.norm(x)).flatten(2).transpose(1, 2), *self.kv(text.features).chunk(2, 2)
+
+    def forward(self, x, text):
+        """(B, C, H, W), Text -> (B, C, H, W)."""
+        h = attend(*self.projected(x, text), self.heads, text.mask)
+        return x + self.out(h.transpose(1, 2).unflatten(2, x.shape[2:]))
 
 
 class Grow(nn.Conv2d):
@@ -116,15 +175,17 @@ class Grow(nn.Conv2d):
 
 
 class Stage(nn.Module):
-    """A ResBlock, and self-attention after it where asked for."""
+    """A ResBlock, and self-attention after it where asked for; then cross-attention where there is a text to read."""
 
-    def __init__(self, c_in, c_out, width, attention, heads, conditioning, dropout):
+    def __init__(self, c_in, c_out, width, attention, heads, conditioning, dropout, context=0):
         super().__init__()
         self.block = ResBlock(c_in, c_out, width, conditioning, dropout)
         self.attention = SelfAttention(c_out, heads) if attention else nn.Identity()
+        self.reading = CrossAttention(c_out, context, heads) if attention and context else None
 
-    def forward(self, x, e):
-        return self.attention(self.block(x, e))
+    def forward(self, x, told):
+        x = self.attention(self.block(x, told.e))
+        return x if self.reading is None else self.reading(x, told.text)
 
 
 class UNet(nn.Module):
@@ -147,15 +208,17 @@ class UNet(nn.Module):
         ValueError: widths, blocks and attention do not fit each other; when called, an image too small to be halved
             that often, or of other channels.
     Source: Ronneberger et al. 2015; Ho et al. 2020, appendix B; ledger ARCH-1, ARCH-2, ARCH-3, ARCH-7, QUIZ-1.3, M-25;
-        beside: Saharia et al. 2022 (Palette), ledger COND-2.
+        beside: Saharia et al. 2022 (Palette), ledger COND-2; noised: Ho et al. 2022 (cascades), section 4, ledger
+        CASC-2, M-26; context: ledger COND-3, M-27.
     """
 
+    stage = Stage  # what is built at each size
     version = 2  # of what is computed from the weights; the first normalised in 8 groups and grew before convolving
 
     def __init__(
         self, channels=1, widths=(32, 64, 128), *, blocks=1, attention=None, heads=4, classes=0,
         features="sinusoidal", time_scale=1.0, conditioning="adagn", dropout=0.0, out_channels=None,
-        guided=False, beside=0,
+        guided=False, beside=0, noised=False, context=0, reading=True,
     ):  # fmt: skip
         super().__init__()
         sizes = len(widths)
@@ -169,13 +232,14 @@ class UNet(nn.Module):
         self.settings = dict(
             channels=channels, widths=tuple(widths), blocks=blocks, attention=attention, heads=heads, classes=classes,
             features=features, time_scale=time_scale, conditioning=conditioning, dropout=dropout,
-            out_channels=out_channels, guided=guided, beside=beside,
+            out_channels=out_channels, guided=guided, beside=beside, noised=noised, context=context, reading=reading,
         )  # fmt: skip
         width = 4 * widths[0]
-        self.embed = TimeEmbedding(width, features, time_scale, classes, guided)
+        self.embed = TimeEmbedding(width, features, time_scale, classes, guided, noised)
+        self.summary = zeroed(nn.Linear(context, width, bias=False)) if context else None
 
         def stage(c_in, c_out, attend):
-            return Stage(c_in, c_out, width, attend, heads, conditioning, dropout)
+            return self.stage(c_in, c_out, width, attend, heads, conditioning, dropout, context if reading else 0)
 
         self.stem = nn.Conv2d(channels, widths[0], 3, padding=1)
         self.aside = zeroed(nn.Conv2d(beside, widths[0], 3, padding=1, bias=False)) if beside else None
@@ -193,31 +257,34 @@ class UNet(nn.Module):
         )
         self.to(memory_format=torch.channels_last)  # convolutions run faster so, on CPU and GPU
 
-    def forward(self, x, t, y=None, w=None, beside=None):
-        """(B, channels, H, W), any H and W -> (B, out_channels, H, W). t, y, w: (B,), see ``time.TimeEmbedding``.
+    def forward(self, x, t, y=None, w=None, beside=None, level=None, text=None, frames=1):
+        """(B, channels, H, W), any H and W -> (B, out_channels, H, W). t, y, w, level: (B,), see ``TimeEmbedding``.
 
-        beside: (B, channels of it, H, W), where there is such a picture.
+        beside: (B, channels of it, H, W), where there is such a picture; text: a Text, where there is one.
         """
         if x.ndim != 4 or x.shape[1] != self.channels or min(x.shape[2:]) < 2 ** (self.sizes - 1):
             least = 2 ** (self.sizes - 1)
             raise ValueError(
                 f"expected images (B, {self.channels}, H, W) of at least {least}×{least} pixels, got {tuple(x.shape)}"
             )
-        e, h, skips = self.embed(t, y, w), self.stem(x), []
         want = None if self.aside is None else (len(x), self.aside.in_channels, *x.shape[2:])
         got = None if beside is None else tuple(beside.shape)
         if got != want:
             raise ValueError(f"expected a picture beside x of shape {want}, got {got}")
+        if (text is None) != (self.summary is None):
+            raise ValueError(f"this network was built {'without' if text else 'with'} a text (context)")
+        e, h, skips = self.embed(t, y, w, level), self.stem(x), []
+        told = Told(e if text is None else e + self.summary(text.summary), text, frames)
         h = h if beside is None else h + self.aside(beside)
         for i, stages in enumerate(self.down):
             h = self.shrink[i - 1](h) if i else h
             for stage in stages:
-                h = stage(h, e)
+                h = stage(h, told)
                 skips.append(h)
-        h = self.middle(h, e)
+        h = self.middle(h, told)
         for i, stages in reversed(list(enumerate(self.up))):
             for stage in stages:
-                h = stage(torch.cat([h, skips.pop()], 1), e)
+                h = stage(torch.cat([h, skips.pop()], 1), told)
             if i:
                 h = self.grow[i - 1](h, skips[-1].shape[2:])
         return self.head(h)
