@@ -36,6 +36,7 @@ from dlgm import (
     schedules,
     training,
     vae,
+    video,
     vlb,
 )
 from dlgm.data.faces import ATTRIBUTES, Faces, facts, held_out
@@ -124,8 +125,17 @@ def bounds(model, test, K=500):
     return [metrics.estimate(torch.cat(values), 0) for values in found.values()]
 
 
-def judge(steps, name):
-    """A classifier, whose features the Fréchet distance is taken in; of faces it tells every fact."""
+def smaller(x, size):
+    """Pictures made smaller and enlarged again."""
+    factor = x.shape[-1] // size
+    return cascade.enlarge(cascade.shrink(x, factor), factor)
+
+
+def judge(steps, name, sizes=()):
+    """A classifier, whose features the Fréchet distance is taken in; of faces it tells every fact.
+
+    sizes: to which every second batch is first made smaller and back, so that it reads enlarged pictures too.
+    """
 
     def answers(model, x, y):
         """Pairs of logits and labels, one for each question."""
@@ -135,7 +145,10 @@ def judge(steps, name):
 
     def loss(model, batch, generator, step):
         v, y = batch
-        pairs = answers(model, shifted(data.from_uint8(v), generator, 2), y)
+        x = shifted(data.from_uint8(v), generator, 2)
+        if sizes and step % 2:
+            x = smaller(x, sizes[step // 2 % len(sizes)])
+        pairs = answers(model, x, y)
         return sum(torch.nn.functional.cross_entropy(part, truth) for part, truth in pairs)
 
     def measure(model):
@@ -146,6 +159,11 @@ def judge(steps, name):
         floor = metrics.frechet_floor(metrics.features(model, data.from_uint8(images(name)[0])), 2000)
         names = [f"accuracy, {fact}" for fact in ATTRIBUTES] if name == "faces" else ["accuracy"]
         told = {key: metrics.estimate(values, 0) for key, values in zip(names, right, strict=True)}
+        for size in sizes:
+            with torch.no_grad():
+                pairs = answers(model, smaller(data.from_uint8(v), size), y)
+            right = [(part.argmax(1) == truth).float() for part, truth in pairs]
+            told |= {f"{key}, {size} pixels": metrics.estimate(r, 0) for key, r in zip(names, right, strict=True)}
         return told | {"frechet_floor": f"{floor.value:.4f}"}
 
     options = {"lr": training.CosineLR(3e-3, steps)}
@@ -418,6 +436,28 @@ def upsampler(steps, size, widths, attention, crop=None):
     return Recipe(model, loss, split, lambda model: {}, "faces", options, torch.float16)
 
 
+def contrastive(steps):
+    """Encoders of faces (32 × 32) and captions into one space."""
+    v, captions, _ = captioned(32)
+    model = nets.ContrastivePair(nets.Tokenizer.of(captions).words)
+
+    def loss(model, batch, generator, step):
+        x = shifted(data.from_uint8(batch[0]), generator, 2)
+        return latent.contrastive_loss(model(smaller(x, 16) if step % 2 else x, batch[1]))
+
+    @torch.no_grad()
+    def measure(model, n=500):
+        v, captions, _ = captioned(32, "test")
+        scores = model(data.from_uint8(v[:n]), model.tokenizer(captions[:n]))
+        own = torch.arange(n)
+        found = [(s.argmax(1) == own).float() for s in (scores, scores.T)]
+        names = ("caption of a picture found", "picture of a caption found")
+        return {f"{name} among {n}": metrics.estimate(f, 0) for name, f in zip(names, found, strict=True)}
+
+    options = slow(steps, batch=256)
+    return Recipe(model, loss, (v, model.tokenizer(captions)), measure, "faces", options, torch.float16)
+
+
 def measure_captions(model):
     return {}
 
@@ -433,6 +473,24 @@ def frames(steps):
     model = Denoiser(net, schedules.cosine_beta(), "v")
     options = slow(steps) | {"ema": training.EMA(model, 0.999)}
     return Recipe(model, image_loss, moving(2000, 0).flatten(0, 1), lambda model: {}, "mnist", options, torch.float16)
+
+
+def videos(steps):
+    """The denoiser of moving digits: ``frames_digits`` inflated, told which frames are known; see ``video``.
+
+    A third of the batches are clips of 8 frames, every second one of 16, nothing known.
+    """
+    still, _ = training.load(data.checkpoint("frames_digits"))
+    model = Denoiser(nets.inflate(still.net, beside=2), still.schedule, "v").requires_grad_(True).train()
+
+    def loss(model, batch, generator, step):
+        x0 = data.from_uint8(batch)
+        x0 = x0[:, ::2] if step % 3 == 2 else x0
+        known = video.random_known(len(x0), x0.shape[1], generator) & (step % 3 != 2)
+        return video.loss(model, x0, known, generator).mean()
+
+    options = slow(steps, batch=4) | {"ema": training.EMA(model, 0.998)}
+    return Recipe(model, loss, moving(4000, 1), lambda model: {}, "mnist", options, torch.float16)
 
 
 RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's position, so nothing is moved there
@@ -457,8 +515,14 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
     "ldm_faces": (5_000, lambda steps: ldm(steps, (64, 96))),
     "base_faces": (4_500, base),
     "upsampler_faces_32": (5_000, lambda steps: upsampler(steps, 32, (16, 32, 64), (False, True, True))),
-    "upsampler_faces_64": (5_000, lambda steps: upsampler(steps, 64, (16, 32, 48, 64), (False, False, True, True), 32)),
+    "upsampler_faces_64": (
+        5_000,
+        lambda steps: upsampler(steps, 64, (16, 32, 48, 64), (False, False, True, True), 32),
+    ),  # fmt: skip
     "frames_digits": (2_500, frames),
+    "video_digits": (4_000, videos),
+    "judge_captions": (4_000, lambda steps: judge(steps, "faces", (16,))),
+    "clip_faces": (1_000, contrastive),
 }
 
 

@@ -5,15 +5,15 @@ from torch import nn
 
 from .classifier import Classifier
 from .codes import decoder, encoder
-from .text import CaptionedUNet, TextEncoder, Tokenizer
+from .text import CaptionedUNet, ContrastivePair, TextEncoder, Tokenizer
 from .time import Fourier, Sinusoidal, TimeEmbedding, sinusoidal
 from .unet import CrossAttention, ResBlock, SelfAttention, Text, UNet
 from .video import TimeBlock, VideoUNet, inflate
 
 __all__ = [
-    "CaptionedUNet", "Classifier", "Conditioned", "CrossAttention", "Fourier", "ResBlock", "SelfAttention", "Sinusoidal",
-    "Text", "TextEncoder", "TimeBlock", "TimeEmbedding", "TimeMLP", "Tokenizer", "UNet", "VideoUNet", "decoder",
-    "encoder", "inflate", "mlp", "sinusoidal",
+    "CaptionedUNet", "Classifier", "Conditioned", "ContrastivePair", "CrossAttention", "Fourier", "ResBlock",
+    "SelfAttention", "Sinusoidal", "Text", "TextEncoder", "TimeBlock", "TimeEmbedding", "TimeMLP", "Tokenizer", "UNet",
+    "VideoUNet", "decoder", "encoder", "inflate", "mlp", "sinusoidal",
 ]  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..tensors import to_device
+from .classifier import Classifier
 from .time import sinusoidal
 from .unet import Text, UNet, attend, heads_of
 
@@ -35,7 +36,7 @@ class Tokenizer:
 
     @classmethod
     def of(cls, captions, most=4000):
-        """The Tokenizer of the words that occur in captions, at most so many, the most frequent ones; in their order."""
+        """The Tokenizer of the words in captions, in their order; of more than ``most`` the most frequent ones."""
         counts = collections.Counter(word for caption in captions for word in split(caption))
         return cls(sorted(word for word, _ in counts.most_common(most)))
 
@@ -43,7 +44,7 @@ class Tokenizer:
         return len(self.words) + 2
 
     def __call__(self, captions, length=None):
-        """(B, L) int64 on the CPU; L the longest caption's number of words, or ``length``, to which longer ones are cut.
+        """(B, L) int64 on the CPU; L is that of the longest caption, or ``length``, to which longer ones are cut.
 
         No caption is refused: words that it does not know become UNKNOWN, see ``unknown``.
         """
@@ -149,3 +150,34 @@ class CaptionedUNet(nn.Module):
         """x: (B, channels, H, W); t: (B,); y: (B, L) int64 or None; cond: see ``UNet``."""
         y = torch.zeros(len(x), 0, dtype=torch.int64, device=x.device) if y is None else to_device(y, x.device)
         return self.unet(x, t, text=self.encoder(y), **cond)
+
+
+class ContrastivePair(nn.Module):
+    """Two encoders into one space, of pictures and of captions, whose scores say how well the two belong together.
+
+        s_ij = e^τ ⟨a(x_i), b(y_j)⟩,   a, b of length 1, τ learned
+
+    Args:
+        words: of the tokenizer. width: of the space and of the text's features. channels: of pictures, of any size.
+    Source: Radford et al. 2021 (CLIP), section 2; ledger LAT-3, M-30.
+    """
+
+    def __init__(self, words, width=64, layers=2, channels=3):
+        super().__init__()
+        self.settings = dict(words=tuple(words), width=width, layers=layers, channels=channels)
+        self.tokenizer = Tokenizer(words)
+        self.encoder = TextEncoder(len(self.tokenizer), width, layers)
+        self.seeing = Classifier(channels, width, 24)
+        self.log_scale = nn.Parameter(torch.tensor(2.0))
+
+    def pictures(self, x):
+        """(B, C, H, W) -> (B, width), of length 1."""
+        return F.normalize(self.seeing(x), dim=1)
+
+    def captions(self, y):
+        """(B, L) int64 -> (B, width), of length 1."""
+        return F.normalize(self.encoder(y).summary, dim=1)
+
+    def forward(self, x, y):
+        """Scores (B, B'): each picture with each caption."""
+        return self.log_scale.exp() * self.pictures(x) @ self.captions(y).T

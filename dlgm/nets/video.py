@@ -1,4 +1,4 @@
-"""A U-Net for clips: the U-Net of pictures on every frame, and after each of its stages a block that looks through time.
+"""A U-Net for clips: the U-Net of pictures on every frame, and after each stage a block that looks through time.
 
     frames (B, F, C, H, W)  ->  (B·F, C, H, W): stage of pictures, frame by frame
                             ->  (B, F, C, H·W): block through time, pixel by pixel          ... stage by stage
@@ -62,7 +62,7 @@ class VideoStage(Stage):
 
 
 class VideoUNet(UNet):
-    """The denoiser's network of clips: (x_t, t, ...) -> a clip of x_t's shape (B, F, C, H, W); same settings as ``UNet``.
+    """The denoiser's network of clips: (x_t, t, ...) -> a clip of x_t's shape (B, F, C, H, W); settings of ``UNet``.
 
     A clip of one frame is a picture: nothing looks through time then, so that pictures and clips can be trained on in
     turn. No value of one clip reaches another.
@@ -83,11 +83,13 @@ class VideoUNet(UNet):
         return out.unflatten(0, (-1, frames))
 
 
-def inflate(unet):
+def inflate(unet, **more):
     """A VideoUNet with the weights of a UNet: on each frame, bit for bit, what the UNet says of it.
 
+    Args:
+        more: settings that the UNet has not, such as ``beside``; what they add starts at zero, too.
     Source: Ho et al. 2022 (video), section 3; ledger VID-2, M-28.
     """
-    video = VideoUNet(**unet.settings)
+    video = VideoUNet(**unet.settings | more)
     video.load_state_dict(unet.state_dict(), strict=False)
     return video.train(unet.training)
