@@ -519,10 +519,10 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
         5_000,
         lambda steps: upsampler(steps, 64, (16, 32, 48, 64), (False, False, True, True), 32),
     ),  # fmt: skip
-    "frames_digits": (2_500, frames),
-    "video_digits": (4_000, videos),
+    "frames_digits": (2_000, frames),
+    "video_digits": (3_000, videos),
     "judge_captions": (4_000, lambda steps: judge(steps, "faces", (16,))),
-    "clip_faces": (1_000, contrastive),
+    "clip_faces": (800, contrastive),
 }
 
 

@@ -104,12 +104,16 @@ class Cascade:
         Args:
             shape: (B, C, H, W) of the smallest. times: see ``samplers.sample_path``; of all models.
             cond: what every model is told, such as the caption.
+        Raises:
+            ValueError: there is not one level for each model that makes larger.
         """
         sampler, base = sampler or DDIM(), self.models[0]
         start = base.schedule.start(shape, generator)
         pictures = [sample(base, sampler, start, times, generator, **cond)]
         more = self.models[1:]
         levels = self.levels if isinstance(self.levels, (tuple, list)) else (self.levels,) * len(more)
+        if len(levels) != len(more):
+            raise ValueError(f"expected {len(more)} levels, one for each model that makes larger, got {len(levels)}")
         for model, level in zip(more, levels, strict=True):
             pictures.append(self.enlarged(model, pictures[-1], level, times, generator, sampler, **cond))
         return pictures

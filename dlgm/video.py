@@ -137,7 +137,7 @@ def between(denoiser, clip, times, factor=2, generator=None, sampler=None, **con
 
 # ---- how things move ------------------------------------------------------------------------------------------------
 def centroids(clips):
-    """The centre of brightness of each frame, above black: (B, F, C, H, W) in [−1, 1] -> (B, F, 2), (x, y) in pixels."""
+    """The centre of brightness of each frame: (B, F, C, H, W) in [−1, 1], −1 black -> (B, F, 2), (x, y) in pixels."""
     light = (clips.clamp(-1, 1) + 1).sum(2)
     light = light / light.flatten(2).sum(2).clamp(min=1e-6)[..., None, None]
     y, x = (torch.arange(n, device=clips.device, dtype=clips.dtype) for n in light.shape[2:])

@@ -50,7 +50,8 @@ class Tokenizer:
         """
         rows = [[self._number.get(word, UNKNOWN) for word in split(caption)] for caption in captions]
         length = max(map(len, rows), default=0) if length is None else length
-        return torch.tensor([row[:length] + [PAD] * (length - len(row)) for row in rows]).reshape(len(rows), length)
+        rows = [row[:length] + [PAD] * (length - len(row)) for row in rows]
+        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), length)
 
     def unknown(self, caption):
         """The words of a caption that it does not know, in their order."""
@@ -133,6 +134,7 @@ class CaptionedUNet(nn.Module):
     """
 
     null = PAD  # y of nothing but this is "none"
+    version = UNet.version
 
     def __init__(self, words, width=64, layers=2, frozen=False, **unet):
         super().__init__()
@@ -140,11 +142,6 @@ class CaptionedUNet(nn.Module):
         self.encoder = TextEncoder(len(self.tokenizer), width, layers).requires_grad_(not frozen)
         self.unet = UNet(**{k: v for k, v in unet.items() if k != "context"}, context=width)
         self.settings = self.unet.settings | dict(words=self.tokenizer.words, width=width, layers=layers, frozen=frozen)
-
-    @property
-    def version(self):
-        """That of the U-Net inside."""
-        return self.unet.version
 
     def forward(self, x, t, y=None, **cond):
         """x: (B, channels, H, W); t: (B,); y: (B, L) int64 or None; cond: see ``UNet``."""

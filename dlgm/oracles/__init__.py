@@ -6,6 +6,7 @@ latent      linear-Gaussian models with one or many latents; one nonlinear model
 spectrum    diagonal Gaussian data: the exact law of every walk, the exact price of a step
 affine      the exact mean and covariance of any walk that is affine in its state
 guided      labelled mixtures; what guidance draws, as closed forms
+pyramid     Gaussian pictures and a cascade with an imperfect base; frames that follow each other
 bounds      worlds in which every average of the variational bound is exact
 """
 
@@ -14,9 +15,11 @@ from .chains import DiscreteChain
 from .guided import LabelledMixture
 from .latent import LinearGaussian, LinearGaussianChain, NonlinearModel
 from .mixtures import ClassDensities, EmpiricalData, GaussianMixture, bayes, ring
+from .pyramid import AutoRegression, Pyramid
 from .spectrum import Spectrum
 
 __all__ = [
-    "ClassDensities", "DiscreteChain", "EmpiricalData", "GaussianMixture", "LabelledMixture", "LinearGaussian",
-    "LinearGaussianChain", "NonlinearModel", "Spectrum", "affine", "bayes", "bounds", "guided", "ring",
+    "AutoRegression", "ClassDensities", "DiscreteChain", "EmpiricalData", "GaussianMixture", "LabelledMixture",
+    "LinearGaussian", "LinearGaussianChain", "NonlinearModel", "Pyramid", "Spectrum", "affine", "bayes", "bounds",
+    "guided", "ring",
 ]  # fmt: skip
