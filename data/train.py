@@ -398,7 +398,7 @@ def captioned(size, split="train"):
 
 
 def told_captions(size, widths, attention, **kind):
-    """A denoiser of faces that reads captions, v-prediction on the cosine schedule, and (pictures, numbers of words)."""
+    """A denoiser of faces that reads captions (v-prediction, cosine schedule), and (pictures, numbers of words)."""
     v, captions, _ = captioned(size)
     words = nets.Tokenizer.of(captions).words
     net = nets.CaptionedUNet(words, channels=3, widths=widths, attention=attention, **kind)

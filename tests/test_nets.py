@@ -217,6 +217,7 @@ def test_settings_build_the_same_network_again():
     unet = dict(
         channels=2, widths=(8, 16), blocks=(1, 2), attention=(True, False), heads=2, classes=3, features="fourier",
         time_scale=5.0, conditioning="add", dropout=0.25, out_channels=4, guided=True, beside=3,
+        noised=True, context=8, reading=False,
     )  # fmt: skip
     for kind, settings in ((TimeMLP, mlp), (UNet, unet), (Classifier, dict(channels=3, classes=4, width=8))):
         net = kind(**settings)
@@ -228,7 +229,8 @@ def test_settings_build_the_same_network_again():
     assert TimeMLP(2).settings == dict(dim=2, width=128, layers=2, **default)
     assert UNet().settings == dict(
         channels=1, widths=(32, 64, 128), blocks=(1, 1, 1), attention=(False, False, True), heads=4,
-        conditioning="adagn", dropout=0.0, out_channels=None, guided=False, beside=0, **default,
+        conditioning="adagn", dropout=0.0, out_channels=None, guided=False, beside=0,
+        noised=False, context=0, reading=True, **default,
     )  # fmt: skip
     assert Classifier().settings == dict(channels=1, classes=10, width=16)
 

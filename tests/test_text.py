@@ -7,6 +7,7 @@ from dlgm import latent, training
 from dlgm.denoiser import Denoiser
 from dlgm.guidance import ClassifierFree
 from dlgm.nets import CaptionedUNet, ContrastivePair, CrossAttention, Text, TextEncoder, Tokenizer, UNet
+from dlgm.nets.inspect import attention_maps
 from dlgm.nets.text import PAD, UNKNOWN, split
 from dlgm.nets.unet import attend
 from dlgm.schedules import cosine_beta
@@ -180,3 +181,20 @@ def test_lat_3_a_contrastive_pair_finds_the_pointwise_mutual_information():
     assert latent.contrastive_loss(scores[:3, :3]).isfinite()
     for vectors in (model.pictures(pictures), model.captions(y)):
         torch.testing.assert_close(vectors.norm(dim=1), torch.ones(len(vectors)))
+
+
+def test_cond_3_maps_of_attention_are_what_the_layer_computes(net, generator):
+    """Shares sum to 1, hidden words have none, and shares times values, through the last layer, are what was added."""
+    x, y = torch.randn(2, 2, 8, 8, generator=generator, dtype=F64), net.tokenizer(["a red beard", "blue"])
+    maps = attention_maps(net, lambda: net(x, torch.tensor([5, 600]), y))
+    assert [m.shape for m in maps] == [(2, 4, s, s, 4) for s in (8, 4, 4, 4, 8)]  # down, middle, up
+    for m in maps:
+        torch.testing.assert_close(m.sum(4), torch.ones_like(m[..., 0]))
+        assert (m[1, ..., 2:] == 0).all() and (m[0] > 0).all()
+    layer, text = stirred(CrossAttention(8, 6, heads=2)), Text(torch.randn(2, 3, 6).double(), None, None)
+    text = text._replace(mask=torch.tensor([[True] * 3, [True, False, True]]))
+    h = torch.randn(2, 8, 2, 3, generator=generator, dtype=F64)
+    (m,) = attention_maps(layer, lambda: layer(h, text))
+    v = layer.projected(h, text)[2].unflatten(2, (2, -1)).transpose(1, 2)
+    mixed = (m.flatten(2, 3) @ v).transpose(1, 2).flatten(2)
+    torch.testing.assert_close(layer(h, text), h + layer.out(mixed.transpose(1, 2).unflatten(2, (2, 3))))

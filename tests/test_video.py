@@ -147,7 +147,7 @@ def test_vid_1_frames_between_have_the_law_of_the_formula():
 
 @pytest.mark.parametrize("frames,known", [(2, 0), (5, 2)])
 def test_vid_1_reconstruction_guidance_is_exact_for_one_weight(frames, known):
-    """At every t the guided answer is that of the conditional law, which no constant weight's is. ρ = .8, one frame known."""
+    """At every t the guided answer is that of the conditional law, which no constant weight's is; one frame known."""
     world = AutoRegression(frames, 0.8)
     mask = torch.arange(frames) == known
     y = torch.ones(frames, dtype=F64)

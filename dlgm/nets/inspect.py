@@ -4,6 +4,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .unet import CrossAttention
+
 PRODUCTS = torch.ops.aten.convolution, torch.ops.aten.addmm, torch.ops.aten.mm
 
 
@@ -69,3 +71,28 @@ def layer_table(net, images):
         }
         for part, level, names in parts
     ]
+
+
+def attention_maps(model, call):
+    """Where each CrossAttention of ``model`` reads during call(): a list of (B, heads, H, W, L), in the order of calls.
+
+    Each pixel's shares sum to 1 over the L features of a text, the first of which is its start.
+
+    Source: Vaswani et al. 2017, equation 1; ledger COND-3.
+    """
+    found = []
+
+    def look(layer, args):
+        x, text = args
+        q, k, _ = (v.unflatten(2, (layer.heads, -1)).transpose(1, 2) for v in layer.projected(x, text))
+        scores = q @ k.transpose(2, 3) / q.shape[3] ** 0.5
+        shares = scores.masked_fill(~text.mask[:, None, None], -torch.inf).softmax(3)
+        found.append(shares.unflatten(2, x.shape[2:]))
+
+    hooks = [m.register_forward_pre_hook(look) for m in model.modules() if isinstance(m, CrossAttention)]
+    try:
+        call()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found

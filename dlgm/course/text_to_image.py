@@ -1,0 +1,80 @@
+"""What lesson 20 hands out: captions of faces, a judge that says which of their facts a picture shows, boxes."""
+
+import functools
+
+import torch
+
+from .. import data, nets, training
+from ..cascade import Cascade, enlarge, shrink
+from ..data.faces import ATTRIBUTES, Faces
+from ..denoiser import Clipped
+from ..guidance import ClassifierFree
+
+FACTS = ("expression", "hair style", "hair colour", "beard", "clothes", "clothes colour", "background")
+LEVELS = 100, 50  # noise on what the two larger networks are told
+SIZES = 16, 32, 64
+
+
+def asked(n, generator, **fixed):
+    """n random faces as attributes, with some of them fixed, and their captions, which mention every fact."""
+    artist = _artist()
+    attributes = [artist.draw_attributes(generator) | fixed for _ in range(n)]
+    return attributes, [artist.caption(a) for a in attributes]
+
+
+def pictures(attributes, size):
+    """What faces look like, (n, 3, size, size)."""
+    return torch.stack([_artist().render(a, size) for a in attributes])
+
+
+@functools.cache
+def _artist():
+    return Faces(64)
+
+
+@functools.cache
+def judge():
+    """The classifier of faces at 32 pixels that also learned from pictures made large from 16."""
+    model = nets.Classifier(3, sum(map(len, ATTRIBUTES.values())), 24)
+    training.load_weights(model, data.checkpoint("judge_captions"))
+    return model
+
+
+@torch.no_grad()
+def seen(x):
+    """Attribute -> (n,) its value in the judge's eyes, as a place in ATTRIBUTES; x (n, 3, n, n) of 16, 32 or 64."""
+    x = {16: enlarge, 32: lambda x: x, 64: shrink}[x.shape[-1]](x)
+    parts = judge()(x).split([len(values) for values in ATTRIBUTES.values()], 1)
+    return {name: part.argmax(1) for name, part in zip(ATTRIBUTES, parts, strict=True)}
+
+
+def hits(x, attributes):
+    """For each of FACTS whether each picture shows what its caption says, (n,) of 0 and 1.
+
+    The style of the hair is that of the rear where there is some, as captions say it.
+    """
+    found = seen(x)
+    names = {"expression": "mouth", "background": "background_colour"}
+    out = {}
+    for fact in FACTS:
+        chosen = [names.get(fact, fact.replace(" ", "_"))] * len(attributes)
+        if fact == "hair style":
+            chosen = ["hair" if a["rear_hair"] == "none" else "rear_hair" for a in attributes]
+        right = [
+            ATTRIBUTES[c].index(a[c]) == found[c][i] for i, (c, a) in enumerate(zip(chosen, attributes, strict=True))
+        ]
+        out[fact] = torch.tensor(right).float()
+    return out
+
+
+def shipped(w=1.0):
+    """The three networks of captions, each guided with weight w: to 16, 32 and 64 pixels; the tokenizer of all."""
+    names = "base_faces", "upsampler_faces_32", "upsampler_faces_64"
+    models = [training.load(data.checkpoint(name))[0] for name in names]
+    return tuple(Clipped(ClassifierFree(model, w)) for model in models), models[0].net.tokenizer
+
+
+def cascade(w=1.0, levels=LEVELS):
+    """The shipped cascade, and its tokenizer."""
+    models, tokenizer = shipped(w)
+    return Cascade(models, levels), tokenizer

@@ -1,0 +1,95 @@
+"""Figures of lesson 20: from words to pictures, where attention looks, hits, what noise on a condition costs."""
+
+import textwrap
+
+import torch
+
+from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_image, errorbars, figure, styled
+
+
+@styled
+def sizes(captions, rows):
+    """Each caption above its pictures; rows: a list, one for each size, of (n, 3, s, s), the smallest first."""
+    n = len(captions)
+    fig, axes = figure(8.4, 8.4 / n * len(rows) + 0.75, len(rows), n, squeeze=False)
+    for i, row in enumerate(rows):
+        for j, x in enumerate(row):
+            draw_image(axes[i, j], x)
+        axes[i, 0].set_axis_on()
+        axes[i, 0].set(xticks=[], yticks=[])
+        axes[i, 0].spines[:].set_visible(False)
+        axes[i, 0].set_ylabel(f"{row.shape[-1]} pixels")
+    for ax, caption in zip(axes[0], captions, strict=True):
+        ax.set_title(textwrap.fill(caption, 21 if n > 3 else 32), loc="center", fontsize=8.5)
+    return fig
+
+
+@styled
+def looks(picture, words, maps):
+    """A picture, and for each word how much each pixel reads it: maps (L, h, w) on one scale."""
+    columns = 6
+    rows = -(-(len(words) + 1) // columns)
+    fig, axes = figure(8.4, 1.55 * rows, rows, columns, squeeze=False)
+    flat = axes.flatten()
+    draw_image(flat[0], picture, "x_t")
+    for ax, word, m in zip(flat[1:], words, maps, strict=False):
+        shown = ax.imshow(m, cmap="viridis", vmin=0, vmax=float(maps.max()), interpolation="nearest")
+        ax.set_title(word, loc="center")
+        ax.set_axis_off()
+    for ax in flat[len(words) + 1 :]:
+        ax.set_axis_off()
+    fig.colorbar(shown, ax=axes, shrink=0.8, label="share of attention")
+    return fig
+
+
+COLOURS = (GREY, BLUE, ORANGE, PINK, GREEN)
+MARKS = ("_", "o", "s", "^", "D")
+
+
+@styled
+def hits(facts, rows, xlabel="share of pictures that show it"):
+    """Dots with two standard errors for each fact; rows: dict name -> list of (value, error), the first a ceiling."""
+    fig, ax = figure(7.6, 0.42 * len(facts) + 1.3)
+    places = torch.arange(len(facts), dtype=torch.float64)
+    for k, ((name, row), colour, mark) in enumerate(zip(rows.items(), COLOURS, MARKS, strict=False)):
+        at = places + 0.16 * (k - (len(rows) - 1) / 2)
+        value, error = torch.tensor(row, dtype=torch.float64).T
+        ax.errorbar(
+            value, at, xerr=2 * error, color=colour, marker="|" if k == 0 else mark, ms=14 if k == 0 else 5,
+            mew=2 if k == 0 else 1, ls="", capsize=2, label=name,
+        )  # fmt: skip
+    ax.set_yticks(places, facts)
+    ax.invert_yaxis()
+    ax.set(xlabel=xlabel, xlim=(-0.02, 1.04))
+    ax.grid(axis="y", visible=False)
+    fig.legend(loc="outside upper center", ncols=len(rows))
+    return fig
+
+
+@styled
+def excesses(curves, s):
+    """Excess variance against the noise that is added; curves: dict error -> (a, excess). Zero is marked for each."""
+    fig, ax = figure(7.6, 3.2)
+    for (e, (a, excess)), colour in zip(curves.items(), (BLUE, ORANGE, PINK), strict=False):
+        ax.plot(a, excess, color=colour, label=f"error of the base e = {e:g}")
+        best = (s**2 - e**2) ** 0.5
+        ax.plot(best, 0, "o", color=colour, ms=7)
+    ax.axhline(0, color=GREY, lw=0.8)
+    ax.axvline(s, color=GREY, lw=1.2, ls=":")
+    ax.text(s, ax.get_ylim()[1], " as much as\n in training", color=GREY, fontsize=9, va="top")
+    ax.set(xlabel="standard deviation of the noise that is added, a", ylabel="variance, drawn − true")
+    fig.legend(loc="outside upper center", ncols=3)
+    return fig
+
+
+@styled
+def sweeps(rows, xlabel):
+    """Two panels, hits and distance to the true small picture, against the level; rows: name -> list of (x, y, e)."""
+    fig, axes = figure(8.4, 3.0, 1, len(rows))
+    for ax, (title, lines) in zip(axes, rows.items(), strict=True):
+        for (name, row), colour, mark in zip(lines.items(), (BLUE, ORANGE, PINK), "os^", strict=False):
+            errorbars(ax, row, color=colour, marker=mark, label=name)
+        ax.set(xlabel=xlabel)
+        ax.set_title(title)
+        ax.legend()
+    return fig
