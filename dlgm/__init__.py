@@ -16,6 +16,7 @@ The map, in reading order. A file imports only what stands above it (in the pack
     vlb                the variational bound, term by term
     losses             what a denoiser is trained on
     samplers           one loop; each sampler a small frozen dataclass with ``step``
+    cascade            a small picture made larger, by networks that are told it with noise
     oracles            worlds with exact answers
 
     elbo               bounds on log p(x) by sampling; the evidence
@@ -27,6 +28,7 @@ The map, in reading order. A file imports only what stands above it (in the pack
     probes             what hidden layers know, by linear probes
     latent             diffusion in a smaller space: codebooks, scales, what is lost, what it costs
     restoration        pictures mended: what is known, put into a walk or pushing it; edits, views
+    video              clips: frames that are told, frames between, how things move
     families           the six toy models of lesson 01
 
     plots              the house style of the figures
