@@ -9,6 +9,9 @@
     python data/measure.py ways_digits8     # one step learned by halvings, by consistency, from pairs: lesson 17
     python data/measure.py spaces_faces     # pixels and codes after equal seconds of training: lesson 18
     python data/measure.py restoration_digits8  # completions beside the exact posterior's: lesson 19
+    python data/measure.py captions_faces   # which facts of a caption the cascade's pictures show: lesson 20
+    python data/measure.py encoders_faces   # the same for other encoders of captions, trained briefly: lesson 20
+    python data/measure.py motion_digits    # clips against single frames, frames filled in, ways to train: lesson 21
     python data/measure.py steps_mnist --out folder
 
 A table is a file measured/NAME.json: each entry has its value and standard error, and the file says by which command it
@@ -27,9 +30,10 @@ from pathlib import Path
 
 import torch
 
-from dlgm import data, distillation, guidance, latent, likelihood, losses, metrics, nets, training, vlb
+from dlgm import cascade, data, distillation, guidance, latent, likelihood, losses, metrics, nets, training, vlb
+from dlgm.course import text_to_image as captions
 from dlgm.course.restoration import SoftDigits, palette, walk
-from dlgm.data.faces import ATTRIBUTES, Faces
+from dlgm.data.faces import ATTRIBUTES, HELD_OUT, Faces, held_out
 from dlgm.denoiser import Clipped, Denoiser, Respaced
 from dlgm.gaussian import Gaussian
 from dlgm.process import q_sample
@@ -400,7 +404,130 @@ def spaces_faces(marks=(30, 90), samples=500, steps=25, seeds=3):
         yield name, metrics.estimate(torch.tensor(values), 0)
 
 
+def shown(pictures, asked):
+    """Fact -> share of pictures that show what was asked; "all" of a picture's facts but the expression."""
+    found = captions.hits(pictures, asked)
+    most = [found[fact] for fact in captions.FACTS if fact != "expression"]
+    return {fact: right.mean() for fact, right in found.items()} | {"all": torch.stack(most).amin(0).mean()}
+
+
+def captions_faces(n=128, seeds=3):
+    """Which facts pictures show: of the base for several w, of the cascade, with and without text, by level, unseen.
+
+    "real" are drawings made small. "to 32: true, text" starts from true pictures of 16 pixels; "another mouth" has a
+    caption that contradicts the picture. "level" is the noise on the base's pictures; "kept" how far the result, made
+    small, lies from them (root mean square). The combinations of HELD_OUT were never shown, their controls were.
+    """
+    found = {}
+    for seed in range(seeds):
+        for name, values in of_captions(n, seed):
+            for key, value in values.items():
+                found.setdefault(f"{name}: {key}", []).append(float(value))
+    for name, values in found.items():
+        yield name, metrics.estimate(torch.tensor(values), 0)
+
+
+def of_captions(n, seed, steps=20):
+    """The rows of ``captions_faces`` for one seed: pairs of a name and a dict of shares."""
+    (base, to32, to64), tokenizer = captions.shipped()
+    generator, times = torch.Generator().manual_seed(seed), time_grid(base.schedule, steps)
+
+    def draw(model, said):
+        x_T = model.schedule.start((len(said), 3, 16, 16), torch.Generator().manual_seed(seed))
+        return sample(model, DDIM(), x_T, times, y=tokenizer(said))
+
+    def larger(model, low, level, said):
+        fresh = torch.Generator().manual_seed(seed)
+        return cascade.Cascade(()).enlarged(model, low, level, times, fresh, y=tokenizer(said))
+
+    asked, said = captions.asked(n, generator)
+    real = captions.pictures(asked, 64)
+    for size in (16, 32):
+        yield f"real {size}", shown(cascade.shrink(real, 64 // size), asked)
+    for w in (0.0, 1.0, 3.0):
+        yield f"base w = {w:g}", shown(draw(captions.shipped(w)[0][0], said), asked)
+    low, level = draw(base, said), captions.LEVELS[0]
+    for noise in (0, 100, 200, 300):
+        x = larger(to32, low, noise, said)
+        yield f"level {noise}", shown(x, asked) | {"kept": (cascade.shrink(x) - low).square().mean().sqrt()}
+    half = n // 2
+    x = larger(to64, larger(to32, low[:half], level, said[:half]), captions.LEVELS[1], said[:half])
+    yield "to 64", shown(x, asked[:half])
+    low = cascade.shrink(real, 4)
+    yield "to 32: true, text", shown(larger(to32, low, level, said), asked)
+    yield "to 32: true, none", shown(larger(to32, low, level, [""] * n), asked)
+    mouths = list(ATTRIBUTES["mouth"])
+    other = [a | {"mouth": mouths[mouths.index(a["mouth"]) - 1]} for a in asked]
+    x = larger(to32, low, level, captions.said(other))
+    seen = {"the caption's": other, "the picture's": asked}
+    yield "another mouth", {name: captions.hits(x, a)["expression"].mean() for name, a in seen.items()}
+    for pair in HELD_OUT:
+        (first, p), (second, q) = pair.items()
+        others = [value for value in ATTRIBUTES[first] if value != p]
+        unseen = captions.asked(n, generator, **pair)[0]
+        control = [a | {first: others[i % len(others)]} for i, a in enumerate(unseen)]
+        for kind, faces_of in (("never shown", unseen), ("control", control)):
+            pictures = {"real": cascade.shrink(captions.pictures(faces_of, 64), 4)}
+            pictures["drawn"] = draw(base, captions.said(faces_of))
+            yield f"{p} + {q}, {kind}", {name: captions.has(x, faces_of, pair).mean() for name, x in pictures.items()}
+
+
+ENCODERS = {  # name -> settings of the network; "frozen" ones get the weights that are named
+    "summary only": dict(reading=False),
+    "words": dict(),
+    "words, no layers": dict(layers=0),
+    "words, frozen, random": dict(frozen=True),
+    "words, frozen, contrastive": dict(frozen=True),
+}
+
+
+def encoders_faces(steps=600, n=128, seeds=3):
+    """Which facts pictures of 16 pixels show after equally short trainings with other encoders; w = 1."""
+    v, said, _ = faces_with_captions(8000)
+    words = nets.Tokenizer.of(said).words
+    pair = nets.ContrastivePair(words)
+    training.load_weights(pair, data.checkpoint("clip_faces"))
+    found = {}
+    for seed in range(seeds):
+        asked, texts = captions.asked(n, torch.Generator().manual_seed(100 + seed))
+        for name, settings in ENCODERS.items():
+            torch.manual_seed(seed)
+            net = nets.CaptionedUNet(words, channels=3, widths=(16, 32, 64), attention=(False, True, True), **settings)
+            if "contrastive" in name:
+                net.encoder.load_state_dict(pair.encoder.state_dict())
+            model = Denoiser(net, cosine_beta(), "v")
+            ema = training.EMA(model, 0.99)
+            begin = time.process_time()
+            training.fit(model, training.image_loss, (v, net.tokenizer(said)), steps=steps, batch_size=64, clip=1.0,
+                         lr=training.CosineLR(2e-3, steps), optimizer=training.Muon, ema=ema, seed=seed,
+                         progress=False)  # fmt: skip
+            found.setdefault(f"{name}: seconds", []).append(time.process_time() - begin)
+            guided = Clipped(guidance.ClassifierFree(ema.model, 1.0))
+            x_T = model.schedule.start((n, 3, 16, 16), torch.Generator().manual_seed(seed))
+            with torch.no_grad():
+                x = sample(guided, DDIM(), x_T, time_grid(model.schedule, 20), y=net.tokenizer(texts))
+            for fact, value in shown(x, asked).items():
+                found.setdefault(f"{name}: {fact}", []).append(float(value))
+    for name, values in found.items():
+        yield name, metrics.estimate(torch.tensor(values), 0)
+
+
+def faces_with_captions(n, size=16):
+    """(uint8 faces, captions, attributes) without the combinations of HELD_OUT."""
+    x, said, attributes = Faces(64).batch(n, torch.Generator().manual_seed(0), size=size)
+    kept = [i for i, a in enumerate(attributes) if not held_out(a)]
+    return data.to_uint8(x)[kept], [said[i] for i in kept], [attributes[i] for i in kept]
+
+
 TABLES = {
+    "captions_faces": (
+        captions_faces,
+        "shares of 128 pictures, in judge_captions, DDIM in 20 steps; 3 seeds",
+    ),
+    "encoders_faces": (
+        encoders_faces,
+        "shares of 128 pictures of 16 × 16 after 600 training steps; 3 seeds",
+    ),
     "bits_mnist": (bits_mnist, "bits per dimension of 500 test images, 100 stratified times each at most"),
     "steps_mnist": (steps_mnist, "squared Fréchet distance of 1000 samples, in judge_mnist; 3 seeds"),
     "calls_mnist": (

@@ -17,9 +17,13 @@ SIZES = 16, 32, 64
 
 def asked(n, generator, **fixed):
     """n random faces as attributes, with some of them fixed, and their captions, which mention every fact."""
-    artist = _artist()
-    attributes = [artist.draw_attributes(generator) | fixed for _ in range(n)]
-    return attributes, [artist.caption(a) for a in attributes]
+    attributes = [_artist().draw_attributes(generator) | fixed for _ in range(n)]
+    return attributes, said(attributes)
+
+
+def said(attributes):
+    """Captions of faces that mention every fact."""
+    return [_artist().caption(a) for a in attributes]
 
 
 def pictures(attributes, size):
@@ -65,6 +69,13 @@ def hits(x, attributes):
         ]
         out[fact] = torch.tensor(right).float()
     return out
+
+
+def has(x, attributes, names):
+    """Whether each picture shows what was asked for in all the named attributes at once, (n,) of 0 and 1."""
+    found = seen(x)
+    right = [[ATTRIBUTES[name].index(a[name]) == found[name][i] for name in names] for i, a in enumerate(attributes)]
+    return torch.tensor(right).all(1).float()
 
 
 def shipped(w=1.0):
