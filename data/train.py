@@ -516,11 +516,11 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
     "base_faces": (4_500, base),
     "upsampler_faces_32": (5_000, lambda steps: upsampler(steps, 32, (16, 32, 64), (False, True, True))),
     "upsampler_faces_64": (
-        5_000,
+        3_000,
         lambda steps: upsampler(steps, 64, (16, 32, 48, 64), (False, False, True, True), 32),
     ),  # fmt: skip
     "frames_digits": (2_000, frames),
-    "video_digits": (3_000, videos),
+    "video_digits": (2_500, videos),
     "judge_captions": (4_000, lambda steps: judge(steps, "faces", (16,))),
     "clip_faces": (800, contrastive),
 }

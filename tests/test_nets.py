@@ -213,7 +213,7 @@ def test_the_classifier_ignores_the_batch_around_an_image():
 
 def test_settings_build_the_same_network_again():
     """What a checkpoint keeps: every argument, also where it is not the default, and the defaults themselves."""
-    mlp = dict(dim=3, width=16, layers=3, classes=2, features="fourier", time_scale=5.0)
+    mlp = dict(dim=3, width=16, layers=3, classes=2, features="fourier", time_scale=5.0, beside=2)
     unet = dict(
         channels=2, widths=(8, 16), blocks=(1, 2), attention=(True, False), heads=2, classes=3, features="fourier",
         time_scale=5.0, conditioning="add", dropout=0.25, out_channels=4, guided=True, beside=3,
@@ -226,7 +226,7 @@ def test_settings_build_the_same_network_again():
             k: v.shape for k, v in net.state_dict().items()
         }
     default = dict(features="sinusoidal", time_scale=1.0, classes=0)
-    assert TimeMLP(2).settings == dict(dim=2, width=128, layers=2, **default)
+    assert TimeMLP(2).settings == dict(dim=2, width=128, layers=2, beside=0, **default)
     assert UNet().settings == dict(
         channels=1, widths=(32, 64, 128), blocks=(1, 1, 1), attention=(False, False, True), heads=4,
         conditioning="adagn", dropout=0.0, out_channels=None, guided=False, beside=0,
@@ -288,6 +288,16 @@ def test_arch_6_the_mlp_is_its_formula():
     for shape in ((2,), (2, 1, 2), (2, 3)):
         with pytest.raises(ValueError, match=r"expected points \(B, 2\), got shape"):
             net(torch.zeros(shape), torch.zeros(2))
+
+
+def test_lat_3_numbers_beside_a_point_are_heard():
+    net, x, t, c = randomised(TimeMLP(3, 8, 1, beside=2)), noise(4, 3), torch.arange(4.0), noise(4, 2, seed=1)
+    assert (net(x, t, beside=c) - net(x, t, beside=-c)).abs().amax(1).min() > 1e-3
+    for wrong in (None, c[:, :1], c[:2]):
+        with pytest.raises(ValueError, match=r"numbers beside x of shape \(4, 2\), got"):
+            net(x, t, beside=wrong)
+    with pytest.raises(ValueError, match=r"of shape None, got \(4, 2\)"):
+        TimeMLP(3, 8)(x, t, beside=c)
 
 
 def test_arch_6_the_other_conditioning_adds_before_the_norm():

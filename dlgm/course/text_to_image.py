@@ -7,8 +7,12 @@ import torch
 from .. import data, nets, training
 from ..cascade import Cascade, enlarge, shrink
 from ..data.faces import ATTRIBUTES, Faces
-from ..denoiser import Clipped
+from ..denoiser import Clipped, Denoiser
 from ..guidance import ClassifierFree
+from ..losses import prediction_loss, sample_t
+from ..samplers import DDPM, sample
+from ..schedules import cosine_beta, time_grid
+from ..tensors import randn_like
 
 FACTS = ("expression", "hair style", "hair colour", "beard", "clothes", "clothes colour", "background")
 LEVELS = 100, 50  # noise on what the two larger networks are told
@@ -89,3 +93,30 @@ def cascade(w=1.0, levels=LEVELS):
     """The shipped cascade, and its tokenizer."""
     models, tokenizer = shipped(w)
     return Cascade(models, levels), tokenizer
+
+
+def prior(z, told, steps, batch=256, seed=0):
+    """A denoiser of vectors z (n, d) told vectors (n, k), trained here, and its losses.
+
+    Source: Ramesh et al. 2022, section 2.2; ledger LAT-3, M-30.
+    """
+    torch.manual_seed(seed)
+    model = Denoiser(nets.TimeMLP(z.shape[1], 192, beside=told.shape[1]), cosine_beta(), "x0")
+
+    def loss(model, batch, generator, step):
+        x0, beside = batch
+        t, eps = sample_t(model.schedule, len(x0), generator), randn_like(x0, generator)
+        return prediction_loss(model, x0, t, eps, beside=beside).mean() / x0.shape[1]
+
+    history = training.fit(
+        model, loss, (z, told), steps=steps, batch_size=batch, lr=training.CosineLR(3e-3, steps),
+        optimizer=training.Muon, progress=False,
+    )  # fmt: skip
+    return model, history.loss
+
+
+@torch.no_grad()
+def draw_prior(model, told, generator, steps=50):
+    """One vector for each vector told, (n, d)."""
+    start = model.schedule.start((len(told), model.net.dim), generator)
+    return sample(model, DDPM(), start, time_grid(model.schedule, steps), generator, beside=told)

@@ -61,6 +61,11 @@ def choice(label, options):
     return w.Dropdown(options=list(options), **_named(label, "max-content"))
 
 
+def line(label, text):
+    """A line to write on; it counts when Enter is pressed or the line is left."""
+    return w.Text(value=text, continuous_update=False, **_named(label, "720px"))
+
+
 def _named(label, width):
     """What all controls have: a name beside them, a width, and a tooltip, without which it reads "null"."""
     layout, style = w.Layout(width=width), {"description_width": "initial"}

@@ -44,27 +44,33 @@ class TimeMLP(nn.Module):
         dim: of a point.
         width, layers: of the hidden part.
         classes, features, time_scale: see ``TimeEmbedding``.
+        beside: numbers that are given with x: a caption's vector, a measurement.
     Raises:
-        ValueError: when called, x is not (B, dim).
+        ValueError: when called, x is not (B, dim), or what is beside it not (B, beside).
     Source: ledger ARCH-3, ARCH-6.
     """
 
-    def __init__(self, dim, width=128, layers=2, *, classes=0, features="sinusoidal", time_scale=1.0):
+    def __init__(self, dim, width=128, layers=2, *, classes=0, features="sinusoidal", time_scale=1.0, beside=0):
         super().__init__()
         self.settings = dict(
-            dim=dim, width=width, layers=layers, classes=classes, features=features, time_scale=time_scale
-        )
-        self.dim = dim
+            dim=dim, width=width, layers=layers, classes=classes, features=features, time_scale=time_scale,
+            beside=beside,
+        )  # fmt: skip
+        self.dim, self.beside = dim, beside
         self.embed = TimeEmbedding(width, features, time_scale, classes)
-        self.start, self.end = nn.Linear(dim, width), nn.Linear(width, dim)
+        self.start, self.end = nn.Linear(dim + beside, width), nn.Linear(width, dim)
         self.first = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         self.second = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         self.time = nn.ModuleList(nn.Linear(width, 2 * width) for _ in range(layers))
 
-    def forward(self, x, t, y=None):
-        """x: (B, dim); t: (B,); y: (B,) labels or None."""
+    def forward(self, x, t, y=None, beside=None):
+        """x: (B, dim); t: (B,); y: (B,) labels or None; beside: (B, beside), where there is such a thing."""
         if x.ndim != 2 or x.shape[1] != self.dim:
             raise ValueError(f"expected points (B, {self.dim}), got shape {tuple(x.shape)}")
+        want, got = (len(x), self.beside) if self.beside else None, None if beside is None else tuple(beside.shape)
+        if got != want:
+            raise ValueError(f"expected numbers beside x of shape {want}, got {got}")
+        x = x if beside is None else torch.cat([x, beside], 1)
         e, h = self.embed(t, y), self.start(x)
         for first, second, time in zip(self.first, self.second, self.time, strict=True):
             scale, shift = time(e).chunk(2, 1)

@@ -25,6 +25,18 @@ def sizes(captions, rows):
 
 
 @styled
+def asked(pictures, caption, w, unknown):
+    """Pictures (n, 3, s, s) under their caption, with the words that were not known."""
+    fig, axes = figure(8.4, 8.4 / max(3, len(pictures)) + 0.5, 1, len(pictures), squeeze=False)
+    for ax, x in zip(axes[0], pictures, strict=True):
+        draw_image(ax, x)
+    said = textwrap.fill(f"“{caption}”, w = {w:g}", 90)
+    note = f"\nnot known: {', '.join(unknown)}" if unknown else ""
+    fig.suptitle(said + note, fontsize=10)
+    return fig
+
+
+@styled
 def looks(picture, words, maps):
     """A picture, and for each word how much each pixel reads it: maps (L, h, w) on one scale."""
     columns = 6
