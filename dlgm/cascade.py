@@ -124,3 +124,26 @@ class Cascade:
         told = torch.full((len(low),), level, device=low.device)
         start = model.schedule.start(beside.shape, generator).to(beside)
         return sample(model, sampler or DDIM(), start, times, generator, beside=beside, level=told, **cond)
+
+
+@dataclass(frozen=True)
+class PriorDecoder:
+    """DALL·E 2's way from a caption to a picture: a prior draws the picture's vector, a decoder the picture from it.
+
+    Args:
+        prior: a denoiser of vectors that is told ``beside``, the caption's vectors.
+        decoder: a denoiser of pictures. told: function vectors -> dict of what the decoder is told of them.
+    Source: Ramesh et al. 2022, section 2; ledger LAT-3, M-30.
+    """
+
+    prior: object
+    decoder: object
+    told: object = lambda z: {"beside": z}
+
+    def sample(self, captions, dim, shape, times, generator=None, sampler=None):
+        """The vectors (B, dim) and the pictures (B, *shape) for vectors of captions (B, k)."""
+        sampler = sampler or DDIM()
+        z = self.prior.schedule.start((len(captions), dim), generator).to(captions)
+        z = sample(self.prior, sampler, z, times, generator, beside=captions)
+        x = self.decoder.schedule.start((len(captions), *shape), generator).to(captions)
+        return z, sample(self.decoder, sampler, x, times, generator, **self.told(z))

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from dlgm import cascade, nets
-from dlgm.denoiser import Denoiser
+from dlgm.denoiser import Denoiser, Prediction
 from dlgm.oracles import Pyramid
 from dlgm.process import q_sample
-from dlgm.samplers import DDPM
+from dlgm.samplers import DDPM, sample
 from dlgm.schedules import cosine_beta, time_grid
 
 F64 = torch.float64
@@ -142,3 +142,46 @@ def test_casc_1_a_pyramid_wants_a_square_with_even_sides():
     for wrong in (torch.eye(9), torch.eye(5), torch.zeros(16, 4)):
         with pytest.raises(ValueError, match="expected a covariance"):
             Pyramid(wrong)
+
+
+class Line:
+    """The exact denoiser of a number N(a c, var) that is told c beside it."""
+
+    def __init__(self, a, var):
+        self.a, self.var, self.schedule = a, var, SCHEDULE
+
+    def __call__(self, x_t, t, beside):
+        signal, noise = scales(t)
+        gain = signal * self.var / (signal**2 * self.var + noise**2)
+        x0 = self.a * beside + gain * (x_t - signal * self.a * beside)
+        return Prediction(SCHEDULE, x_t, t, x0=x0)
+
+
+def test_lat_3_prior_and_decoder_draw_the_integral(generator):
+    """c → z ~ N(.8 c, .5) → x ~ N(2 z, .3): x | c has mean 1.6 c and variance .3 + 4 · .5. Told the mean of z, .3."""
+    pair = cascade.PriorDecoder(Line(0.8, 0.5), Line(2.0, 0.3))
+    n, c = 20_000, torch.full((20_000, 1), 1.5, dtype=F64)
+    grid = time_grid(SCHEDULE, 200)
+    z, x = pair.sample(c, 1, (1,), grid, generator, DDPM())
+    assert z.mean().item() == pytest.approx(1.2, abs=0.03) and z.var().item() == pytest.approx(0.5, abs=0.03)
+    assert x.mean().item() == pytest.approx(2.4, abs=0.06)
+    assert x.var().item() == pytest.approx(2.3, abs=0.12)  # 2.3 √(2/n) = .023, and the walk's own error
+    start = SCHEDULE.start((n, 1), generator).double()
+    alone = sample(pair.decoder, DDPM(), start, grid, generator, beside=torch.full_like(c, 1.2))
+    assert alone.var().item() == pytest.approx(0.3, abs=0.03)
+
+
+def test_lat_3_a_decoder_of_pictures_hears_its_vector(generator):
+    words = nets.UNet(1, (8,), heads=2, context=6)
+    for p in words.parameters():
+        p.data.add_(0.2 * torch.randn(p.shape, generator=generator))
+    pair = cascade.PriorDecoder(
+        Denoiser(nets.TimeMLP(6, 16, 1, beside=4), SCHEDULE, "x0"),
+        Denoiser(words, SCHEDULE, "v"),
+        lambda z: {"text": nets.as_text(z)},
+    )
+    with torch.no_grad():
+        z, x = pair.sample(torch.randn(3, 4, generator=generator), 6, (1, 4, 4), time_grid(SCHEDULE, 3), generator)
+        x_t = torch.randn(3, 1, 4, 4, generator=generator)
+        moved = pair.decoder(x_t, 300, **pair.told(z)).x0 - pair.decoder(x_t, 300, **pair.told(-z)).x0
+    assert z.shape == (3, 6) and x.shape == (3, 1, 4, 4) and moved.abs().amax((1, 2, 3)).min() > 1e-3

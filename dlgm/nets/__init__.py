@@ -5,7 +5,7 @@ from torch import nn
 
 from .classifier import Classifier
 from .codes import decoder, encoder
-from .text import CaptionedUNet, ContrastivePair, TextEncoder, Tokenizer
+from .text import CaptionedUNet, ContrastivePair, TextEncoder, Tokenizer, as_text
 from .time import Fourier, Sinusoidal, TimeEmbedding, sinusoidal
 from .unet import CrossAttention, ResBlock, SelfAttention, Text, UNet
 from .video import TimeBlock, VideoUNet, inflate
@@ -13,7 +13,7 @@ from .video import TimeBlock, VideoUNet, inflate
 __all__ = [
     "CaptionedUNet", "Classifier", "Conditioned", "ContrastivePair", "CrossAttention", "Fourier", "ResBlock",
     "SelfAttention", "Sinusoidal", "Text", "TextEncoder", "TimeBlock", "TimeEmbedding", "TimeMLP", "Tokenizer", "UNet",
-    "VideoUNet", "decoder", "encoder", "inflate", "mlp", "sinusoidal",
+    "VideoUNet", "as_text", "decoder", "encoder", "inflate", "mlp", "sinusoidal",
 ]  # fmt: skip
 
 

@@ -121,6 +121,12 @@ class TextEncoder(nn.Module):
         return Text(x, mask, x[:, 0])
 
 
+def as_text(vectors):
+    """Vectors (B, d) as Texts of one feature each, for a U-Net with ``context=d``: what a decoder is told."""
+    mask = torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device)
+    return Text(vectors[:, None], mask, vectors)
+
+
 class CaptionedUNet(nn.Module):
     """A U-Net with a text encoder of its own: (x_t, t, y) -> an image of x_t's size, y (B, L) numbers of words.
 
