@@ -519,8 +519,8 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
         3_000,
         lambda steps: upsampler(steps, 64, (16, 32, 48, 64), (False, False, True, True), 32),
     ),  # fmt: skip
-    "frames_digits": (2_000, frames),
-    "video_digits": (2_500, videos),
+    "frames_digits": (1_600, frames),
+    "video_digits": (2_000, videos),
     "judge_captions": (4_000, lambda steps: judge(steps, "faces", (16,))),
     "clip_faces": (800, contrastive),
 }
