@@ -53,7 +53,7 @@ class Box:
         """(N, L, C) -> (N, L, C); L is F, or F·H·W with frames first."""
         L, C = sequence.shape[1:]
         generator = torch.Generator().manual_seed(self.seed)
-        weights = torch.randn(C + 8, 3 * C, generator=generator, dtype=torch.float64).to(sequence.device)
+        weights = torch.randn(C + 8, 3 * C, generator=generator, dtype=torch.float64, device="cpu").to(sequence)
         f = torch.arange(frames, device=sequence.device).repeat_interleave(L // frames)
         q, k, v = (sequence @ (weights[:C] / C**0.5)).chunk(3, 2)
         if self.kind not in ("blind to order", "distances"):
@@ -73,5 +73,5 @@ class Box:
 
 def boxes(seed=0):
     """Seven boxes, letter -> Box, in an order and with weights that the seed draws."""
-    order = torch.randperm(len(_KINDS), generator=torch.Generator().manual_seed(2100 + seed)).tolist()
+    order = torch.randperm(len(_KINDS), generator=torch.Generator().manual_seed(2100 + seed), device="cpu").tolist()
     return {letter: Box(letter, _KINDS[i], 10 * seed + i) for letter, i in zip("ABCDEFG", order, strict=True)}
