@@ -244,6 +244,26 @@ def test_a_list_of_mean_and_variance_and_a_graph_are_fine():
     assert check("alpha_bar", lambda b: weight * alpha_bar_loop(b)).state == "right"
 
 
+def _named(x):
+    return "even" if x % 2 == 0 else "odd", x // 2
+
+
+def test_words_and_whole_numbers_are_values_too():
+    exercise = Exercise(
+        equation="", reference=_named, returns=("kind", "half"), start="", hint="", see="",
+        cases=lambda g: [Case(f"{x}", (x,)) for x in (4, 7, 9)],
+        mistakes=mistakes(_named, ("turned round", "kinds turned round.", ("x % 2 == 0", "x % 2"))),
+    )  # fmt: skip
+    assert run(exercise, lambda x: (("even", "odd")[x % 2], (x - x % 2) // 2)).state == "right"
+    report = run(exercise, lambda x: (("odd", "even")[x % 2], x // 2))
+    assert report.mistake.name == "turned round" and (report.observed, report.required) == ("'odd'", "'even'")
+    report = run(exercise, lambda x: (_named(x)[0], x / 2))
+    assert report.fails == "half for 4 is not a whole number" and (report.observed, report.required) == ("float", "int")
+    assert run(exercise, lambda x: (torch.tensor(x), x // 2)).fails == "kind for 4 is not a string"
+    report = run(exercise, lambda x: (_named(x)[0], x // 2 + 1))
+    assert (report.observed, report.required, report.mistake) == ("3", "2", None)
+
+
 def test_a_tuple_of_one_is_not_the_value_in_it():
     report = check("alpha_bar", lambda b: (alpha_bar_loop(b),))
     assert report.state == "not yet" and "is not a tensor" in report.fails and report.observed == "tuple"

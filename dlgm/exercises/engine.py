@@ -208,7 +208,12 @@ def _locate(error, function):
 
 
 def _close(a, b, rtol, any_dtype=False):
-    """Equal shapes and dtypes, and equal to rtol entry by entry (float32 values: to a few of their roundings)."""
+    """Equal shapes and dtypes, and equal to rtol entry by entry (float32 values: to a few of their roundings).
+
+    Words and whole numbers are equal or not.
+    """
+    if isinstance(b, (str, int)):
+        return type(a) is type(b) and a == b
     if not isinstance(a, torch.Tensor) or (a.shape, a.device, a.layout) != (b.shape, b.device, b.layout):
         return False
     return (a.dtype == b.dtype or any_dtype) and bool(_equal(a, b, rtol).all())
@@ -443,6 +448,8 @@ def _float32(exercise, function, seen, expected):
         )
 
     def near(a, b):  # measured by the largest entry: one that is nearly 0 keeps fewer digits
+        if isinstance(b, (str, int)):
+            return _close(a, b, 0)
         if not isinstance(a, torch.Tensor) or a.shape != b.shape or a.device != b.device or not a.numel():
             return False
         gap, size = (a.double() - b.double()).abs().max(), b.double().abs().max()
@@ -515,6 +522,9 @@ def name_mistake(exercise, function):
     return (None, False) if tied else (best, best is not None)
 
 
+_PLAIN = {str: "a string", int: "a whole number"}
+
+
 def _contract(exercise, case, got, want):
     """(what fails, observed, required, the mistake that it is or None) for the first broken rule, or None."""
     if got.error is not None:
@@ -530,6 +540,10 @@ def _contract(exercise, case, got, want):
         came = len(got.values) - (len(want.values) - count)
         return "the number of values returned", str(came), f"{count}: {', '.join(exercise.returns)}", None
     for name, a, b in zip(_names(exercise), got.values, want.values, strict=True):
+        if isinstance(b, (str, int)):
+            if type(a) is not type(b):
+                return f"{name} for {case.label} is not {_PLAIN[type(b)]}", type(a).__name__, type(b).__name__, None
+            continue
         if not isinstance(a, torch.Tensor):
             return f"{name} for {case.label} is not a tensor", type(a).__name__, "torch.Tensor", None
         if a.shape != b.shape:
@@ -560,6 +574,8 @@ def _parameters(exercise):
 
 def _first_difference(a, b, rtol):
     """The first entry that differs, observed and required, with its index."""
+    if not isinstance(b, torch.Tensor):
+        return repr(a), repr(b)
     wrong = ~_equal(a, b, rtol)
     index = tuple(wrong.nonzero()[0].tolist()) if wrong.any() else ()
     where = f" at [{', '.join(map(str, index))}]" if index else ""
