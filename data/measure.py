@@ -30,8 +30,23 @@ from pathlib import Path
 
 import torch
 
-from dlgm import cascade, data, distillation, guidance, latent, likelihood, losses, metrics, nets, training, vlb
+from dlgm import (
+    cascade,
+    data,
+    distillation,
+    guidance,
+    latent,
+    likelihood,
+    losses,
+    metrics,
+    nets,
+    restoration,
+    training,
+    video,
+    vlb,
+)
 from dlgm.course import text_to_image as captions
+from dlgm.course import video_diffusion as clips_of
 from dlgm.course.restoration import SoftDigits, palette, walk
 from dlgm.data.faces import ATTRIBUTES, HELD_OUT, Faces, held_out
 from dlgm.denoiser import Clipped, Denoiser, Respaced
@@ -512,6 +527,111 @@ def encoders_faces(steps=600, n=128, seeds=3):
         yield name, metrics.estimate(torch.tensor(values), 0)
 
 
+def motion_digits(n=32, steps=25, seeds=3, mark=100):
+    """Clips of moving digits: how they move, what is filled in and how well, and what a start from pictures is worth.
+
+    "one by one": the network of single frames with noise of its own for each; "one noise": the same noise for all;
+    "in two steps": 8 frames, then those between. "path error" (pixels), "speed" (pixels a frame), "same digit",
+    "alike": see ``course.video_diffusion.motion``, medians over clips for the first. "fill" has every fifth frame,
+    "go on" the first four: median distance of the digit's centre from the true one in the other frames, pixels, and
+    "right digit", the share of those frames in which the judge sees the true one. "after": small networks trained so
+    many seconds of the processor on clips: from nothing, from a network of frames, from nothing on clips and frames.
+    """
+    found = {}
+    for seed in range(seeds):
+        for name, values in of_motion(n, steps, seed):
+            for key, value in values.items():
+                found.setdefault(f"{name}: {key}", []).append(float(value))
+        for name, values in ways_to_clips(n, steps, seed, mark):
+            for key, value in values.items():
+                found.setdefault(f"{name}: {key}", []).append(float(value))
+    for name, values in found.items():
+        yield name, metrics.estimate(torch.tensor(values), 0)
+
+
+def summed_up(clips, judge):
+    """The medians of errors and speeds, the means of shares."""
+    numbers = clips_of.motion(clips, judge)
+    return {k: v.median() if k in ("path error", "speed") else v.mean() for k, v in numbers.items()}
+
+
+def of_motion(n, steps, seed):
+    """Rows of ``motion_digits`` from the shipped networks: pairs of a name and a dict."""
+    judge, generator = clips_of.judge(), torch.Generator().manual_seed(seed)
+    real, _ = clips_of.moving(n, generator)
+    still, moving = network("frames_digits"), training.load(data.checkpoint("video_digits"))[0]
+    times, shape = time_grid(still.schedule, steps), real.shape
+    none, clipped = torch.zeros(16, dtype=torch.bool), Clipped(moving)
+    free = video.Told(clipped, real, none)
+    yield "real", summed_up(real, judge)
+    noise = torch.randn(shape, generator=generator)
+    one_by_one = sample(still, DDIM(), noise.flatten(0, 1), times).unflatten(0, (n, 16))
+    yield "one by one", summed_up(one_by_one, judge)
+    one_noise = sample(still, DDIM(), noise[:, 0], times)[:, None].expand(-1, 16, -1, -1, -1)
+    yield "one noise", summed_up(one_noise, judge)
+    yield "clips", summed_up(sample(free, DDIM(), noise, times), judge)
+    half = video.Told(clipped, real[:, ::2], none[::2])
+    few = sample(half, DDIM(), noise[:, ::2], times)
+    yield "in two steps", summed_up(video.between(clipped, few, times, 2, generator), judge)
+    true = video.centroids(real)
+    digit = judge(video.centred(real.flatten(0, 1), 28, clips_of.DIGIT)).argmax(1).unflatten(0, (n, 16))
+    for task, known in (("fill", video.every(16, 5)), ("go on", torch.arange(16) < 4)):
+        mask = known[:, None, None, None]
+        operator = restoration.mask(mask.expand(shape[1:]))
+        y = operator(real)
+        put = restoration.Replacement(DDIM(), mask, real)
+        drawn = {"straight mix": clips_of.straight(real, known)}
+        drawn["told"] = sample(video.Told(clipped, real, known), DDIM(), noise, times)
+        drawn["replacement"] = sample(free, put, noise, times)
+        for w in (2.0, 10.0):
+            push = restoration.Reconstruction(video.Told(moving, real, none), operator, y, 0.0, video.of_weight(w))
+            drawn[f"guidance w = {w:g}"] = sample(Clipped(push), put, noise, times)
+        for name, x in drawn.items():
+            off = (video.centroids(x) - true).square().sum(2).sqrt()[:, ~known]
+            seen = judge(video.centred(x.flatten(0, 1), 28, clips_of.DIGIT)).argmax(1).unflatten(0, (n, 16))
+            yield f"{task}, {name}", {"off": off.median(), "right digit": (seen == digit)[:, ~known].float().mean()}
+
+
+def ways_to_clips(n, steps, seed, mark):
+    """Rows of ``motion_digits`` from small networks trained here for ``mark`` seconds of the processor."""
+    judge, known = clips_of.judge(), torch.zeros(16, dtype=torch.bool)
+    v = data.to_uint8(clips_of.moving(1500, torch.Generator().manual_seed(10 + seed))[0])
+    settings = dict(channels=1, widths=(16, 32, 64), attention=(False, True, True))
+
+    def loss(model, batch, generator, step, pictures=False):
+        x0 = data.from_uint8(batch)
+        x0 = x0.flatten(0, 1)[:, None] if pictures and step % 2 else x0
+        return video.loss(model, x0, torch.zeros(x0.shape[:2], dtype=torch.bool), generator).mean()
+
+    def trained(net, loss, x, batch):
+        model = Denoiser(net, cosine_beta(), "v")
+        ema, begin = training.EMA(model, 0.99), time.process_time()
+        run = training.steps(model, loss, x, steps=100_000, batch_size=batch, lr=2e-3, optimizer=training.Muon,
+                             clip=1.0, ema=ema, seed=seed)  # fmt: skip
+        for _ in run:
+            if time.process_time() - begin > mark:
+                break
+        run.close()
+        return ema.model
+
+    torch.manual_seed(seed)
+    fresh = nets.UNet(**settings)
+    still = trained(copy.deepcopy(fresh), training.image_loss, v.flatten(0, 1), 64)
+    starts = {
+        "nothing": (nets.inflate(fresh, beside=2), loss),
+        "pictures": (nets.inflate(still.net, beside=2), loss),
+        "nothing, pictures in turn": (nets.inflate(fresh, beside=2), functools.partial(loss, pictures=True)),
+    }
+    for name, (net, objective) in starts.items():
+        model = trained(net, objective, v, 4)
+        like = torch.empty(n, 16, 1, clips_of.SIZE, clips_of.SIZE)
+        noise = torch.randn(like.shape, generator=torch.Generator().manual_seed(seed))
+        free = video.Told(Clipped(model), like, known)
+        with torch.no_grad():
+            x = sample(free, DDIM(), noise, time_grid(model.schedule, steps))
+        yield f"after {name}", summed_up(x, judge)
+
+
 def faces_with_captions(n, size=16):
     """(uint8 faces, captions, attributes) without the combinations of HELD_OUT."""
     x, said, attributes = Faces(64).batch(n, torch.Generator().manual_seed(0), size=size)
@@ -520,6 +640,7 @@ def faces_with_captions(n, size=16):
 
 
 TABLES = {
+    "motion_digits": (motion_digits, "32 clips a seed, DDIM in 25 steps, in judge_mnist; 3 seeds"),
     "captions_faces": (
         captions_faces,
         "shares of 128 pictures, in judge_captions, DDIM in 20 steps; 3 seeds",

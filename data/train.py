@@ -481,7 +481,7 @@ def videos(steps):
     A third of the batches are clips of 8 frames, every second one of 16, nothing known.
     """
     still, _ = training.load(data.checkpoint("frames_digits"))
-    model = Denoiser(nets.inflate(still.net, beside=2), still.schedule, "v").requires_grad_(True).train()
+    model = Denoiser(nets.inflate(still.net, beside=2), still.schedule, "v").train()
 
     def loss(model, batch, generator, step):
         x0 = data.from_uint8(batch)

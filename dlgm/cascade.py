@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from .losses import prediction_loss, sample_t
 from .process import q_sample
 from .samplers import DDIM, sample
-from .tensors import randn_like, to_device
+from .tensors import home, randn_like, to_device
 
 
 def shrink(x, factor=2):
@@ -59,7 +59,7 @@ def loss(denoiser, x0, generator=None, most=300, factor=2, **cond):
         x0: (B, C, H, W). cond: what else it is told.
     Source: Ho et al. 2022 (cascades), section 4.2; Saharia et al. 2022, section 2.4; ledger CASC-2, M-26.
     """
-    level = torch.randint(0, most + 1, (len(x0),), generator=generator)
+    level = torch.randint(0, most + 1, (len(x0),), generator=generator, device=home(generator)).cpu()
     beside = condition(denoiser.schedule, shrink(x0, factor), level, factor, generator)
     t = sample_t(denoiser.schedule, len(x0), generator)
     cond |= {"beside": beside, "level": to_device(level, x0.device)}

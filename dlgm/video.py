@@ -13,27 +13,27 @@ from .denoiser import Prediction, Wrapper
 from .losses import sample_t
 from .process import q_sample
 from .samplers import DDIM, sample
-from .tensors import randn_like, to_device
+from .tensors import home, randn_like, to_device
 
 
 def every(frames, step):
-    """Which of F frames are every ``step``-th, from the first: (F,), true or false."""
-    return torch.arange(frames) % step == 0
+    """Which of F frames are every ``step``-th, from the first: (F,), true or false, on the CPU."""
+    return torch.arange(frames, device="cpu") % step == 0
 
 
 def random_known(n, frames, generator=None):
     """Masks to train with, (n, F): none known (3 of 10), the first few (3), every second or fourth (3), any (1).
 
-    At least one frame is always unknown.
+    At least one frame is always unknown. They lie on the CPU.
     """
-    kind, share = torch.rand(2, n, 1, generator=generator)
-    place = torch.arange(frames).expand(n, -1)
+    kind, share = torch.rand(2, n, 1, generator=generator, device=home(generator)).cpu()
+    place = torch.arange(frames, device="cpu").expand(n, -1)
     first = place < 1 + (share * (frames - 1)).long().clamp(max=frames - 2)
     spaced = place % torch.where(share < 0.5, 2, 4) == 0
-    any_of = torch.rand(n, frames, generator=generator) < share
+    any_of = torch.rand(n, frames, generator=generator, device=home(generator)).cpu() < share
     any_of[:, -1] = False
     kinds = [torch.zeros_like(first), first, spaced, any_of]
-    which = (kind > torch.tensor([0.3, 0.6, 0.9])).sum(1, keepdim=True)
+    which = (kind > torch.tensor([0.3, 0.6, 0.9], device="cpu")).sum(1, keepdim=True)
     return torch.stack(kinds).gather(0, which.expand(-1, frames)[None])[0]
 
 
@@ -113,7 +113,7 @@ def extend(denoiser, clip, frames, overlap, times, generator=None, sampler=None,
     F = clip.shape[1]
     if not 1 <= overlap < F:
         raise ValueError(f"expected 1 <= overlap < {F}, got {overlap}")
-    known, out = torch.arange(F) < overlap, clip
+    known, out = torch.arange(F, device="cpu") < overlap, clip
     while out.shape[1] < F + frames:
         window = torch.cat([out[:, -overlap:], torch.zeros_like(clip[:, overlap:])], 1)
         start = denoiser.schedule.start(window.shape, generator).to(clip)

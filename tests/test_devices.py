@@ -23,6 +23,7 @@ from torch import nn
 
 import dlgm
 from dlgm import (
+    cascade,
     denoiser,
     distillation,
     elbo,
@@ -44,6 +45,7 @@ from dlgm import (
     tensors,
     training,
     vae,
+    video,
     vlb,
 )
 from dlgm import (
@@ -51,7 +53,7 @@ from dlgm import (
 )
 from dlgm.nets import inspect as looks
 from dlgm.nets import time
-from dlgm.oracles import affine, bounds, chains, guided, latent, mixtures, spectrum
+from dlgm.oracles import affine, bounds, chains, guided, latent, mixtures, pyramid, spectrum
 from dlgm.training import files
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
@@ -87,6 +89,7 @@ class World:
         torch.manual_seed(0)
         pixels = (self.draw(4, 1, 4, 4) * 40 + 128).round().clamp(0, 255)
         self.x, self.eps, self.z = pixels / 127.5 - 1, self.draw(4, 1, 4, 4, seed=2), self.draw(6, 2, seed=3)
+        self.clip = self.draw(2, 3, 1, 4, 4, seed=5)
         self.y, self.one = self.c(torch.tensor([0, 1, 2, 1, 0, 2])), self.z[:, :1]
 
     g = property(lambda w: torch.Generator().manual_seed(4))
@@ -101,6 +104,17 @@ class World:
     labelled = property(lambda w: denoiser.Denoiser(w.module(lambda: nets.UNet(1, (8,), heads=2, classes=3)), w.s, "v"))
     told = property(
         lambda w: denoiser.Denoiser(w.module(lambda: nets.UNet(1, (8,), heads=2, classes=3, guided=True)), w.s, "v")
+    )
+    captioned = property(
+        lambda w: denoiser.Denoiser(
+            w.module(lambda: nets.CaptionedUNet(("a", "b"), 8, 1, channels=1, widths=(8,), heads=2)), w.s, "v"
+        )
+    )
+    clips = property(
+        lambda w: denoiser.Denoiser(w.module(lambda: nets.VideoUNet(1, (8,), heads=2, beside=2)), w.s, "v")
+    )
+    larger = property(
+        lambda w: denoiser.Denoiser(w.module(lambda: nets.UNet(1, (8,), heads=2, beside=1, noised=True)), w.s, "v")
     )
     mix = property(lambda w: mixtures.GaussianMixture(*map(w.c, (torch.tensor([0.3, 0.7]), torch.eye(2), SPREAD))))
     bell = property(lambda w: mixtures.GaussianMixture([1.0], [[0.3, -0.5]], w.c(SPREAD[:1])))
@@ -451,6 +465,45 @@ CASES = {
     "unet.UNet beside": lambda w: w.module(lambda: nets.UNet(1, (8, 8), heads=2, beside=1))(
         w.x, w.c(torch.ones(4)), beside=w.eps
     ),
+    "text.CaptionedUNet": lambda w: [
+        net(w.x, w.c(torch.ones(4)), w.c(net.tokenizer(["a b", "b", "", "c c a"]))) for net in [w.captioned.net]
+    ] + [w.captioned.net(w.x, w.c(torch.ones(4))), w.captioned.net.tokenizer.text([2, 3])],
+    "text.ContrastivePair": lambda w: [
+        pair(w.x, w.c(pair.tokenizer(["a", "b b"])))
+        for pair in [w.module(lambda: nets.ContrastivePair(("a", "b"), 8, 1, 1))]
+    ],
+    "text.as_text": lambda w: nets.as_text(w.z),
+    "inspect.attention_maps": lambda w: looks.attention_maps(
+        w.captioned.net, lambda: w.captioned.net(w.x, w.c(torch.ones(4)), w.c(torch.tensor([[2, 3, 0]] * 4)))
+    ),
+    "video.VideoUNet": lambda w: [
+        w.clips.net(w.clip, w.c(torch.ones(2)), beside=video.beside(w.clip, known))
+        for known in (torch.arange(3, device="cpu") > 1, w.c(torch.arange(6).reshape(2, 3) > 2))
+    ],
+    "video.inflate": lambda w: nets.inflate(nets.UNet(1, (8,), heads=2)).settings["widths"][0],
+    "video.Told": lambda w: video.Told(w.clips, w.clip, torch.arange(3, device="cpu") > 1)(w.clip, 5).x0,
+    "video.loss": lambda w: video.loss(w.clips, w.clip, torch.arange(6, device="cpu").reshape(2, 3) > 3, w.g),
+    "video.longer": lambda w: [
+        video.extend(w.clips, w.clip, 2, 1, [9, 4, 0], w.g), video.between(w.clips, w.clip, [9, 4, 0], 2, w.g)
+    ],
+    "video.motion": lambda w: [
+        [*video.folded_line(p, 3.0), video.steps_of(p), video.centred(w.clip.flatten(0, 1), 6, 2)]
+        for p in [video.centroids(w.clip)]
+    ],
+    "cascade.Cascade": lambda w: [
+        cascade.shrink(w.x), cascade.enlarge(w.x), cascade.condition(w.s, w.x, 4, generator=w.g),
+        cascade.loss(w.larger, w.x, w.g, 9),
+        cascade.Cascade((w.den, w.larger), 3).sample((4, 1, 2, 2), [9, 4, 0], w.there),
+    ],
+    "cascade.PriorDecoder": lambda w: cascade.PriorDecoder(
+        denoiser.Denoiser(w.module(lambda: nets.TimeMLP(2, 16, 1, beside=2)), w.s, "x0"),
+        denoiser.Denoiser(w.module(lambda: nets.TimeMLP(3, 16, 1, beside=2)), w.s, "x0"),
+    ).sample(w.z, 2, (3,), [9, 4, 0], w.there),
+    "pyramid.Pyramid": lambda w: [
+        [p.base(w.s, 0.3)(w.x[:, :, :2, :2], 5).x0, p.upsampler(w.s)(w.x, 5, beside=w.eps, level=3).x0]
+        for p in [pyramid.Pyramid(w.c(torch.eye(16) + 0.1))]
+    ],
+    "pyramid.AutoRegression": lambda w: pyramid.AutoRegression(2, 0.5).denoiser(w.s)(w.z, 5).x0,
     "probes.hidden": lambda w: probes.hidden(w.den, w.x, 5, "conv", w.g),
     "probes.linear_probe": lambda w: probes.linear_probe(w.z, w.y, w.z, w.y).value,
     "restoration.edit": lambda w: restoration.edit(w.den, w.x, [9, 4, 0], generator=w.g),
@@ -602,6 +655,17 @@ HOST = {
         w.spec.step_kl(w.s, [12, 5, 0]), spectrum.Spectrum.power_law(3).variances,
         spectrum.Spectrum.photographs(2, 4).variances,
     ],
+    "pyramid.Pyramid.tables": lambda w: [
+        [p.sample(3, w.g), p.drawn(0.8, 0.6, 0.2)]
+        for p in [pyramid.Pyramid(w.c(torch.eye(16) + 0.1))]
+    ],
+    "pyramid.AutoRegression.tables": lambda w: [
+        [a.missing(w.c(known), w.z[:3, 0]), a.spread(w.c(known))(w.s, 5)]
+        for known in [torch.tensor([False, True, False], device="cpu")]
+        for a in [pyramid.AutoRegression(3, 0.5)]
+    ],
+    "video.random_known": lambda w: [video.random_known(5, 4, w.g), video.every(5, 2)],
+    "text.Tokenizer": lambda w: nets.Tokenizer.of(["a b", "b c"])(["c a", "d"]),
     "affine.walk_law": lambda w: affine.walk_law(
         w.bell.denoiser(w.s), samplers.DDPM(), [12, 5, 0], w.c(torch.zeros(2)), w.c(torch.eye(2))
     ),
@@ -655,6 +719,10 @@ EXEMPT = dict.fromkeys(
 EXEMPT |= dict.fromkeys(
     [
         "distillation.spread",
+        "cascade.added_level",
+        "video.of_weight",
+        "unet.heads_of",
+        "text.split",
         *(f"latent.{name}" for name in ("attention_cost", "conv_cost", "first_state", "logsnr_shift", "unet_cost")),
         *(f"guided.{law}_variance" for law in ("tilted", "flow", "diffusion")),
     ],

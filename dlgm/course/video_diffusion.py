@@ -1,11 +1,14 @@
-"""What lesson 21 hands out: blocks that look through time, closed, some of them with a fault."""
+"""What lesson 21 hands out: flying digits, numbers of their motion, closed blocks that look through time."""
 
 from dataclasses import dataclass
 
 import torch
 
+from .. import data, nets, training, video
 from ..nets.time import sinusoidal
 from ..tensors import known
+
+SIZE, DIGIT = 20, 12  # pixels of a frame, and of the digit's square
 
 FAULTS = ("right", "mixes clips", "mixes pixels", "blind to order", "sees the past only")
 _KINDS = ("right", "mixes clips", "joint", "turned", "blind to order", "sees the past only", "distances")
@@ -75,3 +78,44 @@ def boxes(seed=0):
     """Seven boxes, letter -> Box, in an order and with weights that the seed draws."""
     order = torch.randperm(len(_KINDS), generator=torch.Generator().manual_seed(2100 + seed), device="cpu").tolist()
     return {letter: Box(letter, _KINDS[i], 10 * seed + i) for letter, i in zip("ABCDEFG", order, strict=True)}
+
+
+def judge():
+    """The classifier of still digits."""
+    model = nets.Classifier()
+    training.load_weights(model, data.checkpoint("judge_mnist"))
+    return model
+
+
+def moving(n, generator):
+    """n clips of one digit of 12 pixels that flies through 20 × 20 and is reflected, and the corners of its square."""
+    clips, tracks = data.moving_digits(n, generator, size=SIZE, digit=DIGIT)
+    return clips, tracks[:, 0]
+
+
+@torch.no_grad()
+def motion(clips, judge):
+    """How clips move and whether they keep what moves: a dict of (n,) numbers.
+
+    "path error": distance from the nearest flight between the walls, pixels; "speed": of that flight, pixels a frame;
+    "same digit": the share of frames in which the judge sees the digit that it sees most often; "alike": the cosine of
+    the judge's features of neighbouring frames.
+    """
+    n, F = clips.shape[:2]
+    error, speed = video.folded_line(video.centroids(clips), SIZE - DIGIT)
+    features = judge.features(video.centred(clips.flatten(0, 1), 28, DIGIT)).unflatten(0, (n, F))
+    digit = judge.head(features).argmax(2)
+    alike = torch.nn.functional.cosine_similarity(features[:, 1:], features[:, :-1], dim=2).mean(1)
+    same = (digit == digit.mode(1).values[:, None]).float().mean(1)
+    return {"path error": error, "speed": speed, "same digit": same, "alike": alike}
+
+
+def straight(clip, known):
+    """What is unknown filled in without a network: between known frames the straight mix, beyond them the nearest."""
+    places, out = known.nonzero()[:, 0], clip.clone()
+    for f in range(clip.shape[1]):
+        before, after = places[places <= f], places[places >= f]
+        a, b = (before[-1] if len(before) else after[0]), (after[0] if len(after) else before[-1])
+        share = 0.0 if a == b else (f - a).item() / (b - a).item()
+        out[:, f] = (1 - share) * clip[:, a] + share * clip[:, b]
+    return out

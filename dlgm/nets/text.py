@@ -51,7 +51,7 @@ class Tokenizer:
         rows = [[self._number.get(word, UNKNOWN) for word in split(caption)] for caption in captions]
         length = max(map(len, rows), default=0) if length is None else length
         rows = [row[:length] + [PAD] * (length - len(row)) for row in rows]
-        return torch.tensor(rows, dtype=torch.int64).reshape(len(rows), length)
+        return torch.tensor(rows, dtype=torch.int64, device="cpu").reshape(len(rows), length)
 
     def unknown(self, caption):
         """The words of a caption that it does not know, in their order."""

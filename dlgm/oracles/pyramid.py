@@ -4,14 +4,19 @@ import torch
 
 from ..cascade import enlarge, shrink
 from ..denoiser import Prediction
-from ..tensors import host
+from ..tensors import host, normal
 from .affine import conditional
+
+
+def _eye(n):
+    """The identity, float64, on the CPU."""
+    return torch.eye(n, dtype=torch.float64, device="cpu")
 
 
 def _matrix(linear, *shape):
     """The matrix of a linear map of (B, 1, *shape) pictures: (outputs, inputs), float64."""
     D = torch.Size(shape).numel()
-    return linear(torch.eye(D, dtype=torch.float64, device="cpu").reshape(D, 1, *shape)).flatten(1).T
+    return linear(_eye(D).reshape(D, 1, *shape)).flatten(1).T
 
 
 class Pyramid:
@@ -35,13 +40,13 @@ class Pyramid:
         self.low_cov = self.A @ self.cov @ self.A.T
 
     def sample(self, n, generator=None):
-        """(n, 1, side, side), float64."""
-        z = torch.randn(n, len(self.cov), generator=generator, dtype=torch.float64, device="cpu")
+        """(n, 1, side, side), float64, on the CPU."""
+        z = normal((n, len(self.cov)), generator).cpu()
         return (z @ torch.linalg.cholesky(self.cov).T).reshape(n, 1, self.side, self.side)
 
     def base(self, schedule, error=0.0):
         """The denoiser of small pictures whose every pixel has an error N(0, error²) of its own."""
-        eye = torch.eye(len(self.low_cov), dtype=torch.float64, device="cpu")
+        eye = _eye(len(self.low_cov))
         return _Exact(schedule, self.low_cov + error**2 * eye)
 
     def upsampler(self, schedule):
@@ -49,7 +54,7 @@ class Pyramid:
         return _Exact(schedule, self.cov, self.A, torch.linalg.pinv(self.E))
 
     def drawn(self, signal, noise, error=0.0, scale=None, std=None):
-        """The exact covariance of what a perfect upsampler draws from an imperfect base, (n², n²).
+        """The exact covariance of what a perfect upsampler draws from an imperfect base, (n², n²), on the CPU.
 
         Trained on z = signal A x + noise n, it is told scale (A x + error e) + std n. With K the gain of E[x | z], the
         covariance is cov + K (Cov(told) − Cov(z)) Kᵀ, and right where the two agree.
@@ -59,7 +64,7 @@ class Pyramid:
         Source: ledger CASC-1, M-26.
         """
         scale, std = signal if scale is None else scale, noise if std is None else std
-        eye = torch.eye(len(self.low_cov), dtype=torch.float64, device="cpu")
+        eye = _eye(len(self.low_cov))
         trained = signal**2 * self.low_cov + noise**2 * eye
         told = scale**2 * (self.low_cov + error**2 * eye) + std**2 * eye
         K = torch.linalg.solve(trained, signal * self.A @ self.cov).T
@@ -74,16 +79,16 @@ class _Exact:
 
     def __call__(self, x_t, t, beside=None, level=None):
         D = len(self.cov)
-        seen, H = [x_t.flatten(1).double()], [float(self.schedule.signal(t)) * torch.eye(D, dtype=torch.float64)]
+        seen, H = [host(x_t).flatten(1)], [float(self.schedule.signal(t)) * _eye(D)]
         R = [float(self.schedule.noise(t)) ** 2] * D
         if beside is not None:
             s = int(level[0]) if isinstance(level, torch.Tensor) else level
-            seen.append(beside.flatten(1).double() @ self.back.T)
+            seen.append(host(beside).flatten(1) @ self.back.T)
             H.append(float(self.schedule.signal(s)) * self.A)
             R += [float(self.schedule.noise(s)) ** 2] * len(self.A)
-        H, R = torch.cat(H), torch.tensor(R, dtype=torch.float64)
+        H, R = torch.cat(H), torch.tensor(R, dtype=torch.float64, device="cpu")
         gain = self.cov @ H.T @ torch.linalg.pinv(H @ self.cov @ H.T + R.diag(), hermitian=True)
-        x0 = (torch.cat(seen, 1) @ gain.T).reshape(x_t.shape).to(x_t)
+        x0 = (torch.cat(seen, 1) @ gain.T).reshape(x_t.shape).to(x_t.dtype).to(x_t.device)
         return Prediction(self.schedule, x_t, t, x0=x0)
 
 
@@ -106,9 +111,9 @@ class AutoRegression:
         return _Exact(schedule, self.cov)
 
     def missing(self, known, y):
-        """The law of all frames where the known ones (F,) have the values of y (F,): mean (F,), covariance (F, F)."""
-        A = torch.eye(len(self.cov), dtype=torch.float64, device="cpu")[host(known).bool()]
-        return conditional(torch.zeros(len(self.cov), dtype=torch.float64), self.cov, A, A @ host(y))
+        """The law of all frames where the known ones (F,) have the values of y (F,): mean, covariance, on the CPU."""
+        A = _eye(len(self.cov))[host(known).bool()]
+        return conditional(0 * host(y), self.cov, A, A @ host(y))
 
     def spread(self, known):
         """r_t² that makes ``restoration.Reconstruction`` exact for one known frame: Var(x_known | x_t), a function.
@@ -120,7 +125,7 @@ class AutoRegression:
 
         def variance(schedule, t):
             signal, noise = float(schedule.signal(t)), float(schedule.noise(t))
-            eye = torch.eye(len(self.cov), dtype=torch.float64, device="cpu")
+            eye = _eye(len(self.cov))
             after = self.cov - signal**2 * self.cov @ torch.linalg.solve(
                 signal**2 * self.cov + noise**2 * eye, self.cov
             )
