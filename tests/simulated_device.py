@@ -289,7 +289,11 @@ class _Named(TorchFunctionMode):
 
         kwargs = {k: named(v) for k, v in (kwargs or {}).items()}
         if func is torch._C._nn.scaled_dot_product_attention:  # its choice of a kernel asks the hardware
-            return torch.ops.aten._scaled_dot_product_attention_math(*args, **kwargs)[0]
+            q, k, v, *rest = args
+            mask = rest[0] if rest else kwargs.pop("attn_mask", None)
+            if mask is not None and mask.dtype == torch.bool:  # as torch does before it chooses
+                mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, -torch.inf)
+            return torch.ops.aten._scaled_dot_product_attention_math(q, k, v, mask, *rest[1:], **kwargs)[0]
         before, Now.drawing = Now.drawing, kwargs.get("generator")
         try:
             return func(*map(named, args), **kwargs)

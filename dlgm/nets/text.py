@@ -23,7 +23,7 @@ PAD, UNKNOWN = 0, 1
 
 
 class Tokenizer:
-    """Words to whole numbers: 0 is padding, 1 a word it does not know, 2 and on the words of ``words``.
+    """Words to whole numbers, on the CPU: 0 is padding, 1 a word it does not know, 2 and on the words of ``words``.
 
     Args:
         words: the words, each once.

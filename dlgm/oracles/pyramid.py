@@ -1,4 +1,7 @@
-"""Two worlds of Gaussian pictures and clips: a cascade with an imperfect base, and frames that follow each other."""
+"""Two worlds of Gaussian pictures and clips: a cascade with an imperfect base, and frames that follow each other.
+
+Their tables lie on the CPU; their denoisers answer where x_t lies.
+"""
 
 import torch
 
