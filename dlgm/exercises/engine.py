@@ -99,7 +99,8 @@ class Property:
 
 @dataclass(frozen=True)
 class Exercise:
-    """See the module; ``returns`` names what the function gives back, one name or several. Its name is the reference's.
+    """See the module; ``returns`` names what the function gives back, one name or several, tensors or strings.
+    Its name is the reference's.
 
     With ``gradients``, names of arguments, the gradients of what comes back with respect to these are compared too
     (``tensors.pullback``): a right value that is cut off from its inputs is not right.
@@ -208,7 +209,12 @@ def _locate(error, function):
 
 
 def _close(a, b, rtol, any_dtype=False):
-    """Equal shapes and dtypes, and equal to rtol entry by entry (float32 values: to a few of their roundings)."""
+    """Equal shapes and dtypes, and equal to rtol entry by entry (float32 values: to a few of their roundings).
+
+    Strings are close if they are equal.
+    """
+    if isinstance(a, str) or isinstance(b, str):
+        return type(a) is type(b) and a == b
     if not isinstance(a, torch.Tensor) or (a.shape, a.device, a.layout) != (b.shape, b.device, b.layout):
         return False
     return (a.dtype == b.dtype or any_dtype) and bool(_equal(a, b, rtol).all())
@@ -443,7 +449,9 @@ def _float32(exercise, function, seen, expected):
         )
 
     def near(a, b):  # measured by the largest entry: one that is nearly 0 keeps fewer digits
-        if not isinstance(a, torch.Tensor) or a.shape != b.shape or a.device != b.device or not a.numel():
+        if not (isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) and a.numel()):
+            return False
+        if (a.shape, a.device) != (b.shape, b.device):
             return False
         gap, size = (a.double() - b.double()).abs().max(), b.double().abs().max()
         return bool(gap <= 1e-5 * size)
@@ -530,6 +538,10 @@ def _contract(exercise, case, got, want):
         came = len(got.values) - (len(want.values) - count)
         return "the number of values returned", str(came), f"{count}: {', '.join(exercise.returns)}", None
     for name, a, b in zip(_names(exercise), got.values, want.values, strict=True):
+        if isinstance(b, str):
+            if not isinstance(a, str):
+                return f"{name} for {case.label} is not a string", type(a).__name__, "str", None
+            continue
         if not isinstance(a, torch.Tensor):
             return f"{name} for {case.label} is not a tensor", type(a).__name__, "torch.Tensor", None
         if a.shape != b.shape:
@@ -559,7 +571,9 @@ def _parameters(exercise):
 
 
 def _first_difference(a, b, rtol):
-    """The first entry that differs, observed and required, with its index."""
+    """The first entry that differs, observed and required, with its index; strings as they are, in quotes."""
+    if isinstance(b, str):
+        return repr(a), repr(b)
     wrong = ~_equal(a, b, rtol)
     index = tuple(wrong.nonzero()[0].tolist()) if wrong.any() else ()
     where = f" at [{', '.join(map(str, index))}]" if index else ""
