@@ -72,7 +72,8 @@ def test_a_changed_input_and_a_draw_of_its_own_are_named_by_the_engine(exercise)
 
         def writes(*args):
             out = exercise.reference(*(a.clone() if isinstance(a, torch.Tensor) else a for a in args))
-            args[place[-1]].data.zero_().sub_(1)
+            last = args[place[-1]].data
+            last.logical_not_() if last.dtype is torch.bool else last.zero_().sub_(1)
             return out
 
         report = check(exercise.name, writes)
@@ -233,6 +234,22 @@ def test_bad_calls_are_named():
 def test_unusual_return_values_get_a_sentence(name, answer, word):
     report = check(name, answer)
     assert report.state == "not yet" and word in report.fails
+
+
+def test_an_answer_in_words_is_compared_as_it_is():
+    exercise = Exercise(
+        equation="", reference=lambda x: "up" if x > 0 else "down", returns=("way",), start="", hint="", see="",
+        cases=lambda g: [Case(f"{x}", (x,)) for x in (1.0, -1.0, -2.0)],
+        mistakes=(engine.Mistake("always up", "always up.", lambda x: "up"),),
+    )  # fmt: skip
+    assert run(exercise, lambda x: "down" if x < 0 else "up").state == "right"
+    report = run(exercise, lambda x: "up")
+    assert (report.observed, report.required) == ("'up'", "'down'") and report.mistake.name == "always up"
+    assert report.fails == "the value of way for -1.0"
+    for wrong, seen in ((lambda x: torch.tensor(x), "Tensor"), (lambda x: x, "float"), (lambda x: None, "None")):
+        report = run(exercise, wrong)
+        assert report.state == "not yet" and report.mistake is None and seen in report.observed
+    assert check("alpha_bar", lambda b: "up").observed == "str"
 
 
 def test_a_list_of_mean_and_variance_and_a_graph_are_fine():

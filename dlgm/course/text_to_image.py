@@ -1,6 +1,8 @@
 """What lesson 20 hands out: captions of faces, a judge that says which of their facts a picture shows, boxes."""
 
 import functools
+import math
+from dataclasses import dataclass
 
 import torch
 
@@ -12,11 +14,11 @@ from ..guidance import ClassifierFree
 from ..losses import prediction_loss, sample_t
 from ..samplers import DDPM, sample
 from ..schedules import cosine_beta, time_grid
-from ..tensors import randn_like
+from ..tensors import known, randn_like
 
 FACTS = ("expression", "hair style", "hair colour", "beard", "clothes", "clothes colour", "background")
 LEVELS = 100, 50  # noise on what the two larger networks are told
-SIZES = 16, 32, 64
+BEHAVIOURS = ("right", "padding is read", "mask inverted", "masked after softmax", "softmax over pixels")
 
 
 def asked(n, generator, **fixed):
@@ -120,3 +122,42 @@ def draw_prior(model, told, generator, steps=50):
     """One vector for each vector told, (n, d)."""
     start = model.schedule.start((len(told), model.net.dim), generator)
     return sample(model, DDPM(), start, time_grid(model.schedule, steps), generator, beside=told)
+
+
+@dataclass(frozen=True, repr=False)
+class Box:
+    """A closed box: box(q, k, v, mask) is one head of attention of pixels to words, right or with one fault.
+
+    q: (B, N, d); k, v: (B, M, d); mask: (B, M), true where a word is -> (B, N, d).
+
+    Args:
+        name: says nothing of the behaviour.
+        behaviour: "right"; "padding is read": the mask is ignored; "mask inverted": only what it hides is read, NaN
+            where it hides nothing; "masked after softmax": hidden words keep their share of the weights, which is lost;
+            "softmax over pixels": the weights of a word sum to 1 over the pixels, those of hidden words are 0.
+    Source: ledger COND-3, M-27; diffusers issues 8673 and 12294, ml-stable-diffusion issue 359.
+    """
+
+    name: str
+    behaviour: str
+
+    def __post_init__(self):
+        known("behaviour", self.behaviour, BEHAVIOURS)
+
+    def __call__(self, q, k, v, mask):
+        scores, mask = q @ k.transpose(1, 2) / math.sqrt(q.shape[2]), mask[:, None]
+        if self.behaviour in ("masked after softmax", "softmax over pixels"):
+            over = 1 if self.behaviour == "softmax over pixels" else 2
+            return scores.softmax(over).masked_fill(~mask, 0.0) @ v
+        if self.behaviour != "padding is read":
+            scores = scores.masked_fill(mask if self.behaviour == "mask inverted" else ~mask, -math.inf)
+        return scores.softmax(2) @ v
+
+    def __repr__(self):
+        return f"the {self.name} box"
+
+
+def boxes():
+    """Letter -> Box, one of each behaviour, in an order of their own."""
+    order = (3, 1, 4, 0, 2)
+    return {letter: Box(letter, BEHAVIOURS[i]) for letter, i in zip("ABCDE", order, strict=True)}

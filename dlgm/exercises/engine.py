@@ -99,7 +99,8 @@ class Property:
 
 @dataclass(frozen=True)
 class Exercise:
-    """See the module; ``returns`` names what the function gives back, one name or several. Its name is the reference's.
+    """See the module; ``returns`` names what the function gives back, one name or several: tensors, strings or
+    whole numbers. Its name is the reference's.
 
     With ``gradients``, names of arguments, the gradients of what comes back with respect to these are compared too
     (``tensors.pullback``): a right value that is cut off from its inputs is not right.
