@@ -39,6 +39,8 @@ from dlgm import (
     video,
     vlb,
 )
+from dlgm.course import text_to_image as captions_of
+from dlgm.course import video_diffusion as clips_of
 from dlgm.data.faces import ATTRIBUTES, Faces, facts, held_out
 from dlgm.denoiser import Clipped, Denoiser
 from dlgm.tensors import randn_like
@@ -433,7 +435,7 @@ def upsampler(steps, size, widths, attention, crop=None):
         return cascade.loss(model, data.from_uint8(v), generator, y=y).mean() / v[0].numel()
 
     options = slow(steps, batch=32) | {"ema": training.EMA(model, 0.999)}
-    return Recipe(model, loss, split, lambda model: {}, "faces", options, torch.float16)
+    return Recipe(model, loss, split, measure_upsampler, "faces", options, torch.float16)
 
 
 def contrastive(steps):
@@ -458,39 +460,68 @@ def contrastive(steps):
     return Recipe(model, loss, (v, model.tokenizer(captions)), measure, "faces", options, torch.float16)
 
 
-def measure_captions(model):
-    return {}
+@torch.no_grad()
+def measure_captions(model, n=256, steps=20):
+    """The share of base pictures that show each fact of their caption, guided with w = 1."""
+    asked, said = captions_of.asked(n, torch.Generator().manual_seed(1))
+    x_T = model.schedule.start((n, 3, 16, 16), torch.Generator().manual_seed(1))
+    guided, times = Clipped(guidance.ClassifierFree(model, 1.0)), schedules.time_grid(model.schedule, steps)
+    drawn = samplers.sample(guided, samplers.DDIM(), x_T, times, y=model.net.tokenizer(said))
+    return {f"{fact}, w = 1": str(metrics.estimate(v, 0)) for fact, v in captions_of.hits(drawn, asked).items()}
 
 
-def moving(n, seed):
-    """(n, 16, 1, 20, 20) clips of digits of 12 pixels, as bytes."""
-    return data.to_uint8(data.moving_digits(n, torch.Generator().manual_seed(seed), size=20, digit=12)[0])
+@torch.no_grad()
+def measure_upsampler(model, n=128, steps=20):
+    """The share of pictures, made larger from true small ones, that show each fact; the text is told, w = 1."""
+    asked, said = captions_of.asked(n, torch.Generator().manual_seed(1))
+    size = {3: 32, 4: 64}[model.net.unet.sizes]
+    low = captions_of.pictures(asked, size // 2)
+    guided, times = Clipped(guidance.ClassifierFree(model, 1.0)), schedules.time_grid(model.schedule, steps)
+    fresh, y = torch.Generator().manual_seed(1), model.net.tokenizer(said)
+    drawn = cascade.Cascade(()).enlarged(guided, low, 100, times, fresh, y=y)
+    return {f"{fact}, w = 1": str(metrics.estimate(v, 0)) for fact, v in captions_of.hits(drawn, asked).items()}
 
 
-def frames(steps):
-    """A denoiser of single frames of the moving digits."""
-    net = nets.UNet(1, (32, 48, 64), attention=(False, True, True))
-    model = Denoiser(net, schedules.cosine_beta(), "v")
-    options = slow(steps) | {"ema": training.EMA(model, 0.999)}
-    return Recipe(model, image_loss, moving(2000, 0).flatten(0, 1), lambda model: {}, "mnist", options, torch.float16)
+def videos(steps, still_steps=1_600):
+    """A denoiser of moving digits that is told which frames are known; see ``video``.
 
-
-def videos(steps):
-    """The denoiser of moving digits: ``frames_digits`` inflated, told which frames are known; see ``video``.
-
-    A third of the batches are clips of 8 frames, every second one of 16, nothing known.
+    It starts from a denoiser of single frames, trained here first and inflated. Of five batches three are clips with
+    frames that are known, or none; one is clips of 8 frames, every second one of 16, nothing known; one is single
+    frames, so that it stays a denoiser of pictures, too.
     """
-    still, _ = training.load(data.checkpoint("frames_digits"))
-    model = Denoiser(nets.inflate(still.net, beside=2), still.schedule, "v").train()
+    v = data.to_uint8(clips_of.moving(4000, torch.Generator().manual_seed(1))[0])
+    net = nets.UNet(1, (32, 48, 64), attention=(False, True, True))
+    still = Denoiser(net, schedules.cosine_beta(), "v")
+    options = slow(still_steps) | {"ema": training.EMA(still, 0.999)}
+    training.fit(still, image_loss, v.flatten(0, 1), steps=still_steps, **options)
+    model = Denoiser(nets.inflate(options["ema"].model.net, beside=2), still.schedule, "v").train()
 
     def loss(model, batch, generator, step):
-        x0 = data.from_uint8(batch)
-        x0 = x0[:, ::2] if step % 3 == 2 else x0
-        known = video.random_known(len(x0), x0.shape[1], generator) & (step % 3 != 2)
+        x0, kind = data.from_uint8(batch), step % 5
+        x0 = x0[:, ::2] if kind == 3 else x0.flatten(0, 1)[:, None] if kind == 4 else x0
+        if kind < 3:
+            known = video.random_known(len(x0), x0.shape[1], generator)
+        else:
+            known = torch.zeros(x0.shape[:2], dtype=torch.bool)
         return video.loss(model, x0, known, generator).mean()
 
-    options = slow(steps, batch=4) | {"ema": training.EMA(model, 0.998)}
-    return Recipe(model, loss, moving(4000, 1), lambda model: {}, "mnist", options, torch.float16)
+    options = slow(steps, 1.5e-3, batch=4) | {"ema": training.EMA(model, 0.998)}
+    return Recipe(model, loss, v, measure_video, "mnist", options, torch.float16)
+
+
+@torch.no_grad()
+def measure_video(model, n=64):
+    """How clips drawn from nothing move, beside real ones."""
+    judge, generator = clips_of.judge(), torch.Generator().manual_seed(0)
+    real, _ = clips_of.moving(n, generator)
+    noise = torch.randn(real.shape, generator=generator)
+    told = video.Told(Clipped(model), real, torch.zeros(16, dtype=torch.bool))
+    drawn = samplers.sample(told, samplers.DDIM(), noise, schedules.time_grid(model.schedule, 25))
+    return {
+        f"{what}, {name}": str(metrics.estimate(values, 0))
+        for name, clips in (("drawn", drawn), ("real", real))
+        for what, values in clips_of.motion(clips, judge).items()
+    }
 
 
 RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's position, so nothing is moved there
@@ -519,7 +550,6 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
         3_000,
         lambda steps: upsampler(steps, 64, (16, 32, 48, 64), (False, False, True, True), 32),
     ),  # fmt: skip
-    "frames_digits": (1_600, frames),
     "video_digits": (2_000, videos),
     "judge_captions": (4_000, lambda steps: judge(steps, "faces", (16,))),
     "clip_faces": (800, contrastive),
