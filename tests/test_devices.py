@@ -492,9 +492,9 @@ CASES = {
     ],
     "cascade.Cascade": lambda w: [
         cascade.shrink(w.x), cascade.enlarge(w.x), cascade.condition(w.s, w.x, 4, generator=w.g),
-        cascade.loss(w.larger, w.x, w.g, most=9),
         cascade.Cascade((w.den, w.larger), 3).sample((4, 1, 2, 2), [9, 4, 0], w.there),
     ],
+    "cascade.loss": lambda w: cascade.loss(w.larger, w.x, w.g, most=9),
     "cascade.PriorDecoder": lambda w: cascade.PriorDecoder(
         denoiser.Denoiser(w.module(lambda: nets.TimeMLP(2, 16, 1, beside=2)), w.s, "x0"),
         denoiser.Denoiser(w.module(lambda: nets.TimeMLP(3, 16, 1, beside=2)), w.s, "x0"),
@@ -721,8 +721,7 @@ EXEMPT |= dict.fromkeys(
         "distillation.spread",
         "cascade.added_level",
         "video.of_weight",
-        "unet.heads_of",
-        "text.split",
+        "text.Tokenizer.unknown",
         *(f"latent.{name}" for name in ("attention_cost", "conv_cost", "first_state", "logsnr_shift", "unet_cost")),
         *(f"guided.{law}_variance" for law in ("tilted", "flow", "diffusion")),
     ],

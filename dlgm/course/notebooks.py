@@ -101,11 +101,12 @@ def faults(path):
                 found.append(f"cell {i} stores a warning: {dump[:120]}")
             if re.search(r"/(home|root|tmp|usr|Users|work|opt)/", dump):
                 found.append(f"cell {i} stores a path of a machine")
-            alt = out.get("metadata", {}).get("image/png", {}).get("alt")
-            if "image/png" in out.get("data", {}) and not alt:
-                found.append(f"cell {i} stores a picture without alternative text")
-            elif alt and html.escape(alt) not in pictures:
-                found.append(f"cell {i} stores a picture whose text does not stand beside it")
+            for kind in {"image/png", "image/gif"} & out.get("data", {}).keys():
+                alt = out.get("metadata", {}).get(kind, {}).get("alt")
+                if not alt:
+                    found.append(f"cell {i} stores a picture without alternative text")
+                elif html.escape(alt) not in pictures:
+                    found.append(f"cell {i} stores a picture whose text does not stand beside it")
             if WIDGET_VIEW in out.get("data", {}):
                 found.append(f"cell {i} stores a live widget")
     if "widgets" in nb["metadata"]:

@@ -120,8 +120,8 @@ READ = Exercise(
 )  # fmt: skip
 
 
-# ---- diagnose -------------------------------------------------------------------------------------------------------
-def diagnose(attention):
+# ---- diagnose_attention ---------------------------------------------------------------------------------------------
+def diagnose_attention(attention):
     q, k = torch.zeros(1, 3, 1), torch.zeros(1, 2, 1)  # 3 pixels, 2 words, all scores 0
     v, mask = torch.tensor([[[1.0], [10.0]]]), torch.tensor([[True, False]])
     expected = {
@@ -145,7 +145,7 @@ def _taking(names):
     """A diagnosis that takes some behaviours for others: true name -> what is said."""
 
     def wrong(attention):
-        found = diagnose(attention)
+        found = diagnose_attention(attention)
         return names.get(found, found)
 
     return wrong
@@ -175,12 +175,12 @@ def _functions_are_told_apart(function):
 DIAGNOSE = Exercise(
     equation='"right", "padding is read", "mask inverted", "masked after softmax" or "softmax over pixels": what '
     "attention(q, k, v, mask) does (COND-3, M-27)",
-    reference=diagnose,
+    reference=diagnose_attention,
     returns=("behaviour",),
     cases=_diagnose_cases,
     properties=(Property("plain functions that do the same are told apart, too", _functions_are_told_apart),),
     mistakes=mistakes(
-        diagnose,
+        diagnose_attention,
         ("all right", "boxes with a fault are called right. Give one a hidden word whose value you would recognise.",
          ("return min(", 'return "right" or min(')),
         ("no padding in the probe",

@@ -153,8 +153,8 @@ ATTENTION_PRODUCTS = Exercise(
 )  # fmt: skip
 
 
-# ---- diagnose -------------------------------------------------------------------------------------------------------
-def diagnose(block):
+# ---- diagnose_block -------------------------------------------------------------------------------------------------
+def diagnose_block(block):
     B, F, C, H, W = 2, 4, 3, 3, 5
     row, column = 0, 1
     h = torch.randn(B, F, C, H, W, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -193,11 +193,11 @@ def _diagnose_cases(generator):
 DIAGNOSE = Exercise(
     equation="row b F + f of the answer at pixel (i, j) may hear h[b F + g, :, i, j] for each frame g, before f or "
     "after it, and nothing else; if frames change places, more than places must change (VID-2, M-28)",
-    reference=diagnose,
+    reference=diagnose_block,
     returns=("diagnosis",),
     cases=_diagnose_cases,
     mistakes=mistakes(
-        diagnose,
+        diagnose_block,
         ("one clip",
          "a box that mixes clips was called right. With one clip it does nothing wrong: give it two or more, change "
          "one, and look at the others.", ("F, C, H, W = 2, 4", "F, C, H, W = 1, 4")),

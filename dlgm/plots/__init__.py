@@ -95,6 +95,31 @@ def show(fig, alt):
     display(HTML(f'<span role="img" aria-label="{html.escape(alt)}"></span>'))
 
 
+def to_gif(clips, columns=None, scale=3, duration=120):
+    """Clips (n, F, C, H, W) in [-1, 1] side by side as the bytes of a looping GIF, ``duration`` a frame in ms."""
+    frames = []
+    for tiled in clips.transpose(0, 1):
+        x = tile(tiled, columns or len(clips))
+        gray = Image.fromarray((to_gray(x) * 255).round().astype("uint8")).convert("RGB")
+        large = gray.resize((gray.width * scale, gray.height * scale), Image.Resampling.NEAREST)
+        frames.append(large.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE))
+    out = io.BytesIO()
+    frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0, optimize=True)
+    return out.getvalue()
+
+
+def animate(clips, alt, columns=None, scale=3):
+    """Show clips (n, F, C, H, W) as a looping picture in a notebook, with a text for readers who do not see it.
+
+    Raises:
+        ValueError: alt is empty.
+    """
+    if not alt.strip():
+        raise ValueError("a moving picture needs a text that says what it shows")
+    display(_Picture(to_gif(clips, columns, scale), format="gif", alt=alt))
+    display(HTML(f'<span role="img" aria-label="{html.escape(alt)}"></span>'))
+
+
 class _Picture(IPythonImage):
     """A picture whose text form is what it shows."""
 

@@ -123,7 +123,7 @@ def prior_loop(a, prior_var, b, decoder_var, c):
 
 RIGHT = {
     "read": (read_by_the_package, read_by_exponentials, read_loop),
-    "diagnose": (diagnose_by_questions, diagnose_by_weights, diagnose_by_comparison),
+    "diagnose_attention": (diagnose_by_questions, diagnose_by_weights, diagnose_by_comparison),
     "told": (told_in_parts, told_by_255, told_loop),
     "excess": (excess_by_two_variances, excess_by_training),
     "through_prior": (prior_by_a_joint_law, prior_loop),

@@ -164,7 +164,7 @@ def weight_in_closed_form(rho, signal, noise):
 RIGHT = {
     "through_time": (through_by_stacking, through_by_einsum, through_loop),
     "attention_products": (products_by_a_common_factor, products_counted, products_by_shapes),
-    "diagnose": (diagnose_by_jacobian, diagnose_by_parts, diagnose_in_float32),
+    "diagnose_block": (diagnose_by_jacobian, diagnose_by_parts, diagnose_in_float32),
     "missing": (missing_by_conditioning, missing_by_correction, missing_by_precisions),
     "exact_weight": (weight_by_sum_and_difference, weight_by_matrices, weight_in_closed_form),
 }
