@@ -110,7 +110,7 @@ def vae_mnist(steps, latent, classes=0, most=2):
             "iwae500_bits_per_dim": f"{bits[1]:.4f}",
         }
 
-    return Recipe(model, loss, split("train"), measure, "mnist")
+    return Recipe(model, loss, split("train"), measure, "mnist", dtype=torch.float16)
 
 
 @torch.no_grad()
