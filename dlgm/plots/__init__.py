@@ -168,9 +168,23 @@ def tile(images, columns, gap=1):
 
 def save_image(x, path, scale=1):
     """Write an image (C, H, W) in [-1, 1] as a PNG, each pixel scale × scale dots, over an existing file too."""
-    gray = (to_gray(x) * 255).round().astype("uint8")
-    image = Image.fromarray(gray)
-    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
+    _enlarged(x, scale).save(path, "PNG")
+
+
+def save_animation(frames, path, scale=1, duration=125):
+    """Write frames, images (C, H, W) in [-1, 1], as a WebP that loses nothing and begins again, as ``save_image`` does.
+
+    Args:
+        duration: of a frame, in milliseconds.
+    """
+    first, *rest = (_enlarged(x, scale) for x in frames)
+    first.save(path, "WEBP", save_all=True, append_images=rest, duration=duration, loop=0, lossless=True)
+
+
+def _enlarged(x, scale):
+    """An image (C, H, W) in [-1, 1] as one of Pillow, each pixel scale × scale dots."""
+    image = Image.fromarray((to_gray(x) * 255).round().astype("uint8"))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
 @styled
