@@ -37,7 +37,7 @@ def draw(denoiser, n, size, steps=50, seed=0, device=None, frames=None, y=None, 
     Args:
         frames: of a clip; a network of clips gives (n, frames, C, size, size).
         y: what to draw, labels (n,) or captions (n, L). Without it, a network of captions is told the empty one.
-        w: weight of guidance towards y.
+        w: weight of guidance towards y, or the classes; without either it changes nothing.
     """
     generator, classes = torch.Generator().manual_seed(seed), denoiser.null_label
     device = device or next(denoiser.parameters()).device
@@ -47,7 +47,7 @@ def draw(denoiser, n, size, steps=50, seed=0, device=None, frames=None, y=None, 
         y = torch.arange(n) % classes
     cond = {} if y is None else {"y": y.to(device)}
     times = time_grid(denoiser.schedule, min(steps, getattr(denoiser.schedule, "T", steps)))
-    guided = ClassifierFree(denoiser, w) if w else denoiser
+    guided = ClassifierFree(denoiser, w) if w and cond else denoiser
     return sample(Clipped(guided), DDIM(), x_T, times, generator, **cond)
 
 
