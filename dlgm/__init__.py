@@ -25,7 +25,6 @@ The map, in reading order. A file imports only what stands above it (in the pack
     scores             objectives that learn a score
     likelihood         log p(x) in continuous time: the flow, the bound, denoising alone
     guidance           steering by a classifier, or by a network that knows with and without the label
-    cascade            a small picture first, then others make it larger
     probes             what hidden layers know, by linear probes
     latent             diffusion in a smaller space: codebooks, scales, what is lost, what it costs
     restoration        pictures mended: what is known, put into a walk or pushing it; edits, views

@@ -106,12 +106,10 @@ def requests(args, net, card):
         raise ValueError(f"{args.model} was trained without captions; take {hint} in the place of {args.captions[0]!r}")
     if args.label is not None and not classes:
         raise ValueError(f"{args.model} was trained without labels; leave --label out")
-    if args.captions:
-        return [(caption, net.tokenizer([caption]).long().expand(args.n, -1)) for caption in args.captions]
+    if reads:
+        return [(caption, net.tokenizer([caption]).expand(args.n, -1)) for caption in args.captions or [""]]
     if args.label is not None:
         return [(args.label, torch.full((args.n,), number_of(args.label, classes, card)))]
-    if reads:  # the empty caption
-        return [("", torch.zeros(args.n, 0, dtype=torch.int64))]
     return [("", torch.arange(args.n) % classes if classes else None)]
 
 
