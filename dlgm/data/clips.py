@@ -25,7 +25,7 @@ class Clips:
         leave_out: a folder inside that does not count.
     Raises:
         ValueError: size, frames or channels are of no use.
-        DataError: as ``find``; or no clip has F frames.
+        DataError: as ``find``; an animation is damaged, or no clip has F frames.
     """
 
     def __init__(self, folder, size, frames, channels=3, leave_out=None):
@@ -34,10 +34,18 @@ class Clips:
                 f"expected size and frames of at least 1 and 1 or 3 channels, got {size}, {frames} and {channels}"
             )
         self.listing, self.size, self.frames, self.channels = find(folder, leave_out), size, frames, channels
-        files = self.listing.files
+        files, bad = self.listing.files, {}
+
+        def count(file):
+            try:
+                return count_frames(file) if file.suffix.lower() in MOVING else 1
+            except DataError as error:
+                bad[file] = error
+                return 0
+
         with ThreadPoolExecutor() as pool:
-            counts = pool.map(lambda file: count_frames(file) if file.suffix.lower() in MOVING else 1, files)
-            clips = [((file,), count) for file, count in zip(files, counts, strict=True) if count > 1]
+            clips = [((file,), n) for file, n in zip(files, pool.map(count, files), strict=True) if n > 1]
+        self.listing.refuse(dict(sorted(bad.items())))
         moving = {file for (file,), _ in clips}
         still, beside = [file for file in files if file not in moving], {file.parent for file in moving}
         places = {}
@@ -45,18 +53,18 @@ class Clips:
             places.setdefault(file.parent, []).append(file)
         clips += [(tuple(inside), len(inside)) for place, inside in sorted(places.items()) if place not in beside]
         self.single = sum(file.parent in beside for file in still)
-        self.clips = [(inside, count // frames) for inside, count in clips if count >= frames]
+        self.clips = [(inside, n // frames) for inside, n in clips if n >= frames]
         self.short = len(clips) - len(self.clips)
         if not self.clips:
             raise DataError(
                 f"none of the {len(clips)} clips in {folder} has {frames} frames, the longest has "
-                f"{max(count for _, count in clips)}; a clip is an animation (GIF, APNG, WebP) or a folder of frames"
+                f"{max(n for _, n in clips)}; a clip is an animation (GIF, APNG, WebP) or a folder of frames"
             )
 
     @property
     def shape(self):
         """(N, F, channels, size, size), N the windows of all clips together."""
-        windows = sum(count for _, count in self.clips)
+        windows = sum(n for _, n in self.clips)
         return torch.Size((windows, self.frames, self.channels, self.size, self.size))
 
     def read(self):

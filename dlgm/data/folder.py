@@ -168,14 +168,12 @@ def read_frames(file, size, channels=3):
 
 
 def count_frames(file):
-    """How many frames ``read_frames`` has; 1 of a file that cannot be opened, of which ``read`` says what is wrong."""
-    from PIL import Image
+    """How many frames ``read_frames`` has.
 
-    try:
-        with Image.open(file) as image:
-            return getattr(image, "n_frames", 1) - _cover(image)
-    except Exception:  # each decoder has errors of its own
-        return 1
+    Raises:
+        DataError: as ``read``.
+    """
+    return _decoded(file, lambda image: getattr(image, "n_frames", 1) - _cover(image))
 
 
 def _cover(image):
