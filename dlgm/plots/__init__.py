@@ -99,9 +99,7 @@ def to_gif(clips, columns=None, scale=3, duration=120):
     """Clips (n, F, C, H, W) in [-1, 1] side by side as the bytes of a looping GIF, ``duration`` a frame in ms."""
     frames = []
     for tiled in clips.transpose(0, 1):
-        x = tile(tiled, columns or len(clips))
-        gray = Image.fromarray((to_gray(x) * 255).round().astype("uint8")).convert("RGB")
-        large = gray.resize((gray.width * scale, gray.height * scale), Image.Resampling.NEAREST)
+        large = _enlarged(tile(tiled, columns or len(clips)), scale).convert("RGB")
         frames.append(large.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE))
     out = io.BytesIO()
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0, optimize=True)
