@@ -73,8 +73,8 @@ def _difference(name, there, here):
     if isinstance(here, str) and len(here) == 64:  # a fingerprint
         return f"other {name}"
     if name.endswith(" words") and isinstance(there, list) and isinstance(here, list):  # there may be thousands
-        gone, new = ([w for w in a if w not in b] for a, b in ((there, frozenset(here)), (here, frozenset(there))))
-        return f"{name}: {len(gone)} only there ({', '.join(gone[:3])}), {len(new)} only here ({', '.join(new[:3])})"
+        parts = {"there": sorted({*there} - {*here}), "here": sorted({*here} - {*there})}
+        return f"{name}: " + ", ".join(f"{len(v)} only {k} ({', '.join(v[:3])})" for k, v in parts.items() if v)
     if isinstance(there, str) and isinstance(here, str) and max(len(there), len(here)) > 80:
         lines = [(a, b) for a, b in zip(there.splitlines(), here.splitlines(), strict=False) if a != b]
         there, here = (part.strip() for part in lines[0]) if lines else ("shorter", "longer")
