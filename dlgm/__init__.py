@@ -34,6 +34,7 @@ The map, in reading order. A file imports only what stands above it (in the pack
     plots              the house style of the figures
     training           one loop for the whole course; checkpoints; ``python -m dlgm.train``
     train
+    draw               pictures and clips with a trained model: ``python -m dlgm.draw``
     distillation       a student makes in one step what its teacher makes in two
 
     course             what only the notebooks and their makers call

@@ -58,7 +58,7 @@ from dlgm.training import files
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 # Every module but what reads files, draws, runs exercises or grades.
-ROOFS = ("data", "plots", "course", "exercises", "grading", "train", "writing")
+ROOFS = ("data", "plots", "course", "exercises", "grading", "train", "draw", "writing")
 MODULES = [
     importlib.import_module(m.name)
     for m in pkgutil.walk_packages(dlgm.__path__, "dlgm.")
@@ -576,7 +576,10 @@ CASES = {
         fitted(w, w.toys["flow"], families.batch_loss, w.draw(16, 2)),
     ],
     "files.load": files_again,
-    "images.draw": lambda w: [training.draw(w.labelled, 4, 4, 3, device=d) for d in (w.device, None)],
+    "images.draw": lambda w: [
+        *(training.draw(w.labelled, 4, 4, 3, device=d) for d in (w.device, None)),
+        *(training.draw(w.labelled, 2, 4, 3, y=y, w=1.0) for y in (w.c(torch.tensor([2, 0])), torch.tensor([2, 0]))),
+    ],
     "images.image_loss there": lambda w: training.image_loss(w.labelled, tuple(map(w.c, w.pictures)), w.there, 0),
 }  # fmt: skip
 

@@ -45,6 +45,17 @@ class Listing:
         number = {name: i for i, name in enumerate(self.classes)}
         return torch.tensor([number[_class_of(file, self.folder)] for file in self.files])
 
+    def refuse(self, bad):
+        """Raise a DataError that names the files of a dict file -> error, if there are any."""
+        if bad:
+            few = [(file.relative_to(self.folder).as_posix(), error) for file, error in list(bad.items())[:3]]
+            said = [f"{repr(name)[1:-1]} ({error})" for name, error in few]  # no sign that steers a terminal
+            more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+            raise DataError(
+                f"{len(bad)} of {len(self.files)} files in {self.folder} cannot be read as images: "
+                f"{', '.join(said)}{more}; remove or repair them"
+            )
+
 
 def find(folder, leave_out=None):
     """The pictures in a folder and its subfolders, and what else lies there.
@@ -138,18 +149,59 @@ def read(file, size, channels=3):
     Raises:
         DataError: no picture, a damaged one, or of a kind without a stated range (32-bit grey); says which.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError  # here, so that the sets that ship load without it
+    return _decoded(file, lambda image: _square(image, size, channels))
+
+
+def read_frames(file, size, channels=3):
+    """Every frame of an animation, each as ``read`` has the first: (F, channels, size, size) uint8.
+
+    Raises:
+        DataError: as ``read``.
+    """
+    from PIL import ImageSequence
+
+    def frames(image):
+        shown = [_square(frame, size, channels) for frame in ImageSequence.Iterator(image)]
+        return torch.stack(shown[_cover(image) :])
+
+    return _decoded(file, frames)
+
+
+def count_frames(file):
+    """How many frames ``read_frames`` has.
+
+    Raises:
+        DataError: as ``read``.
+    """
+    return _decoded(file, lambda image: getattr(image, "n_frames", 1) - _cover(image))
+
+
+def _cover(image):
+    """Whether the first picture of an APNG is none of its frames, but for programs that show no animation."""
+    return bool(image.info.get("default_image"))
+
+
+def _decoded(file, use):
+    """What a function makes of the opened image; whatever goes wrong becomes a DataError."""
+    from PIL import Image, UnidentifiedImageError  # here, so that the sets that ship load without it
 
     try:
         with Image.open(file) as image:
-            flat = _flat(image).convert("RGB" if channels == 3 else "L")
-        square = np.asarray(ImageOps.fit(flat, (size, size), Image.Resampling.LANCZOS))
+            return use(image)
     except UnidentifiedImageError:
         raise DataError("is no picture that Pillow can open") from None
     except MemoryError:
         raise
     except Exception as error:  # each decoder has errors of its own
         raise DataError(str(error) or type(error).__name__) from error
+
+
+def _square(image, size, channels):
+    """The middle square of an opened image, scaled: (channels, size, size) uint8."""
+    from PIL import Image, ImageOps
+
+    flat = _flat(image).convert("RGB" if channels == 3 else "L")
+    square = np.asarray(ImageOps.fit(flat, (size, size), Image.Resampling.LANCZOS))
     return torch.from_numpy(square.copy()).reshape(size, size, channels).permute(2, 0, 1)
 
 
@@ -227,7 +279,8 @@ class Pictures(Dataset):
     """The pictures of a folder, read from disk each time that they are asked for, as ``images`` gives them in uint8.
 
     Args:
-        labels: give pairs (picture, class).
+        labels: give pairs (picture, class). What is written into the attribute ``labels``, a tensor (N, ...), is given
+            in the place of the classes.
         leave_out: a folder inside that does not count.
     Raises:
         ValueError, DataError: as ``images``; a broken file is named by ``checked``, or when it is asked for.
@@ -246,7 +299,7 @@ class Pictures(Dataset):
         try:
             picture = read(self.listing.files[i], self.size, self.channels)
         except DataError as error:
-            self.refuse({self.listing.files[i]: error})
+            self.listing.refuse({self.listing.files[i]: error})
         return picture if self.labels is None else (picture, self.labels[i])
 
     @property
@@ -284,16 +337,5 @@ class Pictures(Dataset):
                 moving += animated
         if self.labels is not None:
             total.update(f"{self.labels.dtype} {tuple(self.labels.shape)}".encode() + self.labels.numpy().tobytes())
-        self.refuse(bad)
+        self.listing.refuse(bad)
         return total.hexdigest(), moving
-
-    def refuse(self, bad):
-        """Raise a DataError that names the files of a dict file -> error, if there are any."""
-        if bad:
-            few = [(file.relative_to(self.listing.folder).as_posix(), error) for file, error in list(bad.items())[:3]]
-            said = [f"{repr(name)[1:-1]} ({error})" for name, error in few]  # no sign that steers a terminal
-            more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-            raise DataError(
-                f"{len(bad)} of {len(self)} files in {self.listing.folder} cannot be read as images: "
-                f"{', '.join(said)}{more}; remove or repair them"
-            )

@@ -99,9 +99,7 @@ def to_gif(clips, columns=None, scale=3, duration=120):
     """Clips (n, F, C, H, W) in [-1, 1] side by side as the bytes of a looping GIF, ``duration`` a frame in ms."""
     frames = []
     for tiled in clips.transpose(0, 1):
-        x = tile(tiled, columns or len(clips))
-        gray = Image.fromarray((to_gray(x) * 255).round().astype("uint8")).convert("RGB")
-        large = gray.resize((gray.width * scale, gray.height * scale), Image.Resampling.NEAREST)
+        large = _enlarged(tile(tiled, columns or len(clips)), scale).convert("RGB")
         frames.append(large.quantize(64, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE))
     out = io.BytesIO()
     frames[0].save(out, "GIF", save_all=True, append_images=frames[1:], duration=duration, loop=0, optimize=True)
@@ -168,9 +166,23 @@ def tile(images, columns, gap=1):
 
 def save_image(x, path, scale=1):
     """Write an image (C, H, W) in [-1, 1] as a PNG, each pixel scale × scale dots, over an existing file too."""
-    gray = (to_gray(x) * 255).round().astype("uint8")
-    image = Image.fromarray(gray)
-    image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST).save(path)
+    _enlarged(x, scale).save(path, "PNG")
+
+
+def save_animation(frames, path, scale=1, duration=125):
+    """Write frames, images (C, H, W) in [-1, 1], as a WebP that loses nothing and begins again, as ``save_image`` does.
+
+    Args:
+        duration: of a frame, in milliseconds.
+    """
+    first, *rest = (_enlarged(x, scale) for x in frames)
+    first.save(path, "WEBP", save_all=True, append_images=rest, duration=duration, loop=0, lossless=True)
+
+
+def _enlarged(x, scale):
+    """An image (C, H, W) in [-1, 1] as one of Pillow, each pixel scale × scale dots."""
+    image = Image.fromarray((to_gray(x) * 255).round().astype("uint8"))
+    return image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
 
 
 @styled

@@ -4,7 +4,7 @@ loop        ``steps``, a generator of training steps, and ``fit``, its consumer 
 muon        an optimiser for matrices, with Adam for the rest
 machine     precision, and the other processes of a ``torchrun``
 files       weights with a card, checkpoints of runs
-images      the loss for pictures, samples, pictures from a folder
+images      the loss for pictures and clips, samples, pictures from a folder
 ``python -m dlgm.train`` is the command.
 """
 

@@ -72,6 +72,9 @@ def _difference(name, there, here):
         return "; ".join(_difference(k, there.get(k), here.get(k)) for k in both if there.get(k) != here.get(k))
     if isinstance(here, str) and len(here) == 64:  # a fingerprint
         return f"other {name}"
+    if name.endswith(" words") and isinstance(there, list) and isinstance(here, list):  # there may be thousands
+        parts = {"there": sorted({*there} - {*here}), "here": sorted({*here} - {*there})}
+        return f"{name}: " + ", ".join(f"{len(v)} only {k} ({', '.join(v[:3])})" for k, v in parts.items() if v)
     if isinstance(there, str) and isinstance(here, str) and max(len(there), len(here)) > 80:
         lines = [(a, b) for a, b in zip(there.splitlines(), here.splitlines(), strict=False) if a != b]
         there, here = (part.strip() for part in lines[0]) if lines else ("shorter", "longer")
@@ -87,6 +90,7 @@ def read_checkpoint(path, model, optimiser, ema, settings):
     try:  # on the host: Adam reads its step counter there, and the rest goes to where the parameters are
         state = torch.load(path, map_location="cpu", weights_only=True)
         theirs, kept, weights = dict(state["settings"]), state["history"], dict(state["model"])
+        network = json.loads(state["denoiser"])["net"][0] if state.get("denoiser") else None
         history = {name: kept[name] for name in ("loss", "evaluations", "seconds", "interrupted")}
         history["evaluations"] = [tuple(e) for e in history["evaluations"]]
         averages = dict(state["ema"]["model"]) if state["ema"] else {}
@@ -97,6 +101,11 @@ def read_checkpoint(path, model, optimiser, ema, settings):
         raise ValueError(
             f"{path.name} is not a checkpoint of this loop, or it is damaged; remove it, or name another file"
         ) from error
+    here = type(getattr(model, "net", None)).__name__
+    if network not in (None, here):
+        raise ValueError(
+            f"{path.name} belongs to a run with another network ({network} there, {here} here); name another file"
+        )
     asked = {k: v for k, v in settings.items() if v or k in theirs}  # what is new here, and off, was off there
     different = [_difference(k, theirs.get(k), v) for k, v in asked.items() if theirs.get(k) != v]
     if different:
