@@ -98,17 +98,19 @@ class Cascade:
     levels: object = 0
     factor: int = 2
 
-    def sample(self, shape, times, generator=None, sampler=None, **cond):
+    def sample(self, shape, times, generator=None, sampler=None, device=None, **cond):
         """Pictures at every size, the smallest first: a list of (B, C, H, W).
 
         Args:
             shape: (B, C, H, W) of the smallest. times: see ``samplers.sample_path``; of all models.
+            device: where the models are; that of the generator unless said.
             cond: what every model is told, such as the caption.
         Raises:
             ValueError: there is not one level for each model that makes larger.
         """
         sampler, base = sampler or DDIM(), self.models[0]
         start = base.schedule.start(shape, generator)
+        start = start if device is None else to_device(start, device)
         pictures = [sample(base, sampler, start, times, generator, **cond)]
         more = self.models[1:]
         levels = self.levels if isinstance(self.levels, (tuple, list)) else (self.levels,) * len(more)

@@ -67,11 +67,14 @@ def shipped(name):
 
     Raises:
         ValueError: there is no such cascade.
-        DataError: one of its files is missing or damaged.
+        DataError: one of its files is missing or damaged, or its networks know other words than each other.
     """
     known("cascade", name, CASCADES)
     files, levels, _ = CASCADES[name]
-    return Cascade(tuple(training.load(data.checkpoint(file))[0] for file in files), levels)
+    models = tuple(training.load(data.checkpoint(file))[0] for file in files)
+    if len({model.net.tokenizer.words for model in models}) > 1:  # one row of numbers is told to all of them
+        raise data.DataError(f"{', '.join(files)} were trained with different words; train them on the same captions")
+    return Cascade(models, levels)
 
 
 def opened(place):
@@ -151,8 +154,8 @@ def drawn(model, args, size, frames, seed, y, n, device):
     base = model.models[0]
     guided = Cascade(tuple(Clipped(ClassifierFree(m.to(device), args.w)) for m in model.models), model.levels)
     times = time_grid(base.schedule, min(args.steps, base.schedule.T))
-    generator = torch.Generator(device).manual_seed(seed)
-    return guided.sample((n, base.channels, size, size), times, generator, y=y.to(device))[-1]
+    generator = torch.Generator().manual_seed(seed)
+    return guided.sample((n, base.channels, size, size), times, generator, device=device, y=y.to(device))[-1]
 
 
 @torch.no_grad()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .. import data, nets, training
+from .. import data, draw, nets, training
 from ..cascade import Cascade, enlarge, shrink
 from ..data.faces import ATTRIBUTES, Faces
 from ..denoiser import Clipped, Denoiser
@@ -17,7 +17,7 @@ from ..schedules import cosine_beta, time_grid
 from ..tensors import known, randn_like
 
 FACTS = ("expression", "hair style", "hair colour", "beard", "clothes", "clothes colour", "background")
-LEVELS = 100, 50  # noise on what the two larger networks are told
+LEVELS = draw.CASCADES["faces"][1]  # noise on what the two larger networks are told
 BEHAVIOURS = ("right", "padding is read", "mask inverted", "masked after softmax", "softmax over pixels")
 
 
@@ -86,15 +86,14 @@ def has(x, attributes, names):
 
 def shipped(w=1.0):
     """The three networks of captions, each guided with weight w: to 16, 32 and 64 pixels; the tokenizer of all."""
-    names = "base_faces", "upsampler_faces_32", "upsampler_faces_64"
-    models = [training.load(data.checkpoint(name))[0] for name in names]
+    models = draw.shipped("faces").models
     return tuple(Clipped(ClassifierFree(model, w)) for model in models), models[0].net.tokenizer
 
 
-def cascade(w=1.0, levels=LEVELS):
+def cascade(w=1.0):
     """The shipped cascade, and its tokenizer."""
     models, tokenizer = shipped(w)
-    return Cascade(models, levels), tokenizer
+    return Cascade(models, LEVELS), tokenizer
 
 
 def prior(z, told, steps, batch=256, seed=0):
