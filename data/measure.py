@@ -11,7 +11,8 @@
     python data/measure.py restoration_digits8  # completions beside the exact posterior's: lesson 19
     python data/measure.py captions_faces   # which facts of a caption the cascade's pictures show: lesson 20
     python data/measure.py encoders_faces   # the same for other encoders of captions, trained briefly: lesson 20
-    python data/measure.py motion_digits    # clips against single frames, frames filled in, ways to train: lesson 21
+    python data/measure.py motion_digits    # clips against single frames, frames filled in, clips that go on: lesson 21
+    python data/measure.py starts_digits    # training on clips from nothing, from pictures, on both: lesson 21
     python data/measure.py steps_mnist --out folder
 
 A table is a file measured/NAME.json: each entry has its value and standard error, and the file says by which command it
@@ -433,13 +434,7 @@ def captions_faces(n=128, seeds=3):
     caption that contradicts the picture. "level" is the noise on the base's pictures; "kept" how far the result, made
     small, lies from them (root mean square). The combinations of HELD_OUT were never shown, their controls were.
     """
-    found = {}
-    for seed in range(seeds):
-        for name, values in of_captions(n, seed):
-            for key, value in values.items():
-                found.setdefault(f"{name}: {key}", []).append(float(value))
-    for name, values in found.items():
-        yield name, metrics.estimate(torch.tensor(values), 0)
+    return over_seeds(functools.partial(of_captions, n), seeds)
 
 
 def of_captions(n, seed, steps=20):
@@ -526,22 +521,31 @@ def encoders_faces(steps=500, n=128, seeds=3):
         yield name, metrics.estimate(torch.tensor(values), 0)
 
 
-def motion_digits(n=32, steps=25, seeds=3, mark=60):
+def motion_digits(n=32, steps=25, seeds=3):
     """Clips of moving digits: how they move, what is filled in and how well, and what a start from pictures is worth.
 
     "one by one": clips of one frame each, with noise of their own; "one noise": the same noise for all 16;
     "in two steps": 8 frames, then those between. "path error" (pixels), "speed" (pixels a frame), "same digit",
     "alike": see ``course.video_diffusion.motion``, medians over clips for the first. "fill" has every fifth frame,
     "go on" the first four: median distance of the digit's centre from the true one in the other frames, pixels, and
-    "right digit", the share of those frames in which the judge sees the true one. "after": small networks trained so
-    many seconds of the processor on clips: from nothing, from a network of frames, from nothing on clips and frames.
+    "right digit", the share of those frames in which the judge sees the true one.
     """
+    return over_seeds(functools.partial(of_motion, n, steps), seeds)
+
+
+def starts_digits(n=32, steps=25, seeds=3, mark=60):
+    """How clips move that small networks draw after so many seconds of the processor on clips.
+
+    From nothing; from a network of single frames that was trained as long; from nothing on clips and frames in turn.
+    """
+    return over_seeds(functools.partial(ways_to_clips, n, steps, mark), seeds)
+
+
+def over_seeds(rows, seeds):
+    """Estimates of what rows(seed) gives, pairs of a name and a dict of numbers."""
     found = {}
     for seed in range(seeds):
-        for name, values in of_motion(n, steps, seed):
-            for key, value in values.items():
-                found.setdefault(f"{name}: {key}", []).append(float(value))
-        for name, values in ways_to_clips(n, steps, seed, mark):
+        for name, values in rows(seed):
             for key, value in values.items():
                 found.setdefault(f"{name}: {key}", []).append(float(value))
     for name, values in found.items():
@@ -591,8 +595,8 @@ def of_motion(n, steps, seed):
             yield f"{task}, {name}", {"off": off.median(), "right digit": (seen == digit)[:, ~known].float().mean()}
 
 
-def ways_to_clips(n, steps, seed, mark):
-    """Rows of ``motion_digits`` from small networks trained here for ``mark`` seconds of the processor."""
+def ways_to_clips(n, steps, mark, seed):
+    """Rows of ``starts_digits`` from small networks trained here for ``mark`` seconds of the processor."""
     judge, known = clips_of.judge(), torch.zeros(16, dtype=torch.bool)
     v = data.to_uint8(clips_of.moving(1500, torch.Generator().manual_seed(10 + seed))[0])
     settings = dict(channels=1, widths=(16, 32, 64), attention=(False, True, True))
@@ -639,6 +643,7 @@ def faces_with_captions(n, size=16):
 
 
 TABLES = {
+    "starts_digits": (starts_digits, "32 clips a seed after 60 seconds of training, in judge_mnist; 3 seeds"),
     "motion_digits": (motion_digits, "32 clips a seed, DDIM in 25 steps, in judge_mnist; 3 seeds"),
     "captions_faces": (
         captions_faces,

@@ -482,31 +482,46 @@ def measure_upsampler(model, n=128, steps=20):
     return {f"{fact}, w = 1": str(metrics.estimate(v, 0)) for fact, v in captions_of.hits(drawn, asked).items()}
 
 
-def videos(steps, still_steps=1_600):
+def clip_loss(model, batch, generator, step):
+    """What ``videos`` is trained on."""
+    x0, kind = data.from_uint8(batch), step % 5
+    x0 = x0[:, ::2] if kind == 3 else x0.flatten(0, 1)[:, None] if kind == 4 else x0
+    if kind < 3:
+        known = video.random_known(len(x0), x0.shape[1], generator)
+    else:
+        known = torch.zeros(x0.shape[:2], dtype=torch.bool)
+    return video.loss(model, x0, known, generator).mean()
+
+
+def flying():
+    """4,000 clips, as bytes."""
+    return data.to_uint8(clips_of.moving(4000, torch.Generator().manual_seed(1))[0])
+
+
+def videos(steps, still_steps=1_600, first=2_000):
     """A denoiser of moving digits that is told which frames are known; see ``video``.
 
-    It starts from a denoiser of single frames, trained here first and inflated. Of five batches three are clips with
-    frames that are known, or none; one is clips of 8 frames, every second one of 16, nothing known; one is single
-    frames, so that it stays a denoiser of pictures, too.
+    It starts from a denoiser of single frames, trained here first and inflated, and is trained in two rounds. Of five
+    batches three are clips with frames that are known, or none; one is clips of 8 frames, every second one of 16,
+    nothing known; one is single frames, so that it stays a denoiser of pictures, too.
     """
-    v = data.to_uint8(clips_of.moving(4000, torch.Generator().manual_seed(1))[0])
+    v = flying()
     net = nets.UNet(1, (32, 48, 64), attention=(False, True, True))
     still = Denoiser(net, schedules.cosine_beta(), "v")
     options = slow(still_steps) | {"ema": training.EMA(still, 0.999)}
     training.fit(still, image_loss, v.flatten(0, 1), steps=still_steps, **options)
-    model = Denoiser(nets.inflate(options["ema"].model.net, beside=2), still.schedule, "v").train()
+    network = Denoiser(nets.inflate(options["ema"].model.net, beside=2), still.schedule, "v")
 
-    def loss(model, batch, generator, step):
-        x0, kind = data.from_uint8(batch), step % 5
-        x0 = x0[:, ::2] if kind == 3 else x0.flatten(0, 1)[:, None] if kind == 4 else x0
-        if kind < 3:
-            known = video.random_known(len(x0), x0.shape[1], generator)
-        else:
-            known = torch.zeros(x0.shape[:2], dtype=torch.bool)
-        return video.loss(model, x0, known, generator).mean()
+    options = slow(first, 1.5e-3, batch=4) | {"ema": training.EMA(network, 0.998)}
+    training.fit(network, clip_loss, v, steps=first, **options)
+    return again(options["ema"].model, v, steps)
 
-    options = slow(steps, 1.5e-3, batch=4) | {"ema": training.EMA(model, 0.998)}
-    return Recipe(model, loss, v, measure_video, "mnist", options, torch.float16)
+
+def again(network, v, steps):
+    """The second round of ``videos``, from the average of the first."""
+    model = copy.deepcopy(network).requires_grad_(True).train()
+    options = slow(steps, 1.5e-3, batch=4) | {"ema": training.EMA(model, 0.998), "seed": 1}
+    return Recipe(model, clip_loss, v, measure_video, "mnist", options, torch.float16)
 
 
 @torch.no_grad()
@@ -550,7 +565,7 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
         3_000,
         lambda steps: upsampler(steps, 64, (16, 32, 48, 64), (False, False, True, True), 32),
     ),  # fmt: skip
-    "video_digits": (2_000, videos),
+    "video_digits": (3_000, videos),
     "judge_captions": (4_000, lambda steps: judge(steps, "faces", (16,))),
     "clip_faces": (800, contrastive),
 }
