@@ -133,8 +133,12 @@ def test_t2i_2_the_tables_say_what_the_lesson_says():
     own, picture = table["another mouth: the caption's"], table["another mouth: the picture's"]
     assert own[0] > picture[0]
     rows = data.measured("encoders_faces")["values"]
-    words, summary = rows["words: all"], rows["summary only: all"]
-    assert words[0] - summary[0] > 3 * math.hypot(words[1], summary[1])
+    for name in ("words", "words, frozen, contrastive"):
+        for other in ("summary only", "words, frozen, random"):
+            (a, e), (b, f) = rows[f"{name}: hair colour"], rows[f"{other}: hair colour"]
+            assert a - b > 3 * math.hypot(e, f), (name, other)
+    seen, unseen = table["pink + full beard, control: drawn"], table["pink + full beard, never shown: drawn"]
+    assert seen[0] - unseen[0] > 3 * math.hypot(seen[1], unseen[1])
 
 
 def test_the_figures_hold_their_data():
