@@ -103,5 +103,5 @@ def sweeps(rows, xlabel):
             errorbars(ax, row, color=colour, marker=mark, label=name)
         ax.set(xlabel=xlabel)
         ax.set_title(title)
-        ax.legend()
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return fig
