@@ -2,8 +2,6 @@
 
 import textwrap
 
-import torch
-
 from . import BLUE, GREEN, GREY, ORANGE, PINK, draw_image, errorbars, figure, styled
 
 
@@ -62,13 +60,13 @@ MARKS = ("_", "o", "s", "^", "D")
 def hits(facts, rows, xlabel="share of pictures that show it"):
     """Dots with two standard errors for each fact; rows: dict name -> list of (value, error), the first a ceiling."""
     fig, ax = figure(7.6, 0.42 * len(facts) + 1.3)
-    places = torch.arange(len(facts), dtype=torch.float64)
+    places = list(range(len(facts)))
     for k, ((name, row), colour, mark) in enumerate(zip(rows.items(), COLOURS, MARKS, strict=False)):
-        at = places + 0.16 * (k - (len(rows) - 1) / 2)
-        value, error = torch.tensor(row, dtype=torch.float64).T
+        at = [place + 0.16 * (k - (len(rows) - 1) / 2) for place in places]
+        value, error = zip(*row, strict=True)
         ax.errorbar(
-            value, at, xerr=2 * error, color=colour, marker="|" if k == 0 else mark, ms=14 if k == 0 else 5,
-            mew=2 if k == 0 else 1, ls="", capsize=2, label=name,
+            value, at, xerr=[2 * e for e in error], color=colour, marker="|" if k == 0 else mark,
+            ms=14 if k == 0 else 5, mew=2 if k == 0 else 1, ls="", capsize=2, label=name,
         )  # fmt: skip
     ax.set_yticks(places, facts)
     ax.invert_yaxis()
