@@ -18,7 +18,7 @@ def strips(rows, every=2):
             draw_image(ax, x)
         line[0].set_axis_on()
         line[0].set(xticks=[], yticks=[])
-        line[0].set_ylabel(name)
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center")
     return fig
 
 
@@ -32,7 +32,7 @@ def _path(ax, path, side, colour, label=None):
 @styled
 def paths(rows, side=20):
     """Where the centre of brightness goes; rows: dict name -> (n, F, 2) in pixels. A dot marks the first frame."""
-    fig, axes = figure(8.4, 2.9, 1, len(rows))
+    fig, axes = figure(8.4, 3.4, 1, len(rows))
     for ax, (name, many) in zip(axes, rows.items(), strict=True):
         for path, colour in zip(many, (BLUE, ORANGE, GREEN, GREY), strict=False):
             _path(ax, path, side, colour)
