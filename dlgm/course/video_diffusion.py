@@ -94,6 +94,13 @@ def moving(n, generator):
 
 
 @torch.no_grad()
+def digits(clips, judge):
+    """The digit that the judge sees in each frame, (n, F)."""
+    frames = video.centred(clips.flatten(0, 1), 28, DIGIT)
+    return judge(frames).argmax(1).unflatten(0, clips.shape[:2])
+
+
+@torch.no_grad()
 def motion(clips, judge):
     """How clips move and whether they keep what moves: a dict of (n,) numbers.
 
