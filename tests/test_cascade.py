@@ -1,4 +1,7 @@
-"""A cascade in a world where its law is exact; conditions in their order; what an upsampler is trained on."""
+"""A cascade in a world where its law is exact; conditions in their order; what an upsampler is trained on.
+
+Ledger CASC-1, CASC-2, CASC-3, LAT-3, M-26.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,7 @@
-"""Words to numbers, numbers to features, a U-Net that reads them: what must not change the answer, and what must."""
+"""Words to numbers, numbers to features, a U-Net that reads them: what must not change the answer, and what must.
+
+Ledger COND-3, CASC-3, LAT-3, APP-5, M-27, M-30.
+"""
 
 import pytest
 import torch

@@ -1,4 +1,7 @@
-"""Clips: inflation, who hears whom, frames that are known, the exact law of missing ones, numbers of motion."""
+"""Clips: inflation, who hears whom, frames that are known, the exact law of missing ones, numbers of motion.
+
+Ledger VID-1, VID-2, APP-3, APP-5, M-28.
+"""
 
 import pytest
 import torch

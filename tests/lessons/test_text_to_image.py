@@ -1,4 +1,7 @@
-"""Lesson 20: the numbers of its text, its judge, its boxes, what the shipped cascade does, the tables, the figures."""
+"""Lesson 20: the numbers of its text, its judge, its boxes, what the shipped cascade does, the tables, the figures.
+
+Ledger T2I-2, COND-3, M-26, M-30.
+"""
 
 import math
 
