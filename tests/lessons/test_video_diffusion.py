@@ -103,6 +103,15 @@ def test_vid_1_the_shipped_network_moves_a_digit_keeps_clips_apart_and_heeds_wha
     assert {"path error, drawn", "speed, real"} <= set(card)
 
 
+def test_vid_1_the_table_says_what_the_lesson_says():
+    table = data.measured("motion_digits")["values"]
+    assert table["one noise: speed"][0] == 0 and table["one noise: same digit"][0] == 1
+    alike = {name: table[f"{name}: alike"] for name in ("real", "clips", "one by one")}
+    assert alike["real"][0] > alike["clips"][0] > alike["one by one"][0] + 4 * alike["one by one"][1]
+    told, put = table["fill, told: off"], table["fill, replacement: off"]
+    assert put[0] - told[0] > 2 * math.hypot(told[1], put[1])
+
+
 def test_vid_2_the_table_of_starts_decides_nothing():
     """No start is more than four errors better than another in path and likeness at once, as the lesson says."""
     table = data.measured("starts_digits")["values"]
