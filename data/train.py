@@ -454,7 +454,7 @@ def contrastive(steps):
         own = torch.arange(n)
         found = [(s.argmax(1) == own).float() for s in (scores, scores.T)]
         names = ("caption of a picture found", "picture of a caption found")
-        return {f"{name} among {n}": metrics.estimate(f, 0) for name, f in zip(names, found, strict=True)}
+        return {f"{name} among {n}": str(metrics.estimate(f, 0)) for name, f in zip(names, found, strict=True)}
 
     options = slow(steps, batch=256)
     return Recipe(model, loss, (v, model.tokenizer(captions)), measure, "faces", options, torch.float16)

@@ -228,7 +228,7 @@ def test_dist_5_a_guided_student_starts_as_the_plain_teacher_and_hears_of_w():
     assert (student(x, 400, y=y, w=w).v - student(x, 400, y=y, w=w.flip(0)).v).abs().max() > 1e-3
     torch.testing.assert_close(student(x, 400, y=y).v, student(x, 400, y=y, w=0 * w).v)
     assert describe(build(describe(student))) == describe(student)
-    with pytest.raises(ValueError, match=r"built without a guidance weight \(guided=False\), so it cannot use w"):
+    with pytest.raises(ValueError, match=r"built without w \(guided=False\), so it cannot use it"):
         teacher(x, 400, y=y, w=w)
 
 
