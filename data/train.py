@@ -498,12 +498,13 @@ def flying():
     return data.to_uint8(clips_of.moving(4000, torch.Generator().manual_seed(1))[0])
 
 
-def videos(steps, still_steps=1_600, first=2_000):
+def videos(steps, still_steps=1_600, before=(2_000, 3_000)):
     """A denoiser of moving digits that is told which frames are known; see ``video``.
 
-    It starts from a denoiser of single frames, trained here first and inflated, and is trained in two rounds. Of five
-    batches three are clips with frames that are known, or none; one is clips of 8 frames, every second one of 16,
-    nothing known; one is single frames, so that it stays a denoiser of pictures, too.
+    It starts from a denoiser of single frames, trained here first and inflated, and is trained in rounds, of ``before``
+    and of ``steps``, each from the average of the one before. Of five batches three are clips with frames that are
+    known, or none; one is clips of 8 frames, every second one of 16, nothing known; one is single frames, so that it
+    stays a denoiser of pictures, too.
     """
     v = flying()
     net = nets.UNet(1, (32, 48, 64), attention=(False, True, True))
@@ -511,16 +512,17 @@ def videos(steps, still_steps=1_600, first=2_000):
     options = slow(still_steps) | {"ema": training.EMA(still, 0.999)}
     training.fit(still, image_loss, v.flatten(0, 1), steps=still_steps, **options)
     network = Denoiser(nets.inflate(options["ema"].model.net, beside=2), still.schedule, "v")
+    for seed, n in enumerate(before):
+        recipe = video_round(network, v, n, seed)
+        training.fit(recipe.model, recipe.loss, v, steps=n, **recipe.options)
+        network = recipe.options["ema"].model
+    return video_round(network, v, steps, len(before))
 
-    options = slow(first, 1.5e-3, batch=4) | {"ema": training.EMA(network, 0.998)}
-    training.fit(network, clip_loss, v, steps=first, **options)
-    return again(options["ema"].model, v, steps)
 
-
-def again(network, v, steps):
-    """The second round of ``videos``, from the average of the first."""
+def video_round(network, v, steps, seed):
+    """One round of ``videos``, which starts from ``network``."""
     model = copy.deepcopy(network).requires_grad_(True).train()
-    options = slow(steps, 1.5e-3, batch=4) | {"ema": training.EMA(model, 0.998), "seed": 1}
+    options = slow(steps, 1.5e-3, batch=4) | {"ema": training.EMA(model, 0.998), "seed": seed}
     return Recipe(model, clip_loss, v, measure_video, "mnist", options, torch.float16)
 
 
@@ -565,7 +567,7 @@ RECIPES = {  # name -> steps, recipe; two coordinates have no room for a digit's
         3_000,
         lambda steps: upsampler(steps, 64, (16, 32, 48, 64), (False, False, True, True), 32),
     ),  # fmt: skip
-    "video_digits": (3_000, videos),
+    "video_digits": (9_000, videos),
     "judge_captions": (4_000, lambda steps: judge(steps, "faces", (16,))),
     "clip_faces": (800, contrastive),
 }

@@ -70,7 +70,8 @@ def hits(facts, rows, xlabel="share of pictures that show it"):
         )  # fmt: skip
     ax.set_yticks(places, facts)
     ax.invert_yaxis()
-    ax.set(xlabel=xlabel, xlim=(-0.02, 1.04))
+    lowest = min(v - 2 * e for row in rows.values() for v, e in row)
+    ax.set(xlabel=xlabel, xlim=(lowest - 0.02, 1.02))
     ax.grid(axis="y", visible=False)
     fig.legend(loc="outside upper center", ncols=len(rows))
     return fig
@@ -97,7 +98,8 @@ def sweeps(rows, xlabel):
     """Two panels, hits and distance to the true small picture, against the level; rows: name -> list of (x, y, e)."""
     fig, axes = figure(8.4, 3.0, 1, len(rows))
     for ax, (title, lines) in zip(axes, rows.items(), strict=True):
-        for (name, row), colour, mark in zip(lines.items(), (BLUE, ORANGE, PINK), "os^", strict=False):
+        colours = (BLUE, ORANGE, PINK) if len(lines) > 1 else (GREY,)
+        for (name, row), colour, mark in zip(lines.items(), colours, "os^", strict=False):
             errorbars(ax, row, color=colour, marker=mark, label=name)
         ax.set(xlabel=xlabel)
         ax.set_title(title)
