@@ -6,7 +6,7 @@ The map, in reading order. A file imports only what stands above it (in the pack
     gaussian           Gaussians and the algebra the course needs of them
     schedules          how much signal and how much noise x_t holds
     process            the forward process q, for any pair of times
-    parameterization   eps, x0, v, score, mean: each from each other
+    parameterization   eps, x0, v, score, mean, velocity: each from each other
     denoiser           a network, its schedule and what it predicts; the Prediction it gives
 
     writing            files that are never half written
@@ -29,6 +29,7 @@ The map, in reading order. A file imports only what stands above it (in the pack
     latent             diffusion in a smaller space: codebooks, scales, what is lost, what it costs
     restoration        pictures mended: what is known, put into a walk or pushing it; edits, views
     video              clips: frames that are told, frames between, how things move
+    flow               the straight line, couplings, reflow
     families           the six toy models of lesson 01
 
     plots              the house style of the figures

@@ -17,14 +17,14 @@ from .tensors import expand, host, known, to_device
 
 
 class Prediction:
-    """What a denoiser says about x_t, in whichever form is asked for: .x0 .eps .score .v, each of x_t's shape.
+    """What a denoiser says about x_t, in the form that is asked for: .x0 .eps .score .v .velocity, each of x_t's shape.
 
     Built from exactly one of them; the others are derived when first used. ``mean``, the mean of q(x_s | x_t, x_0),
     needs the earlier time ``s`` too.
 
     Args:
         schedule, x_t, t: where the prediction was made.
-        x0, eps, score, v, mean: exactly one, (B, ...).
+        x0, eps, score, v, velocity, mean: exactly one, (B, ...).
         s: the earlier time that ``mean`` speaks of.
         fraction: where between log β̃ (0) and log β (1) the network puts the log-variance of a reverse step, (B, ...),
             if it says so; see ``log_variance``.
@@ -65,6 +65,10 @@ class Prediction:
     @cached_property
     def v(self):
         return self._derive("v")
+
+    @cached_property
+    def velocity(self):
+        return self._derive("velocity")
 
     def log_variance(self, s):
         """log σ² of p(x_s | x_t) = f log(noise_t² τ) + (1 − f) log(noise_s² τ), f = fraction: (B, ...).
@@ -112,7 +116,7 @@ class Denoiser(torch.nn.Module):
         net: called as net(x_t, t, **cond), t a tensor (B,) on x_t's device: integers for a discrete schedule,
             x_t's dtype for a continuous one. Returns x_t's shape.
         schedule: kept outside the module's buffers, in float64, so ``.to(bfloat16)`` does not touch it.
-        predicts: "eps", "x0", "v", "score" or "mean" (of q(x_{t−1} | x_t, x_0); discrete schedules only).
+        predicts: "eps", "x0", "v", "score", "velocity" or "mean" (of q(x_{t−1} | x_t, x_0); discrete schedules only).
         variance: "fixed", or "learned": the network gives twice as many channels, and the second half, o, says where
             the log-variance of the reverse step lies, fraction (o + 1)/2.
     Raises:

@@ -1,4 +1,4 @@
-"""What a denoiser is trained on: a squared error of x̂_0, ε̂, v̂, the score or the mean, with a weight.
+"""What a denoiser is trained on: a squared error of x̂_0, ε̂, v̂, the score, the mean or the velocity, with a weight.
 
 ``vlb_weight`` is the weight of the variational bound (``dlgm.vlb``), ``convert_weight`` carries a weight from one
 target to another. Losses are for each example, in nats, summed over non-batch dimensions: (B,).
@@ -12,6 +12,7 @@ from . import parameterization as P
 from .metrics import estimate
 from .parameterization import TARGETS
 from .process import posterior_coefficients, q_sample
+from .schedules import rates
 from .tensors import choose, expand, home, host, known, randn_like, same_shape, sum_non_batch, whole
 from .vlb import _index, _times, reverse_variances, term_of
 
@@ -19,11 +20,12 @@ from .vlb import _index, _times, reverse_variances, term_of
 def error_scale(schedule, t, target):
     """|error of target| / |error of x̂_0|, at given x_t: how a mistake in x̂_0 shows in another quantity.
 
-    x0: 1;  eps: signal/noise;  v: (signal² + noise²)/noise;  score: signal/noise²;  mean: c_0 of (t − 1, t).
+    x0: 1;  eps: signal/noise;  v: (signal² + noise²)/noise;  score: signal/noise²;
+    velocity: (signal noise' − noise signal')/noise;  mean: c_0 of (t − 1, t).
 
     Args:
         t: a number, () or (B,), not 0.
-        target: "x0", "eps", "v", "score" or "mean" (discrete schedules).
+        target: "x0", "eps", "v", "score", "velocity" or "mean" (discrete schedules).
     Returns:
         A number, or a float64 tensor of t's shape on the CPU.
     Source: ledger LOSS-4, LOSS-7, PAR-3.
@@ -34,6 +36,8 @@ def error_scale(schedule, t, target):
     if target == "mean":
         return posterior_coefficients(schedule, t - 1, t)[0]
     signal, noise = schedule.signal(t), schedule.noise(t)
+    if target == "velocity":
+        return P.turn(schedule, t) / noise
     return {"eps": signal / noise, "v": (signal**2 + noise**2) / noise, "score": signal / noise**2}[target]
 
 
@@ -44,7 +48,7 @@ def convert_weight(schedule, t, weight, source, target):
 
     Args:
         weight: a number, or a tensor of t's shape on the CPU.
-        source, target: "x0", "eps", "v", "score" or "mean".
+        source, target: "x0", "eps", "v", "score", "velocity" or "mean".
     Source: ledger LOSS-3, LOSS-4, LOSS-7, SCORE-5, E-18, E-20, E-74; Kingma & Gao 2023, table 1.
     """
     return weight * (error_scale(schedule, t, source) / error_scale(schedule, t, target)) ** 2
@@ -97,7 +101,8 @@ def prediction_loss(denoiser, x0, t, eps, target=None, weight=1.0, **cond):
     Args:
         x0, eps: (B, ...).
         t: a number, () or (B,).
-        target: "eps", "x0", "v", "score" or "mean" (of q(x_{t−1} | x_t, x_0)); any, whatever the network predicts.
+        target: "eps", "x0", "v", "score", "velocity" or "mean" (of q(x_{t−1} | x_t, x_0)); any, whatever the network
+            predicts.
         weight: a number, () or (B,); see ``vlb_weight`` and ``convert_weight``.
     Source: ledger LOSS-1, LOSS-4, LOSS-5, LOSS-7, PAR-3.
     """
@@ -115,6 +120,8 @@ def _squared_error(p, x0, eps, target):
         truth, guess = (P.mean_from_x0(schedule, x_t, v, t - 1, t) for v in (x0, p.x0))
     else:
         truth = {"eps": eps, "x0": x0}.get(target)
+        if target == "velocity":
+            truth = sum(expand(rate, x0) * held for rate, held in zip(rates(schedule, t), (x0, eps), strict=True))
         truth = getattr(P, f"{target}_from_eps")(schedule, x_t, eps, t) if truth is None else truth
         guess = getattr(p, target)
     return sum_non_batch((truth - guess).square())

@@ -5,20 +5,23 @@
     v       α ε − σ x_0
     score   ∇ log q(x_t | x_0) = −ε/σ
     mean    the mean of q(x_s | x_t, x_0)
+    velocity  dx_t/dt = α' x_0 + σ' ε, with x_0 and ε held        (α', σ' = schedules.rates)
 
 Given x_t, all are linear in each other. Nothing here assumes α² + σ² = 1, so the variance-exploding family works too.
 
 Shapes: x_t and the predicted quantity (B, ...), t (and s) a number, () or (B,). Every function returns x_t's shape and
 dtype. Going from ε to x_0 divides by α(t): at t = T of the linear schedule an error in ε counts 157-fold.
-Source: Ho et al. 2020, section 3.2; Salimans & Ho 2022 (v); ledger PAR-1, PAR-2, PAR-4, SCORE-4, POST-5.
+Source: Ho et al. 2020, section 3.2; Salimans & Ho 2022 (v); Lipman et al. 2023 (velocity); ledger PAR-1, PAR-2, PAR-4,
+SCORE-4, POST-5, M-32.
 """
 
 import torch
 
 from .process import posterior_coefficients, tau
+from .schedules import rates
 from .tensors import expand, same_shape
 
-TARGETS = ("eps", "x0", "v", "score", "mean")  # what a denoiser may predict
+TARGETS = ("eps", "x0", "v", "score", "mean", "velocity")  # what a denoiser may predict
 
 
 def _scales(schedule, x_t, t, given):
@@ -139,3 +142,63 @@ def mean_from_eps(schedule, x_t, eps, s, t):
         * expand(schedule.signal(s), x_t)
         / _divisor(schedule, "signal", t, x_t)
     )
+
+
+def turn(schedule, t):
+    """α σ' − σ α': how much (x_t, velocity) knows of (x_0, ε); 1 on the straight line, π/2 on the cosine.
+
+    A number, or float64 of t's shape on the CPU, as all that a schedule says.
+    """
+    (signal_rate, noise_rate), signal, noise = rates(schedule, t), schedule.signal(t), schedule.noise(t)
+    return signal * noise_rate - noise * signal_rate
+
+
+def x0_from_velocity(schedule, x_t, velocity, t):
+    """x_0 = (σ' x_t − σ u) / (α σ' − σ α'); on the straight line x_t − t u. Ledger M-32."""
+    _, noise = _scales(schedule, x_t, t, velocity)
+    rate = expand(rates(schedule, t)[1], x_t)
+    return (rate * x_t - noise * velocity) / expand(turn(schedule, t), x_t)
+
+
+def eps_from_velocity(schedule, x_t, velocity, t):
+    """ε = (α u − α' x_t) / (α σ' − σ α'); on the straight line x_t + (1 − t) u. Ledger M-32."""
+    signal, _ = _scales(schedule, x_t, t, velocity)
+    rate = expand(rates(schedule, t)[0], x_t)
+    return (signal * velocity - rate * x_t) / expand(turn(schedule, t), x_t)
+
+
+def v_from_velocity(schedule, x_t, velocity, t):
+    """v = α ε − σ x_0, both from the velocity. Ledger M-32."""
+    signal, noise = _scales(schedule, x_t, t, velocity)
+    x0, eps = (arrow(schedule, x_t, velocity, t) for arrow in (x0_from_velocity, eps_from_velocity))
+    return signal * eps - noise * x0
+
+
+def score_from_velocity(schedule, x_t, velocity, t):
+    """score by way of ε. Ledger M-32."""
+    return score_from_eps(schedule, x_t, eps_from_velocity(schedule, x_t, velocity, t), t)
+
+
+def velocity_from_x0(schedule, x_t, x0, t):
+    """u = (σ' x_t − (α σ' − σ α') x_0) / σ; on the straight line (x_t − x_0)/t. Ledger M-32."""
+    same_shape(x_t=x_t, prediction=x0)
+    rate = expand(rates(schedule, t)[1], x_t)
+    return (rate * x_t - expand(turn(schedule, t), x_t) * x0) / _divisor(schedule, "noise", t, x_t)
+
+
+def velocity_from_eps(schedule, x_t, eps, t):
+    """u = (α' x_t + (α σ' − σ α') ε) / α; on the straight line (ε − x_t)/(1 − t). Ledger M-32."""
+    same_shape(x_t=x_t, prediction=eps)
+    rate = expand(rates(schedule, t)[0], x_t)
+    return (rate * x_t + expand(turn(schedule, t), x_t) * eps) / _divisor(schedule, "signal", t, x_t)
+
+
+def velocity_from_v(schedule, x_t, v, t):
+    """u = α' x_0 + σ' ε, both from v. Ledger M-32."""
+    signal_rate, noise_rate = (expand(rate, x_t) for rate in rates(schedule, t))
+    return signal_rate * x0_from_v(schedule, x_t, v, t) + noise_rate * eps_from_v(schedule, x_t, v, t)
+
+
+def velocity_from_score(schedule, x_t, score, t):
+    """u by way of ε = −σ score; f x_t − ½ g² score. Ledger SDE-4, M-32."""
+    return velocity_from_eps(schedule, x_t, eps_from_score(schedule, x_t, score, t), t)

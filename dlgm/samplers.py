@@ -175,13 +175,18 @@ class EulerMaruyama:
 
 
 @dataclass(frozen=True)
-class Euler(EulerMaruyama):
-    """Straight steps along the probability flow, x_s = x_t − [f x_t − ½ g² score] (t − s): EulerMaruyama(0).
+class Euler:
+    """Straight steps along the probability flow, x_s = x_t − u (t − s), u = f x_t − ½ g² score the velocity.
 
-    Source: Song et al. 2021 (SDE), equation 13; ledger SDE-4, SDE-7.
+    EulerMaruyama(0), also at a time without signal where the schedule says its ``rates`` and the denoiser does not
+    predict ε. On ``schedules.Linear`` it is DDIM.
+
+    Source: Song et al. 2021 (SDE), equation 13; Liu et al. 2023; ledger SDE-4, SDE-7, M-32.
     """
 
-    churn: float = 0.0
+    def step(self, denoiser, state, s, generator=None, **cond):
+        """x_s from the State at t > s."""
+        return state.x - (state.t - s) * state.prediction.velocity
 
 
 @dataclass(frozen=True)

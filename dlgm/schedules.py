@@ -266,11 +266,104 @@ class VPCosine(_Continuous):
         m, t = self._time(t)
         return m.sin(math.pi / 2 * t)
 
+    def rates(self, t):
+        """(d signal/dt, d noise/dt) = π/2 · (−noise, signal)."""
+        return -math.pi / 2 * self.noise(t), math.pi / 2 * self.signal(t)
+
     def sde(self, t):
         """(f, g²) of dx = f x dt + g dw: f = −(π/2) tan(πt/2), g² = π tan(πt/2); both diverge as t → 1."""
         m, t = self._time(t)
         tan = m.tan(math.pi / 2 * t)
         return -math.pi / 2 * tan, math.pi * tan
+
+
+@dataclass(frozen=True)
+class Linear(_Continuous):
+    """The straight line from data to noise, signal(t) = 1 − t, noise(t) = t; signal + noise = 1, not their squares.
+
+    Between x_0 and ε the state moves at the constant velocity ε − x_0. At t = 1 no signal is left at all.
+
+    Source: Liu et al. 2023 (rectified flow); Lipman et al. 2023, section 4.1; ledger TAKE-4, M-32.
+    """
+
+    def signal(self, t):
+        """1 − t."""
+        return 1 - self._time(t)[1]
+
+    def noise(self, t):
+        """t."""
+        return self._time(t)[1]
+
+    def rates(self, t):
+        """(d signal/dt, d noise/dt) = (−1, 1)."""
+        zero = 0 * self._time(t)[1]
+        return zero - 1, zero + 1
+
+    def sde(self, t):
+        """(f, g²) of dx = f x dt + g dw: f = −1/(1−t), g² = 2t/(1−t); both diverge as t → 1."""
+        left = 1 - self._time(t)[1]
+        return -1 / left, 2 * (1 - left) / left
+
+
+@dataclass(frozen=True)
+class Shifted(_Continuous):
+    """A continuous schedule that goes through its own times sooner: at t it stands where it stood at s t/(1+(s−1)t).
+
+    Of ``Linear`` this makes noise/signal s times as large at every t: exactly what data that are s times smaller would
+    see. Two shifts are one by their product, so a shift that is applied twice by mistake is one by s².
+
+    Args:
+        schedule: continuous, 0 to 1.
+        shift: s > 0; 1 changes nothing.
+    Raises:
+        ValueError: a discrete schedule, or s ≤ 0.
+    Source: Esser et al. 2024, section 5.3.2; ledger TAKE-4, M-32.
+    """
+
+    schedule: object
+    shift: float
+
+    def __post_init__(self):
+        if hasattr(self.schedule, "T"):
+            raise ValueError(f"times are shifted between 0 and 1; got the discrete schedule {self.schedule}")
+        if not 0 < self.shift < math.inf:
+            raise ValueError(f"expected a shift > 0, got {self.shift}")
+
+    @property
+    def start_std(self):
+        """That of the schedule."""
+        return self.schedule.start_std
+
+    def time(self, t):
+        """s t/(1 + (s − 1) t), the time of the schedule at t."""
+        t = self._time(t)[1]
+        return self.shift * t / (1 + (self.shift - 1) * t)
+
+    def _speed(self, t):
+        """d time/dt = s/(1 + (s − 1) t)²."""
+        return self.shift / (1 + (self.shift - 1) * self._time(t)[1]) ** 2
+
+    def signal(self, t):
+        """That of the schedule at ``time(t)``."""
+        return self.schedule.signal(self.time(t))
+
+    def noise(self, t):
+        """That of the schedule at ``time(t)``."""
+        return self.schedule.noise(self.time(t))
+
+    def logsnr(self, t):
+        """That of the schedule at ``time(t)``; of ``Linear`` it is 2 log s less than unshifted."""
+        return self.schedule.logsnr(self.time(t))
+
+    def rates(self, t):
+        """Those of the schedule at ``time(t)``, as many times faster as time goes."""
+        speed = self._speed(t)
+        return tuple(speed * rate for rate in rates(self.schedule, self.time(t)))
+
+    def sde(self, t):
+        """(f, g²) of the schedule at ``time(t)``, as many times faster as time goes."""
+        speed = self._speed(t)
+        return tuple(speed * rate for rate in self.schedule.sde(self.time(t)))
 
 
 @dataclass(frozen=True)
@@ -460,6 +553,30 @@ class Rescaled:
         """(f, g²) of dy = f y dt + g dw: (0, c² g²) for "ve", (−½ c² g², c² g²) for "vp", c = scale(t)."""
         g2 = self.scale(t) ** 2 * self.schedule.sde(t)[1]
         return (-g2 / 2 if self.coordinates == "vp" else 0 * g2), g2
+
+
+def rates(schedule, t):
+    """(d signal/dt, d noise/dt), from ``sde(t)`` where the schedule does not say them itself.
+
+    signal' = f signal and noise' = f noise + g²/(2 noise), since g² = d noise²/dt − 2 f noise². For a discrete
+    schedule they are those of the equation whose steps have length 1.
+
+    Args:
+        t: a number, () or (B,); with noise, and with signal unless the schedule has ``rates``.
+    Returns:
+        Two numbers, or float64 tensors of t's shape on the CPU.
+    Raises:
+        ValueError: a time at which there is no noise, or no signal, to divide by.
+    Source: ledger SDE-1, SDE-4, M-32.
+    """
+    if hasattr(schedule, "rates"):
+        return schedule.rates(t)
+    signal, noise = schedule.signal(t), schedule.noise(t)
+    for name, value in (("signal", signal), ("noise", noise)):
+        if (value == 0).any() if isinstance(value, torch.Tensor) else value == 0:
+            raise ValueError(f"{name}(t) is 0 at t={t}, where the rates of {schedule} are not known")
+    f, g2 = schedule.sde(t)
+    return f * signal, f * noise + g2 / (2 * noise)
 
 
 def time_of(schedule, logsnr):

@@ -10,23 +10,30 @@ import torch
 from dlgm import parameterization as P
 from dlgm.denoiser import Clipped, Denoiser, Prediction
 from dlgm.process import q_posterior, q_sample
-from dlgm.schedules import VE, DiscreteSchedule, VPCosine, VPLinear, cosine_beta, linear_beta
+from dlgm.schedules import VE, DiscreteSchedule, Linear, Shifted, VPCosine, VPLinear, cosine_beta, linear_beta, rates
 
-KINDS = ("x0", "eps", "v", "score")
+KINDS = ("x0", "eps", "v", "score", "velocity")
 SHAPES = [(1000,), (1000, 2), (1000, 1, 3, 4)]
 
 
 def truth(schedule, x0, eps, t):
     """All quantities from their definitions, with x_t."""
-    signal, noise = (c.reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype) for c in (schedule.signal(t), schedule.noise(t)))
-    values = {"x0": x0, "eps": eps, "v": signal * eps - noise * x0, "score": -eps / noise}
+    scales = schedule.signal(t), schedule.noise(t), *rates(schedule, t)
+    signal, noise, signal_rate, noise_rate = (c.reshape(-1, *[1] * (x0.ndim - 1)).to(x0.dtype) for c in scales)
+    values = {
+        "x0": x0,
+        "eps": eps,
+        "v": signal * eps - noise * x0,
+        "score": -eps / noise,
+        "velocity": signal_rate * x0 + noise_rate * eps,
+    }
     return q_sample(schedule, x0, t, eps), values
 
 
 def condition_number(schedule, target, t):
     """By how much the target's formula amplifies a rounding of x_t: 1/σ² for the score, 1/σ or 1/α for ε, x0, v."""
     a, n = schedule.signal(t), schedule.noise(t)
-    return {"x0": 1 / a, "eps": 1 / n, "v": 1 / (a * n), "score": 1 / n**2}[target]
+    return {"x0": 1 / a, "eps": 1 / n, "v": 1 / (a * n), "score": 1 / n**2, "velocity": 1 / (a * n)}[target]
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
@@ -80,7 +87,9 @@ def test_float32_arrows_stay_within_1e_6_of_the_size_of_their_terms(name, genera
         assert ((low.double() - high).abs() / terms).max() < 1e-6, arrow  # a few roundings of 6e-8
 
 
-@pytest.mark.parametrize("schedule", [VPLinear(), VPCosine(), VE(), linear_beta(40)], ids=repr)
+@pytest.mark.parametrize(
+    "schedule", [VPLinear(), VPCosine(), VE(), Linear(), Shifted(Linear(), 3.0), linear_beta(40)], ids=repr
+)
 def test_all_schedules_and_all_kinds_of_t(schedule, generator):
     """Continuous families too, VE included, where α² + σ² is not 1; numbers equal tensors."""
     discrete = isinstance(schedule, DiscreteSchedule)
@@ -181,7 +190,7 @@ def test_conditioning_reaches_the_network_and_clipping_wraps():
 
 def test_errors():
     s, x = linear_beta(), torch.zeros(2, 3)
-    with pytest.raises(ValueError, match="known: eps, x0, v, score, mean"):
+    with pytest.raises(ValueError, match="known: eps, x0, v, score, mean, velocity"):
         Denoiser(Net(x), s, "noise")
     with pytest.raises(ValueError, match="needs a discrete schedule"):
         Denoiser(Net(x), VPLinear(), "mean")
@@ -232,7 +241,7 @@ def test_no_arrow_broadcasts(name):
 def test_a_prediction_is_of_exactly_one_known_thing():
     x = torch.zeros(2)
     for given, got in (({}, "none"), ({"x0": x, "eps": x}, "x0, eps"), ({"noise": x}, "noise")):
-        with pytest.raises(ValueError, match=f"exactly one of eps, x0, v, score, mean; got {got}$"):
+        with pytest.raises(ValueError, match=f"exactly one of eps, x0, v, score, mean, velocity; got {got}$"):
             Prediction(linear_beta(50), x, 3, **given)
 
 

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import importlib
 import inspect
 import itertools
@@ -28,6 +29,7 @@ from dlgm import (
     distillation,
     elbo,
     families,
+    flow,
     gaussian,
     guidance,
     hvae,
@@ -56,6 +58,7 @@ from dlgm.nets import time
 from dlgm.oracles import affine, bounds, chains, guided, latent, mixtures, pyramid, spectrum
 from dlgm.training import files
 
+CONTINUOUS = schedules.VPCosine(), schedules.VE(), schedules.Linear(), schedules.Shifted(schedules.Linear(), 3.0)
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
 # Every module but what reads files, draws, runs exercises or grades.
 ROOFS = ("data", "plots", "course", "exercises", "grading", "train", "draw", "writing")
@@ -246,12 +249,12 @@ CASES = {
                   gaussian.full(p), gaussian.full(gaussian.Gaussian(w.z, 0.5)).kl(p))
     ],
     "schedules.start there": lambda w: [
-        v.start((2, 3), w.there) for v in (w.s, w.vp, schedules.VE(), schedules.Rescaled(w.s4, "ve"))
+        v.start((2, 3), w.there) for v in (w.s, w.vp, schedules.VE(), CONTINUOUS[-1], schedules.Rescaled(w.s4, "ve"))
     ],
     "denoiser.Prediction": lambda w: [
         every_t(w, lambda t, k=k: [
             p := denoiser.Prediction(w.s, w.x, t, **{k: w.eps}, **({"s": t - 1} if k == "mean" else {})),
-            p.x0, p.eps, p.score, p.v, p.clip().x0, p.clip().eps,
+            p.x0, p.eps, p.score, p.v, p.velocity, p.clip().x0, p.clip().eps,
         ]) for k in parameterization.TARGETS
     ],
     "denoiser.Denoiser": lambda w: [
@@ -388,7 +391,8 @@ CASES = {
     ),
     "spectrum.Spectrum": lambda w: [
         every_t(w, lambda t: w.spec.posterior_mean(w.s, w.z, t), torch.arange(1, 7)), w.spec.log_prob(w.z),
-        w.spec.denoiser(w.s)(w.z, 5).x0,
+        w.spec.denoiser(w.s)(w.z, 5).x0, w.spec.flow_map(w.vp, w.z, 0.9, 0.2), w.spec.reflowed(w.vp)(w.z, 0.3).x0,
+        w.spec.reflowed(w.vp)(w.z, w.c(torch.arange(1.0, 7)) / 20).x0,
     ],
     "spectrum.Spectrum.sample there": lambda w: w.spec.sample(4, w.there),
     "guidance": lambda w: [
@@ -490,6 +494,12 @@ CASES = {
         [*video.folded_line(p, 3.0), video.steps_of(p), video.centred(w.clip.flatten(0, 1), 6, 2)]
         for p in [video.centroids(w.clip)]
     ],
+    "flow": lambda w: [
+        flow.sample_times(4, w.there), flow.sample_times(4, w.there, spread=1.0), flow.couple(w.x, w.eps, w.y[:4]),
+        *[[flow.loss(line, w.x, t, w.eps), flow.velocity(line(w.x, t))] for t in (0.3, w.tb / 20, w.c(w.tb) / 20)
+          for line in [denoiser.Denoiser(w.module(Small), schedules.Linear(), "velocity")]],
+        flow.reflow(denoiser.Denoiser(w.module(Small), CONTINUOUS[-1], "v"), w.x, [1, 0.5, 0]),
+    ],
     "cascade.Cascade": lambda w: [
         cascade.shrink(w.x), cascade.enlarge(w.x), cascade.condition(w.s, w.x, 4, generator=w.g),
         cascade.Cascade((w.den, w.larger), 3).sample((4, 1, 2, 2), [9, 4, 0], w.there),
@@ -582,15 +592,19 @@ CASES = {
     ],
     "images.image_loss there": lambda w: training.image_loss(w.labelled, tuple(map(w.c, w.pictures)), w.there, 0),
 }  # fmt: skip
-
 # What answers on the CPU by design, wherever its arguments lie; its docstring, or that of its class or module, says so.
 HOST = {
     "schedules": lambda w: [
         f(t)
-        for s in (w.s, w.vp, schedules.VPCosine(), schedules.VE(), *(schedules.Rescaled(w.s, c) for c in ("ve", "vp")))
+        for s in (w.s, w.vp, *CONTINUOUS, *(schedules.Rescaled(w.s, c) for c in ("ve", "vp")))
         for t in [w.c(w.tb) if s.last == 12 else w.c(w.tb) / 20]
-        for f in (s.signal, s.noise, s.logsnr, *(getattr(s, n) for n in ("sde", "scale") if hasattr(s, n)))
+        for f in (s.signal, s.noise, s.logsnr, functools.partial(schedules.rates, s),
+                  *(getattr(s, n) for n in ("sde", "scale", "time") if hasattr(s, n)))
     ],
+    "schedules.rates": lambda w: [f(s, t) for s in CONTINUOUS for t in [w.c(w.tb) / 20]
+                                  for f in (schedules.rates, parameterization.turn)],
+    "parameterization.turn": lambda w: parameterization.turn(w.s, w.c(w.tb)),
+    "flow.sample_times": lambda w: [flow.sample_times(4, w.g), flow.sample_times(4, w.g, 1.0)],
     "schedules.DiscreteSchedule": lambda w: [
         schedules.DiscreteSchedule(w.c(torch.tensor([0.1, 0.2]))), schedules.linear_beta(30), schedules.cosine_beta(9),
         schedules.time_grid(w.s, 3), schedules.time_grid(w.vp, 3), w.s.start((2, 3)),

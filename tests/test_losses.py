@@ -66,6 +66,7 @@ def test_loss_1_3_4_weights_turn_squared_errors_into_the_kl(schedule, variance):
             "eps": eps - P.eps_from_x0(schedule, x_t, guess, t),
             "v": P.v_from_eps(schedule, x_t, eps, t) - P.v_from_x0(schedule, x_t, guess, t),
             "score": P.score_from_eps(schedule, x_t, eps, t) - P.score_from_x0(schedule, x_t, guess, t),
+            "velocity": P.velocity_from_eps(schedule, x_t, eps, t) - P.velocity_from_x0(schedule, x_t, guess, t),
             "mean": q_posterior(schedule, x_t, x0, t - 1, t).mean - P.mean_from_x0(schedule, x_t, guess, t - 1, t),
         }
         assert set(errors) == set(losses.TARGETS)

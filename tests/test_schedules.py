@@ -13,19 +13,22 @@ from dlgm.schedules import (
     VE,
     DiscreteSchedule,
     LearnedMonotone,
+    Linear,
     Rescaled,
+    Shifted,
     VPCosine,
     VPLinear,
     cosine_beta,
     increasing,
     linear_beta,
+    rates,
     respaced,
     time_grid,
     time_of,
 )
 
 DISCRETE = {"linear": linear_beta(), "cosine": cosine_beta(), "T4": DiscreteSchedule([0.1, 0.25, 0.4, 0.6])}
-CONTINUOUS = [VPLinear(), VPCosine(), VE(), VE(0.002, 80.0)]
+CONTINUOUS = [VPLinear(), VPCosine(), Linear(), Shifted(Linear(), 3.0), VE(), VE(0.002, 80.0)]
 
 
 @pytest.mark.parametrize("name", DISCRETE)
@@ -95,22 +98,25 @@ def test_continuous_schedules_in_exact_arithmetic(schedule):
     forms = {
         VPLinear: lambda t: mp.exp(-(t * mp.mpf(0.1) + t**2 * mp.mpf(19.9) / 2) / 2),
         VPCosine: lambda t: mp.cos(mp.pi * t / 2),
+        Linear: lambda t: 1 - t,
+        Shifted: lambda t: 1 - 3 * t / (1 + 2 * t),
         VE: lambda t: mp.mpf(1),
     }
     signal = forms[type(schedule)]
+    allowed = 1e-10 if isinstance(schedule, Shifted) else 1e-12  # 1 − time cancels near the end
     for t in (1e-5, 0.1, 0.5, 0.9, 0.99999):
         s = signal(mp.mpf(t))
         if isinstance(schedule, VE):
             n = mp.mpf(schedule.sigma_min) * (mp.mpf(schedule.sigma_max) / mp.mpf(schedule.sigma_min)) ** mp.mpf(t)
         else:
-            n = mp.sqrt(1 - s**2)
+            n = 1 - s if isinstance(schedule, Linear | Shifted) else mp.sqrt(1 - s**2)
         tensor = torch.tensor(t, dtype=torch.float64)
         for value in (schedule.signal(t), schedule.signal(tensor)):
-            assert relative_error([value], [s]) < 1e-12
+            assert relative_error([value], [s]) < allowed
         for value in (schedule.noise(t), schedule.noise(tensor)):
             assert relative_error([value], [n]) < 1e-12
         for value in (schedule.logsnr(t), schedule.logsnr(tensor)):
-            assert float(value) == pytest.approx(float(2 * mp.log(s / n)), abs=1e-11)  # the log of a 1e-12 error
+            assert float(value) == pytest.approx(float(2 * mp.log(s / n)), abs=10 * allowed)
 
 
 @pytest.mark.parametrize("schedule", CONTINUOUS, ids=repr)
@@ -390,3 +396,44 @@ def test_ddim_9_the_chain_that_stops_at_some_times():
     ):
         with pytest.raises(ValueError, match=words):
             respaced(schedule, times)
+
+
+@pytest.mark.parametrize("schedule", [*CONTINUOUS, Rescaled(VPLinear(), "ve")], ids=repr)
+def test_m_32_rates_are_the_derivatives_of_signal_and_noise(schedule):
+    t = torch.tensor([0.05, 0.3, 0.8], dtype=torch.float64, requires_grad=True)
+    for rate, f in zip(rates(schedule, t), (schedule.signal, schedule.noise), strict=True):
+        value = f(t).sum()
+        slope = torch.autograd.grad(value, t)[0] if value.requires_grad else torch.zeros(3, dtype=torch.float64)
+        torch.testing.assert_close(rate.detach(), slope, rtol=1e-11, atol=1e-12)
+    assert rates(schedule, 0.3) == pytest.approx([r[1].item() for r in rates(schedule, t)], rel=1e-13)
+
+
+def test_m_32_ends_of_the_line_and_rates_that_are_not_known():
+    line = Linear()
+    assert [line.signal(t) for t in (0, 1)] == [1, 0] and [line.noise(t) for t in (0, 1)] == [0, 1]
+    assert line.logsnr(0) == math.inf and line.logsnr(1.0) == -math.inf and rates(line, 1.0) == (-1, 1)
+    assert rates(VPCosine(), 1.0) == pytest.approx((-math.pi / 2, 0))
+    for schedule, t, name in ((VPLinear(), 0.0, "noise"), (linear_beta(), torch.tensor([0, 3]), "noise")):
+        with pytest.raises(ValueError, match=rf"{name}\(t\) is 0"):
+            rates(schedule, t)
+
+
+@pytest.mark.parametrize("s", [0.25, 1.0, 3.0])
+def test_take_4_a_shift_is_a_factor_of_the_data_and_two_are_one_by_the_product(s):
+    """noise/signal is s times as large; a shift applied twice is one by s² (3 becomes 9); 1/s undoes s."""
+    t, line = torch.linspace(0.01, 0.99, 50, dtype=torch.float64), Linear()
+    once, twice = Shifted(line, s), Shifted(Shifted(line, s), s)
+    torch.testing.assert_close(once.noise(t) / once.signal(t), s * t / (1 - t), rtol=1e-12, atol=0)
+    torch.testing.assert_close(once.logsnr(t), line.logsnr(t) - 2 * math.log(s), rtol=1e-12, atol=1e-12)
+    for other, same in ((twice, Shifted(line, s**2)), (Shifted(once, 1 / s), line)):
+        for f in ("signal", "noise"):
+            torch.testing.assert_close(getattr(other, f)(t), getattr(same, f)(t), rtol=1e-12, atol=1e-13)
+    assert (once.signal(1.0), once.noise(0.0), once.start_std) == (0, 0, 1)
+
+
+def test_a_shift_needs_a_number_above_0_and_continuous_time():
+    for shift in (0, -1.0, math.inf, math.nan):
+        with pytest.raises(ValueError, match="shift > 0"):
+            Shifted(Linear(), shift)
+    with pytest.raises(ValueError, match="discrete schedule"):
+        Shifted(linear_beta(), 3.0)

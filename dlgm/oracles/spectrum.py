@@ -8,10 +8,12 @@ Tables and laws lie on the CPU in float64; what is asked about x is answered whe
 """
 
 import itertools
+from dataclasses import dataclass
 
 import torch
 
 from ..data import photos
+from ..denoiser import Prediction
 from ..gaussian import Gaussian
 from ..process import tau
 from ..samplers import DPMSolverPP, State, sample
@@ -101,6 +103,32 @@ class Spectrum:
         """The exact denoiser of these data."""
         return ExactDenoiser(self, schedule)
 
+    def flow_map(self, schedule, x_t, t, s):
+        """Where the probability flow takes x_t from t to s, numbers: the law of x_t stretched to that of x_s; (B, D).
+
+        x_s = signal_s m + √(Var x_s / Var x_t) (x_t − signal_t m). What a student of one step would have to say.
+
+        Raises:
+            ValueError: a coordinate has no variance at t.
+        Source: ledger SDE-4, DIST-1, M-32.
+        """
+        x = double(x_t)
+        here, there = (self.marginal(schedule, time) for time in (t, s))
+        if not (here.var > 0).all():
+            raise ValueError(f"x_t has no variance at t={t} in some coordinate, so the flow cannot be followed from it")
+        stretch, left, right = (v.to(x.device) for v in ((there.var / here.var).sqrt(), here.mean, there.mean))
+        return (right + stretch * (x - left)).to(x_t)
+
+    def reflowed(self, schedule):
+        """The exact denoiser of the pairs that one reflow makes, x_0 = m + √v ε: a denoiser of these data.
+
+        x_t = signal m + (signal √v + noise) ε tells ε, so its lines are followed without an error, in one step as in
+        many.
+
+        Source: Liu et al. 2023, theorem 3.6; ledger M-32.
+        """
+        return Reflowed(self, schedule)
+
     # ---- walks -------------------------------------------------------------------------------------------------------
     def walk(self, sampler, schedule, times, start=None):
         """The exact law of the last state of a walk with the exact denoiser: a Gaussian (1, D), float64, on the CPU.
@@ -162,6 +190,22 @@ class Spectrum:
             }[variance])  # fmt: skip
         ratio = torch.stack(exact) / host(fixed)[:, None]
         return 0.5 * (ratio - 1 - ratio.log()).sum(1)
+
+
+@dataclass(frozen=True)
+class Reflowed:
+    """See ``Spectrum.reflowed``."""
+
+    world: Spectrum
+    schedule: object
+
+    def __call__(self, x_t, t, **cond):
+        """x_t: (B, D); t: a number, () or (B,). Returns a Prediction."""
+        x = double(x_t)
+        mean, variances = near(self.world, x.device, "mean", "variances")
+        signal, noise, std = expand(self.schedule.signal(t), x), expand(self.schedule.noise(t), x), variances.sqrt()
+        eps = (x - signal * mean) / (signal * std + noise)
+        return Prediction(self.schedule, x_t, t, x0=(mean + std * eps).to(x_t))
 
 
 def walk(denoiser, sampler, times, start):
