@@ -13,6 +13,7 @@
     python data/measure.py encoders_faces   # the same for other encoders of captions, trained briefly: lesson 20
     python data/measure.py motion_digits    # clips against single frames, frames filled in, clips that go on: lesson 21
     python data/measure.py starts_digits    # training on clips from nothing, from pictures, on both: lesson 21
+    python data/measure.py lines_mnist      # straight lines against v-prediction after equal training: lesson 22
     python data/measure.py steps_mnist --out folder
 
 A table is a file measured/NAME.json: each entry has its value and standard error, and the file says by which command it
@@ -35,6 +36,7 @@ from dlgm import (
     cascade,
     data,
     distillation,
+    flow,
     guidance,
     latent,
     likelihood,
@@ -54,7 +56,7 @@ from dlgm.denoiser import Clipped, Denoiser, Respaced
 from dlgm.gaussian import Gaussian
 from dlgm.process import q_sample
 from dlgm.samplers import DDIM, DDPM, DPMSolverPP, EulerMaruyama, Heun, sample
-from dlgm.schedules import cosine_beta, time_grid, time_of
+from dlgm.schedules import Linear, Shifted, cosine_beta, time_grid, time_of
 
 HERE = Path(__file__).resolve().parent
 BITS = {"ddpm_mnist": ("beta", "posterior"), "ddpm_mnist_variance": ("beta", "posterior", "predicted")}
@@ -113,14 +115,18 @@ def judged():
 
 def distance(model, sampler, times, images, seeds):
     """The Fréchet distance of so many samples to the training digits; the error is that of the seeds."""
-    (features, real), found = judged(), []
-    for seed in range(seeds):
-        generator, drawn = torch.Generator().manual_seed(seed), []
-        for _ in range(images // 250):
-            x_T = model.schedule.start((250, 1, 28, 28), generator)
-            drawn.append(sample(model, sampler, x_T, times, generator))
-        found.append(metrics.frechet_distance(features(torch.cat(drawn)), real))
+    found = [distance_of(model, sampler, times, images, seed) for seed in range(seeds)]
     return metrics.estimate(torch.tensor(found), 0)
+
+
+@torch.no_grad()
+def distance_of(model, sampler, times, images, seed):
+    """The Fréchet distance of so many samples, drawn from one seed, to the training digits."""
+    (features, real), generator, drawn = judged(), torch.Generator().manual_seed(seed), []
+    for _ in range(images // 250):
+        x_T = model.schedule.start((250, 1, 28, 28), generator)
+        drawn.append(sample(model, sampler, x_T, times, generator))
+    return metrics.frechet_distance(features(torch.cat(drawn)), real)
 
 
 def karras(schedule, N):
@@ -635,6 +641,58 @@ def ways_to_clips(n, steps, mark, seed):
         yield f"after {name}", summed_up(x, judge)
 
 
+LINES = {  # name -> schedule, what is predicted, spread of the times in training, whether noise and data are coupled
+    "v, cosine": (cosine_beta(), "v", None, False),
+    "line": (Linear(), "velocity", None, False),
+    "line, middle times": (Linear(), "velocity", 1.0, False),
+    "line, coupled": (Linear(), "velocity", None, True),
+}
+
+
+def lines_mnist(training_steps=1000, images=500, calls=(5, 10, 50), seeds=3):
+    """The Fréchet distance of digits by equal networks after equally many steps of training, against steps of DDIM.
+
+    "v, cosine" is what the course trains with. Of the line: times uniform, or of the logit-normal law, which prefers
+    the middle; pairs as they come, or coupled in each batch of 64. "line, shift 3" walks the network of "line" on
+    shifted times. "seconds" are those of a step of training, as a share of those of "v, cosine".
+    """
+    yield "floor", metrics.frechet_floor(judged()[1], images)
+    v = data.to_uint8(data.load("mnist")[0])
+    yield from over_seeds(functools.partial(of_lines, v, training_steps, images, calls), seeds)
+
+
+def of_lines(v, training_steps, images, calls, seed):
+    """Rows of ``lines_mnist`` for one seed: pairs of a name and a dict."""
+
+    def loss(model, batch, generator, step, spread, coupled):
+        x0 = data.from_uint8(batch)
+        eps = torch.randn(x0.shape, generator=generator)
+        if hasattr(model.schedule, "T"):
+            return losses.prediction_loss(model, x0, losses.sample_t(model.schedule, len(x0), generator), eps).mean()
+        eps = flow.couple(x0, eps) if coupled else eps
+        return flow.loss(model, x0, flow.sample_times(len(x0), generator, spread), eps).mean()
+
+    seconds = {}
+    for name, (schedule, predicts, *how) in LINES.items():
+        torch.manual_seed(seed)
+        time_scale = 1.0 if hasattr(schedule, "T") else 1000.0
+        model = Denoiser(nets.UNet(1, (16, 32, 64), time_scale=time_scale), schedule, predicts)
+        ema, begin = training.EMA(model, 0.99), time.process_time()
+        training.fit(
+            model, functools.partial(loss, spread=how[0], coupled=how[1]), v, steps=training_steps, batch_size=64,
+            lr=training.CosineLR(2e-3, training_steps), optimizer=training.Muon, clip=1.0, ema=ema, seed=seed,
+            progress=False,
+        )  # fmt: skip
+        seconds[name] = time.process_time() - begin
+        grids = {name: {N: time_grid(schedule, N) for N in calls}}
+        if name == "line":
+            shifted = Shifted(schedule, 3.0)
+            grids["line, shift 3"] = {N: [shifted.time(t) for t in time_grid(shifted, N).tolist()] for N in calls}
+        for key, grid in grids.items():
+            found = {f"{N}": distance_of(Clipped(ema.model), DDIM(), grid[N], images, seed) for N in calls}
+            yield key, found | ({"seconds": seconds[name] / seconds["v, cosine"]} if key == name else {})
+
+
 def faces_with_captions(n, size=16):
     """(uint8 faces, captions, attributes) without the combinations of HELD_OUT."""
     x, said, attributes = Faces(64).batch(n, torch.Generator().manual_seed(0), size=size)
@@ -644,6 +702,10 @@ def faces_with_captions(n, size=16):
 
 TABLES = {
     "starts_digits": (starts_digits, "32 clips a seed after 60 seconds of training, in judge_mnist; 3 seeds"),
+    "lines_mnist": (
+        lines_mnist,
+        "squared Fréchet distance of 500 digits after 1000 steps of training, in judge_mnist; 3 seeds",
+    ),
     "motion_digits": (motion_digits, "32 clips a seed, DDIM in 25 steps, in judge_mnist; 3 seeds"),
     "captions_faces": (
         captions_faces,

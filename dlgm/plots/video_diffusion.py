@@ -6,8 +6,11 @@ from . import BLUE, GREEN, GREY, ORANGE, draw_image, figure, styled
 
 
 @styled
-def strips(rows, every=2):
-    """Clips as rows of frames; rows: dict name -> (F, C, H, W), of which every so many-th frame is shown."""
+def strips(rows, every=2, true=()):
+    """Clips as rows of frames; rows: dict name -> (F, C, H, W), of which every so many-th frame is shown.
+
+    true: dict name -> how many of the first frames that are shown get a border, since nobody drew them.
+    """
     shown = {name: clip[::every] for name, clip in rows.items()}
     columns = max(len(clip) for clip in shown.values())
     fig, axes = figure(8.4, 8.4 / columns * len(rows) + 0.3, len(rows), columns, squeeze=False)
@@ -18,7 +21,12 @@ def strips(rows, every=2):
             draw_image(ax, x)
         line[0].set_axis_on()
         line[0].set(xticks=[], yticks=[])
+        line[0].spines[:].set_visible(False)
         line[0].set_ylabel(name, rotation=0, ha="right", va="center")
+        for ax in line[: dict(true).get(name, 0)]:
+            ax.set_axis_on()
+            ax.set(xticks=[], yticks=[])
+            ax.spines[:].set(visible=True, color=BLUE, linewidth=2)
     return fig
 
 
@@ -26,7 +34,9 @@ def _path(ax, path, side, colour, label=None):
     """A path (F, 2) in pixels, its first frame marked."""
     ax.plot(*path.T, color=colour, marker=".", ms=4, lw=1.2, label=label)
     ax.plot(*path[0], "o", color=colour, ms=6)
-    ax.set(xlim=(0, side), ylim=(side, 0), aspect="equal", xticks=[0, side // 2, side], yticks=[0, side // 2, side])
+    low, high = 0.15 * side, 0.85 * side  # a digit of 12 pixels in 20 has its middle in 6..14
+    ticks = [0.25 * side, 0.5 * side, 0.75 * side]
+    ax.set(xlim=(low, high), ylim=(high, low), aspect="equal", xticks=ticks, yticks=ticks)
 
 
 @styled
@@ -38,6 +48,7 @@ def paths(rows, side=20):
             _path(ax, path, side, colour)
         ax.set_title(name)
         ax.set(xlabel="pixels")
+    axes[0].set(ylabel="pixels")
     return fig
 
 
@@ -47,10 +58,11 @@ def weights(ws, found, exact, replaced, right):
     fig, axes = figure(8.4, 3.0, 1, 2)
     for k, (ax, name) in enumerate(zip(axes, ("mean", "variance"), strict=True)):
         ax.plot(ws, [pair[k] for pair in found], color=BLUE, marker="o", ms=5, label="constant w")
-        ax.axhline(right[k], color=GREY, lw=1.2, label="right")
+        ax.axhline(right[k], color=GREY, lw=5, alpha=0.4, label="right")
         ax.axhline(replaced[k], color=ORANGE, lw=1.4, ls="--", label="replacement")
         ax.axhline(exact[k], color=GREEN, lw=1.8, ls=":", label="w*, which depends on t")
-        ax.set(xlabel="w")
+        ax.set(xlabel="w", xscale="log", xticks=ws, xticklabels=[f"{w:g}" for w in ws])
+        ax.minorticks_off()
         ax.set_title(f"{name} of the missing frame")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return fig
