@@ -194,7 +194,7 @@ class InCoordinates(Wrapper):
 
     Args:
         denoiser: any.
-        coordinates: "ve" or "vp"; see ``schedules.Rescaled``.
+        coordinates: "ve", "vp" or "line"; see ``schedules.Rescaled``.
     Source: ledger SCORE-1, PAR-4.
     """
 

@@ -491,7 +491,7 @@ class LearnedMonotone(_Continuous):
         return (errors / 2) ** 2 * slope.detach() * slope
 
 
-COORDINATES = ("ve", "vp")
+COORDINATES = ("ve", "vp", "line")
 
 
 @dataclass(frozen=True, eq=False)
@@ -499,13 +499,15 @@ class Rescaled:
     """The same noising in other coordinates, y_t = scale(t) x_t: the log-SNR and the times stay.
 
     "ve": scale 1/signal, so y_t = x_0 + (noise/signal) ε.  "vp": scale 1/√(signal² + noise²), so signal² + noise² = 1.
+    "line": scale 1/(signal + noise), so signal + noise = 1 and y_t lies on the straight line from x_0 to ε, as far
+    along as noise(t) says.
 
     Args:
         schedule: any.
-        coordinates: "ve" (variance exploding) or "vp" (variance preserving).
+        coordinates: "ve" (variance exploding), "vp" (variance preserving) or "line".
     Raises:
         ValueError: unknown coordinates; or, for "ve", a time at which no signal is left.
-    Source: Song et al. 2021 (DDIM), section 4.3; Karras et al. 2022, section 2; ledger SCORE-1.
+    Source: Song et al. 2021 (DDIM), section 4.3; Karras et al. 2022, section 2; ledger SCORE-1, M-32.
     """
 
     schedule: object
@@ -533,13 +535,15 @@ class Rescaled:
         signal = self.schedule.signal(t)
         if self.coordinates == "vp":
             return (signal**2 + self.schedule.noise(t) ** 2) ** -0.5
+        if self.coordinates == "line":
+            return 1 / (signal + self.schedule.noise(t))
         if (signal == 0).any() if isinstance(signal, torch.Tensor) else signal == 0:
             raise ValueError(f"no signal is left at t={t}: the noise is infinite in these coordinates")
         return 1 / signal
 
     def signal(self, t):
         """scale(t) · signal(t) of the schedule; exactly 1 for "ve"."""
-        return self.scale(t) * self.schedule.signal(t) if self.coordinates == "vp" else 0 * self.scale(t) + 1
+        return 0 * self.scale(t) + 1 if self.coordinates == "ve" else self.scale(t) * self.schedule.signal(t)
 
     def noise(self, t):
         """scale(t) · noise(t) of the schedule."""
@@ -550,9 +554,12 @@ class Rescaled:
         return self.schedule.logsnr(t)
 
     def sde(self, t):
-        """(f, g²) of dy = f y dt + g dw: (0, c² g²) for "ve", (−½ c² g², c² g²) for "vp", c = scale(t)."""
-        g2 = self.scale(t) ** 2 * self.schedule.sde(t)[1]
-        return (-g2 / 2 if self.coordinates == "vp" else 0 * g2), g2
+        """(f, g²) of dy = f y dt + g dw: g² = c² g_x², c = scale(t); f = 0 for "ve", −½ g² for "vp", else f_x + c'/c."""
+        f, g2 = self.schedule.sde(t)
+        c = self.scale(t)
+        if self.coordinates == "line":
+            return f - c * sum(rates(self.schedule, t)), c**2 * g2
+        return (-(c**2) * g2 / 2 if self.coordinates == "vp" else 0 * g2), c**2 * g2
 
 
 def rates(schedule, t):

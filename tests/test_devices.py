@@ -596,7 +596,7 @@ CASES = {
 HOST = {
     "schedules": lambda w: [
         f(t)
-        for s in (w.s, w.vp, *CONTINUOUS, *(schedules.Rescaled(w.s, c) for c in ("ve", "vp")))
+        for s in (w.s, w.vp, *CONTINUOUS, *(schedules.Rescaled(w.s, c) for c in schedules.COORDINATES))
         for t in [w.c(w.tb) if s.last == 12 else w.c(w.tb) / 20]
         for f in (s.signal, s.noise, s.logsnr, functools.partial(schedules.rates, s),
                   *(getattr(s, n) for n in ("sde", "scale", "time") if hasattr(s, n)))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dlgm import flow
-from dlgm.denoiser import Denoiser, Prediction
+from dlgm.denoiser import Denoiser, InCoordinates, Prediction
 from dlgm.losses import error_scale
 from dlgm.oracles import GaussianMixture, Spectrum, ring
 from dlgm.process import q_sample
@@ -91,6 +91,18 @@ def test_take_4_the_same_product_of_cosines_whatever_the_schedule():
     assert math.cos(math.pi / 20) ** 10 == pytest.approx(0.883, abs=5e-4)
     with pytest.raises(ValueError, match="variance > 0"):
         flow.cosines(LINE, times, 0.0)
+
+
+def test_a_network_of_any_schedule_draws_on_the_line_what_it_draws_by_ddim():
+    """No training is needed: only the coordinates and the clock change. Euler in the line's own time, by hand."""
+    schedule, x = linear_beta(), draws(6, 2)
+    old = ring().denoiser(schedule)
+    new, times = InCoordinates(old, "line"), [1000, 800, 500, 200, 50, 0]
+    y = x * float(new.schedule.scale(1000))
+    for t, s in itertools.pairwise(times):
+        p = new(y, t)
+        y = y + (new.schedule.noise(s) - new.schedule.noise(t)) * (p.eps - p.x0)
+    torch.testing.assert_close(y, sample(old, DDIM(), x, times), rtol=1e-9, atol=1e-9)
 
 
 def test_one_step_from_noise_is_the_mean_on_every_schedule():

@@ -398,6 +398,20 @@ def test_ddim_9_the_chain_that_stops_at_some_times():
             respaced(schedule, times)
 
 
+@pytest.mark.parametrize("schedule", [Rescaled(VPLinear(), "line"), Rescaled(VPCosine(), "line")], ids=repr)
+def test_m_32_any_schedule_walks_on_the_line_in_its_own_time(schedule):
+    t = torch.tensor([0.05, 0.3, 0.8], dtype=torch.float64, requires_grad=True)
+    torch.testing.assert_close(schedule.signal(t) + schedule.noise(t), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(schedule.logsnr(t), schedule.schedule.logsnr(t))
+    f, g2 = schedule.sde(t)
+    df = torch.autograd.grad(schedule.signal(t).log().sum(), t)[0]
+    dn = torch.autograd.grad((schedule.noise(t) ** 2).sum(), t)[0]
+    torch.testing.assert_close(f.detach(), df, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(g2.detach(), dn - 2 * df * schedule.noise(t).detach() ** 2, rtol=1e-10, atol=1e-12)
+    same, line = schedule.noise(0.3), Linear()
+    assert schedule.logsnr(0.3) == pytest.approx(line.logsnr(same), rel=1e-12)
+
+
 @pytest.mark.parametrize("schedule", [*CONTINUOUS, Rescaled(VPLinear(), "ve")], ids=repr)
 def test_m_32_rates_are_the_derivatives_of_signal_and_noise(schedule):
     t = torch.tensor([0.05, 0.3, 0.8], dtype=torch.float64, requires_grad=True)

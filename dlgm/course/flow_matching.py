@@ -20,7 +20,7 @@ def world():
 
 
 def learned(draw, steps=1500, seed=0, schedule=None, predicts="velocity", batch=256, width=96):
-    """A small network of velocities, trained here: draw(n, generator) gives pairs x0, eps (n, 2). Returns a Denoiser."""
+    """A Denoiser, a small network of velocities trained here; draw(n, generator) gives pairs x0, eps (n, 2)."""
     torch.manual_seed(seed)
     schedule = Linear() if schedule is None else schedule
     model = Denoiser(nets.TimeMLP(2, width, time_scale=1000.0), schedule, predicts)
@@ -69,7 +69,7 @@ class Field:
 
     Args:
         name: says nothing of the behaviour. data: the number.
-        behaviour: "right": ε − x_0 given x_t. "sign turned": x_0 − ε. "time reversed": the right velocity of time 1 − t.
+        behaviour: "right": ε − x_0 given x_t. "sign turned": x_0 − ε. "time reversed": the right one, of time 1 − t.
             "v for velocity": (1 − t) ε − t x_0, what v-prediction calls v. "noise for velocity": ε.
     Source: ledger M-32, TAKE-4; public issues of two opposite conventions of time and sign (LFM 19, flow_grpo 32).
     """
