@@ -554,7 +554,7 @@ class Rescaled:
         return self.schedule.logsnr(t)
 
     def sde(self, t):
-        """(f, g²) of dy = f y dt + g dw: g² = c² g_x², c = scale(t); f = 0 for "ve", −½ g² for "vp", else f_x + c'/c."""
+        """(f, g²) of dy = f y dt + g dw: g² = c² g_x², c the scale; f = 0 for "ve", −½ g² for "vp", else f_x + c'/c."""
         f, g2 = self.schedule.sde(t)
         c = self.scale(t)
         if self.coordinates == "line":
