@@ -13,6 +13,7 @@
     python data/measure.py encoders_faces   # the same for other encoders of captions, trained briefly: lesson 20
     python data/measure.py motion_digits    # clips against single frames, frames filled in, clips that go on: lesson 21
     python data/measure.py starts_digits    # training on clips from nothing, from pictures, on both: lesson 21
+    python data/measure.py lines_plane      # few steps by coupling and by reflow, in the plane: lesson 22
     python data/measure.py lines_mnist      # straight lines against v-prediction after equal training: lesson 22
     python data/measure.py steps_mnist --out folder
 
@@ -48,6 +49,7 @@ from dlgm import (
     video,
     vlb,
 )
+from dlgm.course import flow_matching as plane
 from dlgm.course import text_to_image as captions
 from dlgm.course import video_diffusion as clips_of
 from dlgm.course.restoration import SoftDigits, palette, walk
@@ -55,7 +57,7 @@ from dlgm.data.faces import ATTRIBUTES, HELD_OUT, Faces, held_out
 from dlgm.denoiser import Clipped, Denoiser, Respaced
 from dlgm.gaussian import Gaussian
 from dlgm.process import q_sample
-from dlgm.samplers import DDIM, DDPM, DPMSolverPP, EulerMaruyama, Heun, sample
+from dlgm.samplers import DDIM, DDPM, DPMSolverPP, Euler, EulerMaruyama, Heun, sample
 from dlgm.schedules import Linear, Shifted, cosine_beta, time_grid, time_of
 
 HERE = Path(__file__).resolve().parent
@@ -641,6 +643,38 @@ def ways_to_clips(n, steps, mark, seed):
         yield f"after {name}", summed_up(x, judge)
 
 
+def lines_plane(steps=1500, n=2000, counts=(1, 2, 4, 8, 64), seeds=3):
+    """Errors of small networks of the plane against steps of Euler on the line, by how noise and data are paired.
+
+    "from the exact end": root mean square distance from where the exact flow takes the same noise; "energy distance":
+    of the points drawn from fresh draws of the data, whatever noise they came from. "t = 1 only" is trained on the
+    pairs of the reflow at that time alone. "exact field" takes the oracle's velocity.
+    """
+    yield from over_seeds(functools.partial(of_plane, steps, n, counts), seeds)
+
+
+def of_plane(steps, n, counts, seed):
+    """Rows of ``lines_plane`` for one seed: pairs of a name and a dict."""
+    world, line = plane.world(), Linear()
+    exact, generator = world.denoiser(line), torch.Generator().manual_seed(100 + seed)
+    eps, data_again = torch.randn(n, 2, generator=generator, dtype=torch.float64), world.sample(n, generator).double()
+    end = sample(exact, Euler(), eps, time_grid(line, 400))
+    blind = plane.learned(plane.independent, steps, seed)
+    once = plane.reflowed(blind, seed=seed)
+    again = plane.learned(once, steps, seed)
+    fields = {
+        "exact field": exact, "blind": blind, "coupled": plane.learned(plane.coupled, steps, seed), "reflow": again,
+        "reflow twice": plane.learned(plane.reflowed(again, seed=seed + 50), steps, seed),
+        "t = 1 only": plane.learned(once, steps, seed, times=torch.ones),
+    }  # fmt: skip
+    for name, field in fields.items():
+        for N in counts[: 1 if name == "t = 1 only" else None]:
+            with torch.no_grad():
+                x = sample(field, Euler(), eps if field is exact else eps.float(), time_grid(line, N)).double()
+            yield f"{name}: from the exact end", {f"{N}": (x - end).square().sum(1).mean().sqrt()}
+            yield f"{name}: energy distance", {f"{N}": metrics.energy_distance(x, data_again, blocks=2).value}
+
+
 LINES = {  # name -> schedule, what is predicted, spread of the times in training, whether noise and data are coupled
     "v, cosine": (cosine_beta(), "v", None, False),
     "line": (Linear(), "velocity", None, False),
@@ -702,6 +736,7 @@ def faces_with_captions(n, size=16):
 
 TABLES = {
     "starts_digits": (starts_digits, "32 clips a seed after 60 seconds of training, in judge_mnist; 3 seeds"),
+    "lines_plane": (lines_plane, "2000 points of three clouds, by networks after 1500 steps of training; 3 seeds"),
     "lines_mnist": (
         lines_mnist,
         "squared Fréchet distance of 500 digits after 1000 steps of training, in judge_mnist; 3 seeds",

@@ -19,16 +19,19 @@ def world():
     return GaussianMixture([0.3, 0.5, 0.2], [[-2.0, 0.0], [1.0, 1.5], [1.0, -1.5]], [0.1, 0.05, 0.2])
 
 
-def learned(draw, steps=1500, seed=0, schedule=None, predicts="velocity", batch=256, width=96):
-    """A Denoiser, a small network of velocities trained here; draw(n, generator) gives pairs x0, eps (n, 2)."""
+def learned(draw, steps, seed=0, batch=256, width=96, times=None):
+    """A Denoiser, a small network of velocities trained here; draw(n, generator) gives pairs x0, eps (n, 2).
+
+    times: n -> (n,), the times to train at; uniform unless said.
+    """
     torch.manual_seed(seed)
-    schedule = Linear() if schedule is None else schedule
-    model = Denoiser(nets.TimeMLP(2, width, time_scale=1000.0), schedule, predicts)
+    model = Denoiser(nets.TimeMLP(2, width, time_scale=1000.0), Linear(), "velocity")
     ema = training.EMA(model, 0.99)
 
     def loss(model, _, generator, step):
         x0, eps = draw(batch, generator)
-        return flow.loss(model, x0, flow.sample_times(batch, generator), eps).mean()
+        t = times(batch) if times else flow.sample_times(batch, generator)
+        return flow.loss(model, x0, t, eps).mean()
 
     training.fit(
         model, loss, torch.zeros(batch, 1), steps=steps, batch_size=batch, lr=training.CosineLR(3e-3, steps),

@@ -19,16 +19,15 @@ def paths(panels, shown=60):
 
 
 @styled
-def errors(panels, xlabel="steps"):
-    """Errors against steps, both in logarithms; panels: dict ylabel -> dict name -> [(steps, value, error)]."""
-    fig, axes = figure(8.6, 3.4, 1, len(panels), squeeze=False)
-    looks = list(zip((GREY, BLUE, ORANGE, GREEN, PINK), "os^Dv", strict=True))
-    for ax, (ylabel, rows) in zip(axes[0], panels.items(), strict=True):
-        for (name, row), (colour, mark) in zip(rows.items(), looks, strict=False):
-            errorbars(ax, row, color=colour, marker=mark, label=name)
-        ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log", yscale="log")
-        log_ticks(ax, [x for x, *_ in next(iter(rows.values()))])
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+def errors(rows):
+    """Errors against steps, both in logarithms; rows: dict name -> [(steps, value, error)]."""
+    fig, ax = figure(6.4, 3.6)
+    looks = zip((GREY, BLUE, ORANGE, GREEN, PINK), ("o", "s", "^", "D", "v"), strict=True)
+    for (name, row), (colour, mark) in zip(rows.items(), looks, strict=False):
+        errorbars(ax, row, color=colour, marker=mark, label=name)
+    ax.set(xlabel="steps", ylabel="distance from the exact end", yscale="log")
+    log_ticks(ax, [steps for steps, *_ in next(iter(rows.values()))], y=(0.1, 0.2, 0.5, 1, 2))
+    ax.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return fig
 
 
